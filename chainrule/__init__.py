@@ -1,0 +1,30 @@
+"""Reverse-mode automatic differentiation with PyTorch's interface on NumPy arrays."""
+
+from __future__ import annotations
+
+from .core.backprop import backprop as backprop
+from .core.broadcasting import unbroadcast as unbroadcast
+from .core.dtypes import *  # noqa: F403
+from .core.dtypes import bool_ as bool  # noqa: A004
+from .core.dtypes import dtype as dtype
+from .core.forward import array_function as array_function
+from .core.forward import implements as implements
+from .core.forward import result_type as result_type
+from .core.forward import wrap_forward_fn as wrap_forward_fn
+from .core.grad_mode import *  # noqa: F403
+from .core.recipe import Recipe as Recipe
+from .core.sort import sorted_computational_graph as sorted_computational_graph
+from .core.sort import topological_sort as topological_sort
+from .core.table import BACK_FUNCS as BACK_FUNCS
+from .core.table import EACH as EACH
+from .core.table import BackwardFuncLookup as BackwardFuncLookup
+from .core.table import backward as backward
+from .core.tensor import Tensor as Tensor
+from .core.tensor import device as device
+from .ops import MODULES as _MODULES
+
+for _module in _MODULES:
+    for _name in _module.__all__:
+        globals()[_name] = getattr(_module, _name)
+
+__version__ = "0.1.0"

@@ -1,0 +1,213 @@
+"""Element types: PyTorch's names, rules and default on NumPy's dtypes.
+
+A `dtype` here is a thin face on a `numpy.dtype`: NumPy takes it wherever it takes a dtype, the two compare and hash
+equal, and PyTorch's attributes (`is_floating_point`, `is_complex`) exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "bool_",
+    "can_cast",
+    "complex64",
+    "complex128",
+    "dtype",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "promote_types",
+    "set_default_dtype",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
+
+CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}  # PyTorch's order: bool < integer < floating < complex
+
+
+class dtype:
+    """An element type with PyTorch's attributes; equal to the `numpy.dtype` it stands for.
+
+    >>> import chainrule as cr, numpy as np
+    >>> cr.float32 == np.dtype("float32"), cr.float32.is_floating_point, np.zeros(2, dtype=cr.int8).dtype
+    (True, True, dtype('int8'))
+    """
+
+    __slots__ = ("dtype",)
+    dtype: np.dtype[Any]
+
+    def __init__(self, numpy_dtype: Any) -> None:
+        object.__setattr__(self, "dtype", np.dtype(numpy_dtype))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a dtype cannot be changed: {name}")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # no NumPy protocol of the wrapped object is this object's own
+            raise AttributeError(name)
+        return getattr(self.dtype, name)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, dtype):
+            return self.dtype == other.dtype
+        try:
+            return bool(self.dtype == other)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
+
+    def __repr__(self) -> str:
+        return f"chainrule.{self.dtype.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_dtype, (self.dtype,)
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.dtype.kind == "f"
+
+    @property
+    def is_complex(self) -> bool:
+        return self.dtype.kind == "c"
+
+    @property
+    def is_signed(self) -> bool:
+        return self.dtype.kind in "ifc"
+
+    def to_complex(self) -> dtype:
+        """The complex type with parts of this floating type."""
+        return as_dtype(to_complex(self.dtype))
+
+    def to_real(self) -> dtype:
+        """The floating type of the parts of this complex type."""
+        return as_dtype(to_real(self.dtype))
+
+
+float16, float32, float64 = dtype("float16"), dtype("float32"), dtype("float64")
+complex64, complex128 = dtype("complex64"), dtype("complex128")
+int8, int16, int32, int64 = dtype("int8"), dtype("int16"), dtype("int32"), dtype("int64")
+uint8, uint16, uint32, uint64 = dtype("uint8"), dtype("uint16"), dtype("uint32"), dtype("uint64")
+bool_ = dtype("bool")
+
+FACES = {
+    face.dtype: face
+    for face in (float16, float32, float64, complex64, complex128, bool_, int8, int16, int32, int64)
+    + (uint8, uint16, uint32, uint64)
+}
+_PYTHON = {bool: np.dtype("bool"), int: np.dtype("int64")}
+_default = np.dtype("float32")
+
+
+def as_dtype(value: Any) -> dtype:
+    """The `dtype` for a NumPy dtype, a name or a Python type."""
+    numpy_dtype = as_numpy_dtype(value)
+    face = FACES.get(numpy_dtype)
+    return face if face is not None else dtype(numpy_dtype)
+
+
+def as_numpy_dtype(value: Any) -> np.dtype[Any]:
+    """The `numpy.dtype` for a `dtype`, a name ("float32") or a Python type (`float` is float64, as in PyTorch)."""
+    if isinstance(value, np.dtype):
+        return value
+    if isinstance(value, dtype):
+        return value.dtype
+    try:
+        return np.dtype(value)
+    except TypeError:
+        raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}") from None
+
+
+def get_default_dtype() -> dtype:
+    """The floating type of new tensors made of Python numbers; float32 unless changed."""
+    return as_dtype(_default)
+
+
+def default_float() -> np.dtype[Any]:
+    return _default
+
+
+def set_default_dtype(d: Any) -> None:
+    """Choose the default floating type.
+
+    Raises:
+        TypeError: `d` is no floating type.
+    """
+    global _default
+    chosen = as_numpy_dtype(d)
+    if chosen.kind != "f":
+        raise TypeError(f"the default dtype must be a floating type, got {as_dtype(chosen)!r}")
+    _default = chosen
+
+
+def to_complex(real: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype("complex128") if real.itemsize >= 8 else np.dtype("complex64")
+
+
+def to_real(d: np.dtype[Any]) -> np.dtype[Any]:
+    if d.kind != "c":
+        return d
+    return np.dtype("float64") if d.itemsize == 16 else np.dtype("float32")
+
+
+def promote_pair(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
+    """PyTorch's promotion of two element types: an integer never widens a floating type."""
+    if a is b:
+        return a
+    low, high = sorted((a, b), key=lambda d: CATEGORY[d.kind])
+    if CATEGORY[low.kind] != CATEGORY[high.kind] and CATEGORY[low.kind] < 2:
+        return high
+    return np.promote_types(a, b)
+
+
+def promote_types(type1: Any, type2: Any) -> dtype:
+    """The type that holds both, by PyTorch's rules.
+
+    >>> import chainrule as cr
+    >>> cr.promote_types(cr.int64, cr.float16)
+    chainrule.float16
+    """
+    return as_dtype(promote_pair(as_numpy_dtype(type1), as_numpy_dtype(type2)))
+
+
+def can_cast(from_: Any, to: Any) -> bool:
+    """Whether PyTorch lets a result of type `from_` be written into `to`: categories may only grow.
+
+    >>> import chainrule as cr
+    >>> cr.can_cast(cr.float64, cr.float32), cr.can_cast(cr.float32, cr.int64)
+    (True, False)
+    """
+    return CATEGORY[as_numpy_dtype(from_).kind] <= CATEGORY[as_numpy_dtype(to).kind]
+
+
+def number_dtype(number: Any) -> np.dtype[Any]:
+    """The type a Python number stands for: int64, the default float, or its complex."""
+    if isinstance(number, (bool, np.bool_)):
+        return _PYTHON[bool]
+    if isinstance(number, (int, np.integer)):
+        return _PYTHON[int]
+    if isinstance(number, (float, np.floating)):
+        return _default
+    return to_complex(_default)
+
+
+def combine(higher: np.dtype[Any] | None, lower: np.dtype[Any] | None) -> np.dtype[Any] | None:
+    """PyTorch's precedence: arrays over zero-dimensional ones over numbers, unless the lower has a larger category."""
+    if higher is None or lower is None:
+        return higher if lower is None else lower
+    if CATEGORY[higher.kind] >= CATEGORY[lower.kind]:
+        return higher
+    if higher.kind == "f":  # a complex number beside a floating array keeps the array's precision
+        return to_complex(higher)
+    return promote_pair(higher, lower)
