@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any as _Any
+
+from .allocator import keep_freed_memory as _keep_freed_memory
 from .core.backprop import backprop as backprop
 from .core.broadcasting import unbroadcast as unbroadcast
 from .core.dtypes import *  # noqa: F403
@@ -22,9 +25,34 @@ from .core.table import backward as backward
 from .core.tensor import Tensor as Tensor
 from .core.tensor import device as device
 from .ops import MODULES as _MODULES
+from .random import *  # noqa: F403
+
+_keep_freed_memory()
 
 for _module in _MODULES:
     for _name in _module.__all__:
         globals()[_name] = getattr(_module, _name)
 
 __version__ = "0.1.0"
+
+_ROOMS = frozenset(("autograd", "explain", "fft", "func", "linalg", "nn", "optim", "special", "testing"))
+_LAZY = {"draw": "explain"}  # name -> the room it comes from
+
+
+def __getattr__(name: str) -> _Any:
+    """Rooms that the engine does not need are imported when they are first used, so that `import chainrule` is quick."""
+    import importlib
+
+    if name in _ROOMS:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    elif name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *_LAZY})

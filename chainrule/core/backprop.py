@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .forward import Several, output_node
+from .forward import Several, output_node, wrapped_array
 from .grad_mode import OFF, mode, recording_mode, tracing
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
@@ -29,6 +29,7 @@ __all__ = ["backprop", "backward", "grad"]
 
 Node = Recipe | Leaf
 edges_of = attrgetter("_edges")
+NOTHING: dict[int, Any] = {}
 
 
 class _Ends:
@@ -195,7 +196,7 @@ def run(
             extra = node._extra
             if extra is not None and type(gradient) is not Several:
                 gradient = call_hooks(extra, gradient, retained, create)
-            if node in targets:
+            if targets and node in targets:
                 captured[node] = gradient
             if type(node) is Leaf:
                 arrived.append((node, gradient))
@@ -211,35 +212,38 @@ def run(
                 gradient = tuple(
                     np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True)
                 )
-            kwargs = node._kwargs
-            backs = found.get(func)
+            backs = found.get(func) or NOTHING
             joint = None
-            for position, edge in enumerate(node._edges):
+            position = -1
+            for edge in node._edges:
+                position += 1
                 if edge is None or (needed is not None and edge not in needed):
                     continue
-                if backs is not None and position in backs:
-                    contribution = backs[position](gradient, out, *args, **kwargs)
+                if position in backs:
+                    contribution = backs[position](gradient, out, *args, **node._kwargs)
                 elif hasattr(func, "joint_backward"):  # one call computes the gradients of all arguments
                     if joint is None:
                         joint = func.joint_backward(gradient, create)
                     contribution = joint[position]
                 else:
                     back = BACK_FUNCS.get_back_func(func, position)
-                    contribution = back(gradient, out, *args, **kwargs)
+                    contribution = back(gradient, out, *args, **node._kwargs)
                     backs = found[func]
                 if contribution is None:
                     continue
                 try:
-                    if contribution.shape != args[position].shape:
-                        raise AttributeError
+                    right = contribution.shape == args[position].shape
                 except AttributeError:
+                    right = False
+                if not right:
                     contribution = checked_shape(func, position, contribution, args[position])
                 if anomaly:
                     check_numbers(node, position, contribution)
-                sofar = grads.get(edge)
-                grads[edge] = contribution if sofar is None else sofar + contribution
+                grads[edge] = grads[edge] + contribution if edge in grads else contribution
             if not retain:
-                release(node)
+                node._args = node._inputs = ()  # as `release`
+                node._out = None
+                node._edges = FREED
     finally:
         mode.reset(token)
     for reference, gradient in retained:
@@ -314,11 +318,11 @@ def as_tensors(node: Recipe, args: tuple[Any, ...], out: Any) -> tuple[tuple[Any
             converted[i] = given
         else:
             storage = storage_behind(given)
-            converted[i] = make_tensor(args[i], edge, None if storage is None else Alias(storage))
+            converted[i] = make_tensor(wrapped_array(args[i], ()), edge, None if storage is None else Alias(storage))
     if isinstance(out, Several):
         out = tuple(make_tensor(array, output_node(node, i)) for i, array in enumerate(out))
     elif not isinstance(out, Overwritten):
-        out = make_tensor(out, node)
+        out = make_tensor(wrapped_array(out, ()), node)
     return tuple(converted), out
 
 

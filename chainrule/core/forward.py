@@ -8,6 +8,7 @@ are one path. Read next: `backprop.py`, the way back.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,9 +23,29 @@ from .views import join_alias
 
 __all__ = ["Several", "array_function", "implements", "promote", "result_type", "wrap_forward_fn"]
 
-ndarray = np.ndarray
+ndarray, generic, asarray = np.ndarray, np.generic, np.asarray
 NUMBERS = frozenset((int, float, bool, complex))
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Python's operators do the same on arrays as these ufuncs, sooner; on NumPy scalars, into which 0-d arrays are turned
+# on the way, they take a sixth of the time
+OPERATORS: dict[Any, Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.true_divide: operator.truediv,
+    np.floor_divide: operator.floordiv,
+    np.remainder: operator.mod,
+    np.power: operator.pow,
+    np.negative: operator.neg,
+    np.matmul: operator.matmul,
+    np.greater: operator.gt,
+    np.greater_equal: operator.ge,
+    np.less: operator.lt,
+    np.less_equal: operator.le,
+    np.equal: operator.eq,
+    np.not_equal: operator.ne,
+}
 
 TENSOR_FUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy-level function -> the operation on tensors
 
@@ -246,6 +267,7 @@ def _unary(
     ufunc: np.ufunc, is_differentiable: bool, floating: bool, general: Callable[..., Any]
 ) -> Callable[[Any], Any]:
     """The hot path of elementwise functions of one argument."""
+    compute = OPERATORS.get(ufunc, ufunc)
 
     def tensor_func(input: Any) -> Any:
         if not isinstance(input, Tensor):
@@ -253,9 +275,11 @@ def _unary(
         x = input.array
         if floating and x.dtype.kind in "biu":
             return general(input)
-        out = ufunc(x)
+        if x.ndim == 0:
+            x = x[()]
+        out = saved = compute(x)
         if type(out) is not ndarray:
-            out = wrapped_array(out, (x,))
+            out = asarray(out) if isinstance(out, generic) else wrapped_array(out, (x,))
         node = input._node if input._alias is None else input.node()
         result = new_object(Tensor)
         result.array = out
@@ -269,7 +293,7 @@ def _unary(
             recipe._kwargs = NO_KWARGS
             recipe._inputs = (input,)
             recipe._edges = (node,)
-            recipe._out = out
+            recipe._out = saved
             recipe._saved_at = CLOCK.now
             recipe._extra = None
             result._node = recipe
@@ -283,6 +307,7 @@ def _unary(
 def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """The hot path of elementwise functions of two arguments."""
     comparison = not is_differentiable
+    compute = OPERATORS.get(ufunc, ufunc)
 
     def tensor_func(input: Any, other: Any) -> Any:
         other_node = None
@@ -294,25 +319,32 @@ def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any
                 if x.dtype is not y.dtype:
                     return general(input, other)
                 other_node = other._node if other._alias is None else other.node()
+                kind = x.dtype
+                if x.ndim == 0 and y.ndim == 0:
+                    x, y = x[()], y[()]
             elif type(other) in NUMBERS:
                 y = other
+                kind = x.dtype
+                if x.ndim == 0:
+                    x = x[()]
             else:
                 return general(input, other)
-            kind = x.dtype
         elif type(input) in NUMBERS and isinstance(other, Tensor):
             x = input
             y = other.array
             node = None
             other_node = other._node if other._alias is None else other.node()
             kind = y.dtype
+            if y.ndim == 0:
+                y = y[()]
         else:
             return general(input, other)
         try:
-            out = ufunc(x, y)
+            out = saved = compute(x, y)
         except (ValueError, TypeError) as error:
             raise explained(error, ufunc, x, y) from None
         if type(out) is not ndarray:
-            out = wrapped_array(out, (x, y))
+            out = asarray(out) if isinstance(out, generic) else wrapped_array(out, (x, y))
         if out.dtype is not kind and not comparison:
             return general(input, other)  # an integer or a complex number changed the type
         result = new_object(Tensor)
@@ -327,7 +359,7 @@ def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any
             recipe._kwargs = NO_KWARGS
             recipe._inputs = (input, other)
             recipe._edges = (node, other_node)
-            recipe._out = out
+            recipe._out = saved
             recipe._saved_at = CLOCK.now
             recipe._extra = None
             result._node = recipe

@@ -119,7 +119,7 @@ class Recipe:
 
     __slots__ = ("_args", "_edges", "_extra", "_func", "_inputs", "_kwargs", "_out", "_saved_at")
     _func: Any
-    _args: tuple[Any, ...]
+    _args: tuple[Any, ...]  # arrays; NumPy scalars for 0-d ones, which are quicker to compute with
     _kwargs: dict[str, Any]
     _inputs: tuple[Any, ...]  # the arguments as they were given, Tensors among them
     _edges: tuple[Recipe | Leaf | None, ...]  # an argument's node when the operation ran; None where no gradient goes
@@ -146,7 +146,10 @@ class Recipe:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        return self._args
+        return tuple(
+            given.array if isinstance(arg, np.generic) and hasattr(given, "recipe") else arg
+            for arg, given in zip(self._args, self._inputs, strict=False)
+        )
 
     @property
     def kwargs(self) -> dict[str, Any]:

@@ -523,7 +523,7 @@ def storage_of(tensor: Tensor) -> Storage:
         storage = Storage()
         tensor._alias = Alias(storage)
         node = tensor._node
-        if isinstance(node, Recipe) and node._out is tensor.array:  # the recipe may have saved its own result
+        if isinstance(node, Recipe) and node._out is tensor.array:  # the recipe may use its own result
             extra = extra_of(node)
             if extra.out_storage is None:
                 extra.out_storage = storage

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     arithmetic,
     creation,
+    reduction,
 )
 
-MODULES = (arithmetic, creation)
+MODULES = (arithmetic, creation, reduction)

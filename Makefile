@@ -1,0 +1,57 @@
+# Everything runs in a virtual environment of the project's own, made on first use.
+#
+#   make demo     train on handwritten digits; DEMO_ARGS="--epochs 5 --out somewhere"
+#   make test     run the tests; TEST_ARGS="-k views"
+#   make lint types notes bench clean
+
+# the first Python that is new enough; PYTHON=... names another
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+SHARED ?= ../shared
+
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: demo test lint types notes bench clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.with-train
+	$(BIN)/chainrule demo $(DEMO_ARGS)
+
+test: $(VENV)/.with-dev
+	$(BIN)/python -m pytest -n auto $(TEST_ARGS)
+
+lint: $(VENV)/.with-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.with-dev
+	$(BIN)/mypy
+
+notes: $(VENV)/.with-dev
+	@if [ -d $(SHARED)/conformance ]; then $(BIN)/python $(SHARED)/conformance/notes_check.py; \
+	else echo "no $(SHARED)/conformance here: nothing to check"; fi
+
+bench: $(VENV)/.with-train
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist
+
+# A stamp file says which extras the environment holds; it is older than pyproject.toml when they may have changed.
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "chainrule needs Python 3.11 or later: none found; PYTHON=/path/to/it names one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/.with-train: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	@touch $@
+
+$(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,train]'
+	@touch $@ $(VENV)/.with-train

@@ -1,0 +1,373 @@
+"""Starts a worker for each program, gives them turns, and makes numbers of what they answer.
+
+Only one process works at a time: turns go round (A B C, B C A, ...), short ones and many, so that a slow moment of the machine hits
+everybody alike. A turn's time is its mean by call (what collecting garbage costs is part of it), a program's time the median of its
+turns, and a comparison the ratio of two such medians from one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.peers import PEERS
+from benchmarks.workload import Bound, Workload
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS_LEFT_OUT = ("OPENBLAS_", "NVPL_", "GOTO_", "MKL_", "OMP_", "CHAINRULE_")
+ANSWER_SECONDS = 900.0
+
+
+class WorkerError(Exception):
+    """A program that could not be built or run; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: turns of each program, the length of a turn, the calls before the first turn."""
+
+    rounds: int = 60
+    turn_seconds: float = 0.03
+    warm_seconds: float = 0.3
+    quick: bool = False
+
+    @classmethod
+    def short(cls) -> Plan:
+        """A plan that shows that everything runs, not numbers to quote."""
+        return cls(rounds=5, turn_seconds=0.005, warm_seconds=0.02, quick=True)
+
+
+@dataclass
+class Measurement:
+    """What one program did: seconds a call by turn, the cost of starting, the memory of its process; or why there is nothing."""
+
+    turns: list[float] = field(default_factory=list)
+    calls_in_a_turn: int = 0
+    import_seconds: float = 0.0
+    build_seconds: float = 0.0
+    first_call_seconds: float = 0.0
+    import_bytes: int = 0
+    peak_bytes: int = 0
+    thread_pools: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def median(self) -> float:
+        """Seconds a call."""
+        return statistics.median(self.turns)
+
+    def quantity(self, name: str) -> float:
+        """What a bound speaks of: ``time``, ``memory`` or ``first_call``."""
+        return {"time": lambda: self.median, "memory": lambda: self.peak_bytes, "first_call": lambda: self.first_call_seconds}[
+            name
+        ]()
+
+
+@dataclass
+class Verdict:
+    """A bound with the number it is about; ``value`` is None where a peer that it needs did not run."""
+
+    bound: Bound
+    value: float | None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bound holds; None where it could not be measured."""
+        return None if self.value is None else self.value <= self.bound.limit
+
+
+@dataclass
+class Result:
+    """One workload: its measurements by peer, or the numbers of its report, and its bounds."""
+
+    name: str
+    title: str
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def ratio(self, of: str, against: Sequence[str], quantity: str = "time") -> float | None:
+        """quantity(of) / the smallest quantity(against); None unless all of them ran."""
+        found = [self.measurements.get(name) for name in (of, *against)]
+        values = [each.quantity(quantity) for each in found if each is not None and each.turns]
+        if len(values) < len(found) or min(values) <= 0:
+            return None
+        return values[0] / min(values[1:])
+
+    def spread(self, of: str, against: str) -> tuple[float, float] | None:
+        """The quartiles of the ratio turn by turn: how much the machine moved between neighbouring turns."""
+        mine, others = self.measurements.get(of), self.measurements.get(against)
+        if mine is None or others is None or len(mine.turns) < 2 or len(others.turns) < 2:
+            return None
+        low, _, high = statistics.quantiles([a / b for a, b in zip(mine.turns, others.turns, strict=False)], n=4)
+        return low, high
+
+    def judge(self, bounds: Sequence[Bound]) -> None:
+        """Puts a number to each bound."""
+        for bound in bounds:
+            if bound.against:
+                self.verdicts.append(Verdict(bound, self.ratio(bound.of, bound.against, bound.quantity)))
+            else:
+                self.verdicts.append(Verdict(bound, self.numbers.get(bound.quantity)))
+
+    def errors(self) -> list[str]:
+        """One line for everything that did not run."""
+        found = [f"{self.name}, {peer}: {each.error}" for peer, each in self.measurements.items() if each.error]
+        return found + ([f"{self.name}: {self.error}"] if self.error else [])
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, in plain types."""
+        return {
+            "title": self.title,
+            "measurements": {
+                name: asdict(each) | {"median_seconds": each.median if each.turns else None}
+                for name, each in self.measurements.items()
+            },
+            "ratios": {
+                name: self.ratio("chainrule", (name,)) for name in self.measurements if name != "chainrule"
+            },
+            "numbers": self.numbers,
+            "units": self.units,
+            "error": self.error,
+            "bounds": [asdict(v.bound) | {"value": v.value, "holds": v.holds} for v in self.verdicts],
+        }
+
+
+# ----- the processes -----
+
+
+def environment(peer_name: str) -> dict[str, str]:
+    """The environment of a worker: no settings of BLAS, of threads or of chainrule, but those that the peer itself needs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_LEFT_OUT)}
+    return kept | dict(PEERS[peer_name].environment)
+
+
+class WorkerProcess:
+    """The runner's end of a worker: ``ask`` sends a command and waits for the answer. Use it in a ``with`` statement."""
+
+    def __init__(self, workload_name: str, peer_name: str) -> None:
+        self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", workload_name, peer_name],
+            cwd=ROOT,
+            env=environment(peer_name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.messages,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        if kind is not None:
+            self.process.kill()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.messages.close()
+
+    def ask(self, do: str, progress: Callable[[float], None] | None = None, **arguments: Any) -> dict[str, Any]:
+        """One command, one answer.
+
+        Raises:
+            WorkerError: where the program failed, the process died, or no answer came.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        overdue = threading.Event()
+
+        def give_up() -> None:
+            overdue.set()
+            self.process.kill()
+
+        timer = threading.Timer(ANSWER_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self.process.stdin.flush()
+            for line in self.process.stdout:
+                answer: dict[str, Any] = json.loads(line)
+                if "progress" in answer:
+                    if progress is not None:
+                        progress(answer["progress"])
+                    continue
+                if "error" in answer:
+                    raise WorkerError(answer["error"])
+                return answer
+        except BrokenPipeError:
+            pass
+        finally:
+            timer.cancel()
+        if overdue.is_set():
+            raise WorkerError(f"no answer to {do!r} after {ANSWER_SECONDS:.0f} seconds")
+        raise WorkerError(f"the process ended with code {self.process.wait()}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last line that the process wrote to stderr."""
+        self.messages.seek(0)
+        lines = self.messages.read().split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+# ----- one workload -----
+
+
+def run_workload(
+    name: str,
+    workload: Workload,
+    peers: Sequence[str],
+    plan: Plan,
+    progress: Callable[[float, str], None] = lambda fraction, doing: None,
+) -> Result:
+    """Measures one workload with those of the peers that have a program for it."""
+    result = Result(name, workload.title, units=dict(workload.units))
+    if workload.report is not None:
+        run_report(result, plan, progress)
+    else:
+        run_turns(result, workload, [peer for peer in peers if peer in workload.programs], plan, progress)
+    result.judge(workload.bounds)
+    progress(1.0, name)
+    return result
+
+
+def run_report(result: Result, plan: Plan, progress: Callable[[float, str], None]) -> None:
+    """A workload of chainrule alone, in a process of its own."""
+    with WorkerProcess(result.name, "chainrule") as process:
+        try:
+            answer = process.ask("report", lambda fraction: progress(fraction, result.name), quick=plan.quick)
+            result.numbers = answer["numbers"]
+        except WorkerError as error:
+            result.error = str(error)
+
+
+def run_turns(
+    result: Result, workload: Workload, peers: Sequence[str], plan: Plan, progress: Callable[[float, str], None]
+) -> None:
+    """All programs of a workload: started one after the other, then given turns."""
+    rounds = min(plan.rounds, workload.most_rounds or plan.rounds)
+    total = len(peers) * (rounds + max(1, rounds // 5))
+    done = 0.0
+
+    def advance(units: float, doing: str) -> None:
+        nonlocal done
+        done += units
+        progress(done / total, doing)
+
+    processes: dict[str, WorkerProcess] = {}
+    try:
+        for peer in peers:
+            advance(0, f"{result.name}: starting {PEERS[peer].title}")
+            measurement = result.measurements[peer] = Measurement()
+            process = WorkerProcess(result.name, peer)
+            processes[peer] = process
+            try:
+                answer = process.ask("start", warm_seconds=plan.warm_seconds)
+            except WorkerError as error:
+                measurement.error = str(error)
+            else:
+                measurement.calls_in_a_turn = max(1, round(plan.turn_seconds / answer.pop("call_seconds")))
+                for key, value in answer.items():
+                    setattr(measurement, key, value)
+            advance(max(1, rounds // 5), result.name)
+        for number in range(rounds):
+            first = number % max(1, len(peers))
+            for peer in (*peers[first:], *peers[:first]):
+                take_turn(result.measurements[peer], processes[peer], workload.warm_up)
+                advance(1, result.name)
+        for peer, process in processes.items():
+            measurement = result.measurements[peer]
+            if measurement.error is None:
+                answer = process.ask("finish")
+                measurement.peak_bytes, measurement.thread_pools = answer["peak_bytes"], answer["thread_pools"]
+    finally:
+        interrupted = sys.exc_info()
+        for process in processes.values():
+            process.__exit__(*interrupted)
+
+
+def take_turn(measurement: Measurement, process: WorkerProcess, warm_up: bool) -> None:
+    """One turn of one program; a program that fails takes no further part."""
+    if measurement.error is not None:
+        return
+    calls = measurement.calls_in_a_turn
+    try:
+        answer = process.ask("turn", calls=calls, warm=max(1, calls // 5) if warm_up else 0)
+    except WorkerError as error:
+        measurement.error = str(error)
+        measurement.turns.clear()
+    else:
+        measurement.turns.append(answer["seconds"])
+
+
+def read_once_from_disk(peers: Sequence[str]) -> None:
+    """Imports every peer once in a process that is thrown away: first-call times are not to measure the disk."""
+    for peer in peers:
+        imports = "; ".join(f"import {module}" for module in PEERS[peer].modules) or "pass"
+        subprocess.run(
+            [sys.executable, "-c", imports],
+            cwd=ROOT,
+            env=environment(peer),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+# ----- the machine -----
+
+
+def machine(peers: Sequence[str]) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    versions = {"python": platform.python_version()}
+    for peer in peers:
+        distribution = PEERS[peer].distribution
+        if distribution not in versions:
+            try:
+                versions[distribution] = metadata.version(distribution)
+            except metadata.PackageNotFoundError:
+                versions[distribution] = "?"
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "versions": versions,
+    }
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as information:
+            for line in information:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

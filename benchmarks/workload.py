@@ -1,0 +1,64 @@
+"""What a workload is: the same program written for each peer, and the bounds that chainrule must keep.
+
+A workload is one file in ``benchmarks/workloads/`` that defines ``WORKLOAD``, and one line in ``workloads/__init__.py``. Its programs
+import what they need inside, so that a worker process holds its own peer and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BEST_OF_PYTORCH = ("torch1", "torch2")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A peer's program: ``step`` is the work that is timed, ``observe`` what it computed (for the tests, never timed).
+
+    Every program of a workload gives the same names and, to rounding, the same numbers in ``observe()``.
+    """
+
+    step: Callable[[], Any]
+    observe: Callable[[], dict[str, Any]] = dict
+    seconds: Callable[[], float] | None = None
+    """Where the clock of a step has to run elsewhere (in a child process): does one step and returns its seconds."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit; without ``against``, quantity <= limit."""
+
+    limit: float
+    against: tuple[str, ...] = ()
+    of: str = "chainrule"
+    quantity: str = "time"
+    """``time`` (median of a step), ``memory`` (peak of the process), ``first_call``, or a name that a report gives."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A title, a program for each peer, and bounds; or, where there is nobody to compare with, a ``report`` of chainrule alone.
+
+    Args:
+        title: one line for the table.
+        programs: name of the peer (see ``peers``) to a function that builds its program.
+        report: ``report(progress, quick)`` returns named numbers; ``progress(fraction)`` may be called meanwhile.
+        units: how the report's numbers are to be read, by name.
+        bounds: see ``Bound``.
+        warm_up: whether a turn begins with calls that are not timed.
+        most_rounds: a limit for work that takes seconds a call.
+        same_dtype: whether the tests ask all programs for the same dtypes (False where a peer knows one dtype only).
+        tolerance: the relative tolerance of that comparison.
+    """
+
+    title: str
+    programs: Mapping[str, Callable[[], Program]] = field(default_factory=dict)
+    report: Callable[[Callable[[float], None], bool], dict[str, float]] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    bounds: tuple[Bound, ...] = ()
+    warm_up: bool = True
+    most_rounds: int | None = None
+    same_dtype: bool = True
+    tolerance: float = 1e-4

@@ -1,0 +1,729 @@
+"""Reductions: sums, means, products, extremes, variances and norms over some axes or all.
+
+Each gradient is the reduced gradient, spread over the axes that were reduced (`spread`), times something. Reductions
+that also say where they found their value (`max(x, dim)`, `median`) are in `sorting.py`, running ones in `scan.py`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.dtypes import as_numpy_dtype, default_float
+from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, make_tensor, record, wrap_forward_fn
+from ..core.grad_mode import grad_mode
+from ..core.table import backward
+from ..core.tensor import Tensor
+from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axes, normalize_axis, numpy_names
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "aminmax",
+    "any",
+    "count_nonzero",
+    "dist",
+    "logsumexp",
+    "mean",
+    "nanmean",
+    "nansum",
+    "norm",
+    "prod",
+    "renorm",
+    "std",
+    "std_mean",
+    "sum",
+    "var",
+    "var_mean",
+]
+
+SMALL = 1 << 13  # elements; copying so few costs less than making a broadcast view
+
+# ----- axes ---------------------------------------------------------------------------------------------------------
+
+
+def reduced_axis(dim: Any, ndim: int) -> Any:
+    """PyTorch's `dim` as NumPy's `axis`: None where everything is reduced, which is what an empty `dim` means as well.
+
+    Raises:
+        IndexError: out of range.
+        RuntimeError: an axis is named twice.
+    """
+    if dim is None:
+        return None
+    if isinstance(dim, (tuple, list)):
+        axes = normalize_axes(tuple(dim), ndim)
+        return axes if axes and ndim else None
+    axis = normalize_axis(int(dim), ndim)
+    return axis if ndim else None
+
+
+def count(shape: tuple[int, ...], axis: Any) -> int:
+    """How many elements go into each element of a reduction over `axis`."""
+    if axis is None:
+        return math.prod(shape)
+    if not isinstance(axis, tuple):
+        return shape[axis] if shape else 1
+    return math.prod(shape[i] for i in axis)
+
+
+def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """The shape after a reduction over `axis` with `keepdims`."""
+    axes = range(len(shape)) if axis is None else [i % len(shape) for i in (axis if isinstance(axis, tuple) else (axis,))]
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+@array_function
+def spread(reduced: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = False) -> Any:
+    """The transpose of a sum: what has been reduced over `axis`, repeated to `shape`; maybe as a read-only view.
+
+    >>> spread(np.array([1.0, 2.0]), (2, 3), axis=1)
+    array([[1., 1., 1.],
+           [2., 2., 2.]])
+    """
+    if not keepdims and axis is not None and reduced.ndim < len(shape):
+        reduced = np.reshape(reduced, kept_shape(shape, axis))
+    if type(reduced) is np.ndarray and math.prod(shape) <= SMALL:
+        out = np.empty(shape, reduced.dtype)
+        out[...] = reduced
+        return out
+    return np.broadcast_to(reduced, shape)
+
+
+# ----- the table: sums ------------------------------------------------------------------------------------------------
+
+
+@backward(spread, 0)
+def spread_back(
+    grad_out: Any, out: Any, reduced: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = False
+) -> Any:
+    r"""$\nabla_{reduced} L = \sum_{axis} \nabla_{out} L$"""
+    return np.sum(grad_out, axis=axis, keepdims=keepdims) if shape else grad_out
+
+
+@backward(np.sum, 0)
+def sum_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = \nabla_{out} L$, the same for every summand"""
+    return spread(grad_out, x.shape, axis, keepdims)
+
+
+@backward(np.mean, 0)
+def mean_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = \frac{1}{n} \nabla_{out} L$, n elements in each mean"""
+    return spread(grad_out / builtins.max(count(x.shape, axis), 1), x.shape, axis, keepdims)
+
+
+@backward(np.nansum, 0)
+def nansum_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = \nabla_{out} L$ where x is a number, 0 where it is NaN"""
+    return np.where(np.isnan(x), 0, spread(grad_out, x.shape, axis, keepdims))
+
+
+# ----- the table: products --------------------------------------------------------------------------------------------
+
+
+def first_along(axis: int, shape: tuple[int, ...]) -> Any:
+    """A mask, broadcastable to `shape`, of the first position along an axis."""
+    line = np.arange(shape[axis]) == 0
+    return np.reshape(line, [-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
+
+
+def product_before(x: Any, axis: int) -> Any:
+    """The product of all elements before each one."""
+    return np.where(first_along(axis, x.shape), 1, np.roll(np.cumprod(x, axis=axis), 1, axis=axis))
+
+
+def product_of_others(x: Any, axis: Any) -> Any:
+    """The product, along one or several axes, of all other elements; right where some are zero."""
+    if not x.shape:
+        return np.ones_like(x)
+    if axis is None:
+        return np.reshape(product_of_others(np.reshape(x, (-1,)), 0), x.shape)
+    if isinstance(axis, tuple):
+        axes = normalize_axes(axis, x.ndim)
+        order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+        moved = np.transpose(x, order)
+        flat = np.reshape(moved, (*moved.shape[: x.ndim - len(axes)], count(x.shape, axes)))
+        back = tuple(int(i) for i in np.argsort(order))
+        return np.transpose(np.reshape(product_of_others(flat, -1), moved.shape), back)
+    after = np.flip(product_before(np.flip(x, axis), axis), axis)
+    return product_before(x, axis) * after
+
+
+@backward(np.prod, 0)
+def prod_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_{x_i} L = \left(\prod_{j \neq i} x_j\right) \nabla_{out} L$"""
+    return spread(grad_out, x.shape, axis, keepdims) * product_of_others(x, axis)
+
+
+# ----- the table: extremes --------------------------------------------------------------------------------------------
+
+
+def ties_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_{x_i} L = \frac{[x_i = out]}{\sum_j [x_j = out]} \nabla_{out} L$: equal elements share evenly"""
+    chosen = np.astype(x == spread(out, x.shape, axis, keepdims), x.dtype)
+    share = chosen / np.sum(chosen, axis=axis, keepdims=True)
+    return share * spread(grad_out, x.shape, axis, keepdims)
+
+
+backward(np.max, 0)(ties_back)
+backward(np.min, 0)(ties_back)
+
+# ----- the table: spread around the mean ------------------------------------------------------------------------------
+
+
+@backward(np.var, 0)
+def var_back(grad_out: Any, out: Any, x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = \frac{2}{n - ddof} \overline{(x - \bar{x})} \nabla_{out} L$"""
+    freedom = count(x.shape, axis) - ddof
+    centred = x - np.mean(x, axis=axis, keepdims=True)
+    factor = 2 / freedom if freedom > 0 else math.inf
+    return spread(grad_out, x.shape, axis, keepdims) * (np.conj(centred) * factor)
+
+
+@backward(np.std, 0)
+def std_back(grad_out: Any, out: Any, x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = \frac{1}{(n - ddof) out} \overline{(x - \bar{x})} \nabla_{out} L$, 0 where out = 0"""
+    zero = out == 0
+    grad_variance = np.where(zero, 0, grad_out / (2 * np.where(zero, 1, out)))
+    return var_back(grad_variance, None, x, axis, ddof, keepdims)
+
+
+# ----- the table: norms -----------------------------------------------------------------------------------------------
+
+
+@array_function
+def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norm of the elements along axes, taken as a vector. `ord`: any real number, 0 counts what is not zero."""
+    wide = np.astype(x, np.float32) if x.dtype == np.float16 else x
+    size = wide if ord == 2 and not is_complex(x) else np.abs(wide)
+    if ord == 2:
+        out = np.sqrt(np.sum(size * size, axis=axis, keepdims=keepdims))
+    elif ord == 1:
+        out = np.sum(size, axis=axis, keepdims=keepdims)
+    elif ord == 0:
+        out = np.sum(np.astype(size != 0, size.dtype), axis=axis, keepdims=keepdims)
+    elif ord in (math.inf, -math.inf):
+        out = (np.max if ord > 0 else np.min)(size, axis=axis, keepdims=keepdims)
+    else:
+        out = np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+    return np.astype(out, x.dtype) if wide is not x else out
+
+
+@backward(vector_norm, 0)
+def vector_norm_back(
+    grad_out: Any, out: Any, x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False
+) -> Any:
+    r"""$\nabla_x L = \left(\frac{|x|}{out}\right)^{p-1} \frac{\bar{x}}{|x|} \nabla_{out} L$, 0 where x = 0"""
+    gradient = spread(grad_out, x.shape, axis, keepdims)
+    norm = spread(out, x.shape, axis, keepdims)
+    norm = np.where(norm == 0, 1, norm)
+    if ord == 0:
+        return np.zeros_like(x)
+    if ord == 2:
+        return np.conj(x) / norm * gradient
+    zero = x == 0
+    size = np.where(zero, 1, np.abs(x))
+    direction = np.conj(x) / size
+    if ord == 1:
+        return direction * gradient
+    if ord in (math.inf, -math.inf):
+        chosen = np.astype(np.abs(x) == spread(out, x.shape, axis, keepdims), gradient.dtype)
+        return direction * (gradient * (chosen / np.sum(chosen, axis=axis, keepdims=True)))
+    return np.where(zero, 0, (size / norm) ** (ord - 1)) * direction * gradient
+
+
+# ----- the table: log-sum-exp -----------------------------------------------------------------------------------------
+
+
+@array_function
+def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """`log(sum(exp(x)))` without overflow: the largest element is taken out first."""
+    if not count(x.shape, axis):
+        return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+    largest = np.max(np.real(x) if is_complex(x) else x, axis=axis, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, 0)
+    total = np.log(np.sum(np.exp(x - largest), axis=axis, keepdims=keepdims))
+    return total + np.reshape(largest, total.shape)
+
+
+@backward(_logsumexp, 0)
+def logsumexp_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""$\nabla_x L = e^{x - out} \nabla_{out} L$"""
+    return spread(grad_out, x.shape, axis, keepdims) * np.exp(x - spread(out, x.shape, axis, keepdims))
+
+
+# ----- the operations -------------------------------------------------------------------------------------------------
+
+spread_tensor = wrap_forward_fn(spread)
+_vector_norm = wrap_forward_fn(vector_norm)
+_logsumexp_tensor = wrap_forward_fn(_logsumexp)
+_nansum = wrap_forward_fn(np.nansum)
+_var = wrap_forward_fn(np.var)
+_std = wrap_forward_fn(np.std)
+
+
+def _reduction(numpy_function: Callable[..., Any], on_arrays: Callable[..., Any]) -> Callable[..., Any]:
+    """The hot path of a reduction: `on_arrays(x, axis, keepdims)` computes `numpy_function` on NumPy's arrays faster."""
+    general = wrap_forward_fn(numpy_function)
+
+    def tensor_func(input: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if not isinstance(input, Tensor) or type(x := input.array) is not np.ndarray:
+            return general(input, axis=axis, keepdims=keepdims)
+        out = on_arrays(x, axis, keepdims)
+        if type(out) is not np.ndarray:
+            out = np.asarray(out)
+        result = make_tensor(out, None)
+        node = input._node if input._alias is None else input.node()
+        if node is not None and grad_mode():
+            kwargs = {"axis": axis, "keepdims": keepdims} if axis is not None or keepdims else {}
+            result._node = record(numpy_function, (x,), kwargs, (input,), (node,), out)
+        return result
+
+    return tensor_func
+
+
+def _mean_of_array(x: Any, axis: Any, keepdims: bool) -> Any:
+    n = count(x.shape, axis)
+    if not n:
+        with np.errstate(invalid="ignore"):
+            return np.true_divide(np.add.reduce(x, axis=axis, keepdims=keepdims), n)
+    if x.dtype.itemsize < 4 or x.dtype.kind not in "fc":
+        return np.mean(x, axis=axis, keepdims=keepdims)
+    return np.add.reduce(x, axis=axis, keepdims=keepdims) / n
+
+
+_sum = _reduction(np.sum, lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims))
+_prod = _reduction(np.prod, lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims))
+_max = _reduction(np.max, lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims))
+_min = _reduction(np.min, lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims))
+_mean = _reduction(np.mean, _mean_of_array)
+
+
+def _to(input: Any, dtype: Any) -> Any:
+    return input if dtype is None else cast(input, as_numpy_dtype(dtype))
+
+
+def _accumulating(input: Any, dtype: Any) -> Any:
+    """The tensor in the type in which it is added up: integers and booleans as int64."""
+    input = as_tensor_argument(input)
+    if dtype is None and input.array.dtype.kind in "biu":
+        dtype = np.dtype("int64")
+    return input if dtype is None or input.array.dtype == dtype else cast(input, as_numpy_dtype(dtype))
+
+
+def _need_floating(input: Any, name: str) -> Any:
+    input = as_tensor_argument(input)
+    if input.array.dtype.kind not in "fc":
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            f"Got: {input.dtype}; convert it with .float() or give dtype="
+        )
+    return input
+
+
+def need_elements(input: Any, axis: Any, name: str, error: type[Exception] = RuntimeError) -> None:
+    """Refuse to reduce no elements, where there is no result for that.
+
+    Raises:
+        IndexError: an axis of `axis` has size 0.
+        RuntimeError: all axes are reduced and there is no element (or `error`).
+    """
+    if axis is None:
+        if not math.prod(input.shape):
+            raise error(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0 (shape {input.shape}). "
+                "Specify the reduction dim with the 'dim' argument."
+            )
+        return
+    for i in axis if isinstance(axis, tuple) else (axis,):
+        if not input.shape[i]:
+            raise IndexError(
+                f"{name}(): Expected reduction dim {i} to have non-zero size, the input has shape {input.shape}."
+            )
+
+
+@numpy_names
+def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum over an axis, several, or all; integers are added up as int64.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> cr.sum(x).item(), cr.sum(x, 1).shape, cr.sum(x, 1, True).shape
+    (10.0, (2,), (2, 1))
+    """
+    if dtype is not None or not isinstance(input, Tensor) or input.array.dtype.kind in "biu":
+        input = _accumulating(input, dtype)
+    return _sum(input, reduced_axis(dim, input.array.ndim), keepdim)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over an axis, several, or all.
+
+    Raises:
+        RuntimeError: the input has integers and no `dtype` is given.
+    """
+    if dtype is not None or not isinstance(input, Tensor) or input.array.dtype.kind in "biu":
+        input = _need_floating(_to(as_tensor_argument(input), dtype), "mean")
+    return _mean(input, reduced_axis(dim, input.array.ndim), keepdim)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over an axis or all.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([2.0, 0.0, 4.0], requires_grad=True)
+    >>> cr.prod(x).backward()
+    >>> x.grad
+    Tensor(array([0., 8., 0.], dtype=float32), requires_grad=False)
+    """
+    input = _accumulating(input, dtype)
+    return _prod(input, reduced_axis(dim, input.ndim), keepdim)  # type: ignore[no-any-return]
+
+
+def _extreme(operation: Callable[..., Any], input: Any, dim: Any, keepdim: bool, name: str) -> Tensor:
+    input = as_tensor_argument(input)
+    axis = reduced_axis(dim, input.ndim)
+    need_elements(input, axis, name)
+    return operation(input, axis, keepdim)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The largest element over an axis, several, or all; equal ones share the gradient evenly.
+
+    Raises:
+        RuntimeError, IndexError: there is no element to choose.
+    """
+    return _extreme(_max, input, dim, keepdim, "amax")
+
+
+@numpy_names
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The smallest element over an axis, several, or all; equal ones share the gradient evenly.
+
+    Raises:
+        RuntimeError, IndexError: there is no element to choose.
+    """
+    return _extreme(_min, input, dim, keepdim, "amin")
+
+
+class MinMax(NamedTuple):
+    """What `aminmax` returns."""
+
+    min: Tensor
+    max: Tensor
+
+
+@numpy_names
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """The smallest and the largest element over an axis or all, as a named tuple (min, max)."""
+    return MinMax(
+        _extreme(_min, input, dim, keepdim, "aminmax"),
+        _extreme(_max, input, dim, keepdim, "aminmax"),
+    )
+
+
+# ----- variance and deviation -----------------------------------------------------------------------------------------
+
+
+def _deviation(operation: Callable[..., Any], input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> Any:
+    input = as_tensor_argument(input)
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        if correction is not None:
+            raise TypeError(f"give unbiased={unbiased} or correction={correction}, not both")
+        correction = int(bool(unbiased))
+    if input.array.dtype.kind not in "fc":
+        raise RuntimeError(
+            f"std and var only support floating point and complex dtypes, got {input.dtype}: convert with .float()"
+        )
+    axis = reduced_axis(dim, input.ndim)
+    ddof = 1 if correction is None else correction
+    if count(input.shape, axis) > ddof:
+        return operation(input, axis=axis, ddof=ddof, keepdims=keepdim)
+    with np.errstate(all="ignore"), warnings.catch_warnings():  # NaN, as PyTorch has it
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return operation(input, axis=axis, ddof=ddof, keepdims=keepdim)
+
+
+@numpy_names
+def var(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The variance over an axis, several, or all: squared distances from the mean, divided by `n - correction`.
+
+    `correction` is 1 unless it is given or `unbiased` is False (NumPy's `np.var` has 0).
+
+    >>> import chainrule as cr, numpy as np
+    >>> x = cr.tensor([1.0, 3.0])
+    >>> cr.var(x).item(), cr.var(x, correction=0).item(), np.var(x).item()
+    (2.0, 1.0, 1.0)
+    """
+    return _deviation(_var, input, dim, unbiased, keepdim, correction)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def std(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The standard deviation over an axis, several, or all: the root of `var`. Where it is 0, its gradient is too."""
+    return _deviation(_std, input, dim, unbiased, keepdim, correction)  # type: ignore[no-any-return]
+
+
+def _mean_beside(input: Any, dim: Any, keepdim: bool) -> Tensor:
+    return mean(input, None if isinstance(dim, bool) else dim, keepdim)
+
+
+@numpy_names
+def var_mean(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    """`(var, mean)` with the same arguments."""
+    return var(input, dim, unbiased, keepdim, correction=correction), _mean_beside(input, dim, keepdim)
+
+
+@numpy_names
+def std_mean(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    """`(std, mean)` with the same arguments."""
+    return std(input, dim, unbiased, keepdim, correction=correction), _mean_beside(input, dim, keepdim)
+
+
+# ----- NaN as missing -------------------------------------------------------------------------------------------------
+
+
+@numpy_names
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum of the elements that are numbers."""
+    input = _accumulating(input, dtype)
+    return _nansum(input, axis=reduced_axis(dim, input.ndim), keepdims=keepdim)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of the elements that are numbers; NaN where there are none."""
+    input = _need_floating(_to(as_tensor_argument(input), dtype), "nanmean")
+    axis = reduced_axis(dim, input.ndim)
+    numbers = np.sum(~np.isnan(input.array), axis=axis, keepdims=keepdim)
+    with np.errstate(all="ignore"):
+        total = _nansum(input, axis=axis, keepdims=keepdim)
+        return total / make_tensor(np.asarray(numbers).astype(input.array.real.dtype), None)  # type: ignore[no-any-return]
+
+
+# ----- norms and distances --------------------------------------------------------------------------------------------
+
+
+@numpy_names
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None) -> Tensor:
+    """The p-norm over an axis, several, or all; `p="fro"` is 2, `p="nuc"` the sum of a matrix's singular values.
+
+    Raises:
+        RuntimeError: the input has integers; unknown `p`.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([3.0, 4.0])
+    >>> cr.norm(x).item(), cr.norm(x, 1).item(), cr.norm(x, float("inf")).item()
+    (5.0, 7.0, 4.0)
+    """
+    input = _need_floating(_to(as_tensor_argument(input), dtype), "norm")
+    if isinstance(p, str):
+        if p == "nuc":
+            from .. import linalg
+
+            return linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)  # type: ignore[no-any-return]
+        if p != "fro":
+            raise RuntimeError(f'norm(): p must be a number, "fro" or "nuc", got {p!r}')
+        p = 2
+    p = 2 if p is None else p
+    axis = reduced_axis(dim, input.ndim)
+    if p in (math.inf, -math.inf):
+        need_elements(input, axis, "norm")
+    return _vector_norm(input, ord=p, axis=axis, keepdims=keepdim)  # type: ignore[no-any-return]
+
+
+def dist(input: Any, other: Any, p: Any = 2) -> Tensor:
+    """The p-norm of `input - other`, broadcast."""
+    return norm(input - other, p)
+
+
+def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
+    """The tensor with every slice along `dim` scaled down to the p-norm `maxnorm` where its norm is larger."""
+    input = as_tensor_argument(input)
+    axis = normalize_axis(dim, input.ndim)
+    others = tuple(i for i in range(input.ndim) if i != axis)
+    norms = _vector_norm(input, ord=p, axis=others, keepdims=True)
+    return input * np.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)  # type: ignore[no-any-return]
+
+
+@numpy_names
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
+    """`log(sum(exp(input)))` over an axis or several, without overflow.
+
+    >>> import chainrule as cr
+    >>> cr.logsumexp(cr.tensor([1000.0, 1000.0]), 0)
+    Tensor(array(1000.6931, dtype=float32), requires_grad=False)
+    """
+    input = as_tensor_argument(input)
+    if input.array.dtype.kind not in "fc":
+        input = cast(input, default_float())
+    with np.errstate(divide="ignore"):
+        return _logsumexp_tensor(input, axis=reduced_axis(dim, input.ndim), keepdims=keepdim)  # type: ignore[no-any-return]
+
+
+# ----- truth and counts -----------------------------------------------------------------------------------------------
+
+
+def _truth(numpy_function: Callable[..., Any], input: Any, dim: Any, keepdim: bool) -> Tensor:
+    array = as_tensor_argument(input).array
+    out = np.asarray(numpy_function(array, axis=reduced_axis(dim, array.ndim), keepdims=keepdim))
+    return make_tensor(out.astype(np.uint8) if array.dtype == np.uint8 else out, None)
+
+
+@numpy_names
+def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements over an axis, several, or all are true."""
+    return _truth(np.all, input, dim, keepdim)
+
+
+@numpy_names
+def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether any element over an axis, several, or all is true."""
+    return _truth(np.any, input, dim, keepdim)
+
+
+@numpy_names
+def count_nonzero(input: Any, dim: Any = None) -> Tensor:
+    """How many elements over an axis, several, or all are not zero, as int64."""
+    array = as_tensor_argument(input).array
+    return make_tensor(np.asarray(np.count_nonzero(array, axis=reduced_axis(dim, array.ndim))), None)
+
+
+attach(sum, mean, prod, amax, amin, aminmax, var, std, nansum, nanmean, norm, dist, renorm, logsumexp)
+attach(all, any, count_nonzero)
+attach_in_place(renorm)
+
+# ----- NumPy's names, signatures and defaults -------------------------------------------------------------------------
+
+
+def _numpy_reduction(operation: Callable[..., Any], *functions: Any) -> None:
+    """Register NumPy's functions of the form `f(a, axis, dtype, out, keepdims)`."""
+
+    @implements(*functions)
+    def reduction(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        if out is not None:
+            raise TypeError(f"np.{functions[0].__name__} on Tensors takes no out=")
+        return operation(_to(a, dtype), axis=axis, keepdims=keepdims)
+
+
+def _numpy_extreme(operation: Callable[..., Any], *functions: Any) -> None:
+    """Register NumPy's functions of the form `f(a, axis, out, keepdims)`."""
+
+    @implements(*functions)
+    def reduction(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        if out is not None:
+            raise TypeError(f"np.{functions[0].__name__} on Tensors takes no out=")
+        return operation(a, axis=axis, keepdims=keepdims)
+
+
+def _ufunc_reduction(operation: Callable[..., Any], *ufuncs: Any) -> None:
+    """Register `ufunc.reduce(array, axis=0, dtype, out, keepdims)`."""
+    for ufunc in ufuncs:
+
+        def reduction(a: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+            if out is not None:
+                raise TypeError("a ufunc's reduce on Tensors takes no out=")
+            return operation(_to(a, dtype), axis=axis, keepdims=keepdims)
+
+        TENSOR_FUNCS[ufunc, "reduce"] = reduction
+
+
+for _operation, _functions, _ufuncs in (
+    (_sum, (np.sum,), (np.add,)),
+    (_prod, (np.prod,), (np.multiply,)),
+    (_mean, (np.mean,), ()),
+    (_nansum, (np.nansum,), ()),
+):
+    _numpy_reduction(_operation, *_functions)
+    _ufunc_reduction(_operation, *_ufuncs)
+for _operation, _functions, _ufuncs in (  # type: ignore[assignment]
+    (_max, (np.max, np.amax), (np.maximum,)),
+    (_min, (np.min, np.amin), (np.minimum,)),
+    (all, (np.all,), (np.logical_and,)),
+    (any, (np.any,), (np.logical_or,)),
+):
+    _numpy_extreme(_operation, *_functions)
+    _ufunc_reduction(_operation, *_ufuncs)
+
+
+def _numpy_deviation(operation: Callable[..., Any], function: Any) -> None:
+    @implements(function)
+    def deviation(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+        *,
+        correction: Any = None,
+    ) -> Any:
+        if out is not None:
+            raise TypeError(f"np.{function.__name__} on Tensors takes no out=")
+        return operation(_to(a, dtype), axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
+
+
+_numpy_deviation(_var, np.var)
+_numpy_deviation(_std, np.std)
+
+
+@implements(np.nanmean)
+def _numpy_nanmean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
+    return nanmean(a, axis, keepdims, dtype=dtype)
+
+
+@implements(np.nanmax)
+def _numpy_nanmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    return _max(np.where(np.isnan(a), -math.inf, a), axis, keepdims)
+
+
+@implements(np.nanmin)
+def _numpy_nanmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    return _min(np.where(np.isnan(a), math.inf, a), axis, keepdims)
+
+
+@implements(np.ptp)
+def _numpy_ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    return _max(a, axis, keepdims) - _min(a, axis, keepdims)
+
+
+@implements(np.average)
+def _numpy_average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+    a = as_tensor_argument(a)
+    if weights is None:
+        average = _mean(a, axis, keepdims)
+        return (average, average * 0 + count(a.shape, axis)) if returned else average
+    weights = as_tensor_argument(weights)
+    if weights.shape != a.shape:
+        if axis is None or isinstance(axis, tuple) or weights.shape != (a.shape[axis],):
+            raise TypeError(f"np.average: weights of shape {weights.shape} for an array of shape {a.shape}, axis={axis}")
+        weights = np.reshape(weights, [-1 if i == axis % a.ndim else 1 for i in range(a.ndim)])
+    total = _sum(np.broadcast_to(weights, a.shape), axis, keepdims)
+    average = _sum(a * weights, axis, keepdims) / total
+    return (average, total) if returned else average
+
+
+@implements(np.count_nonzero)
+def _numpy_count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return make_tensor(np.asarray(np.count_nonzero(a.array, axis=axis, keepdims=keepdims)), None)
+

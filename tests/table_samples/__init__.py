@@ -1,0 +1,1 @@
+"""For every entry of the table, arguments on which its derivative is tested (see test_table.py)."""
