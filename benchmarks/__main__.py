@@ -30,7 +30,9 @@ def names_among(known: Sequence[str], kind: str) -> Any:
         names = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in names if name not in known]
         if unknown or not names:
-            raise argparse.ArgumentTypeError(f"no {kind} called {', '.join(unknown) or text!r}; there are {', '.join(known)}")
+            raise argparse.ArgumentTypeError(
+                f"no {kind} called {', '.join(unknown) or text!r}; there are {', '.join(known)}"
+            )
         return list(dict.fromkeys(names))
 
     return parse
@@ -45,14 +47,23 @@ def positive(text: str) -> int:
 
 def parser() -> OneLineParser:
     """The options."""
-    options = OneLineParser("python -m benchmarks", description="chainrule side by side with the peers that are installed")
+    options = OneLineParser(
+        "python -m benchmarks", description="chainrule side by side with the peers that are installed"
+    )
     options.add_argument("--only", type=names_among(NAMES, "workload"), metavar="NAME[,NAME]", help="these workloads")
     options.add_argument(
-        "--peers", type=names_among(tuple(PEERS), "peer"), metavar="NAME[,NAME]", help="these peers (chainrule always runs)"
+        "--peers",
+        type=names_among(tuple(PEERS), "peer"),
+        metavar="NAME[,NAME]",
+        help="these peers (chainrule always runs)",
     )
     options.add_argument("--rounds", type=positive, help=f"turns of each program (default {runner.Plan.rounds})")
     options.add_argument(
-        "--out", type=Path, default=Path("benchmark-results"), metavar="FOLDER", help="where results go (default %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("benchmark-results"),
+        metavar="FOLDER",
+        help="where results go (default %(default)s)",
     )
     options.add_argument("--quick", action="store_true", help="few and short turns: shows that everything runs")
     options.add_argument("--list", action="store_true", help="name workloads and peers, and end")
@@ -66,7 +77,9 @@ def listing() -> str:
         workload = load(name)
         lines.append(f"  {name:<18}{workload.title} ({', '.join(workload.programs) or 'chainrule alone'})")
     lines.append("peers:")
-    lines += [f"  {name:<18}{peer.title}{'' if peer.installed() else ' (not installed)'}" for name, peer in PEERS.items()]
+    lines += [
+        f"  {name:<18}{peer.title}{'' if peer.installed() else ' (not installed)'}" for name, peer in PEERS.items()
+    ]
     lines.append(f"all peers: {INSTALL_COMMAND}")
     return "\n".join(lines)
 
@@ -78,7 +91,11 @@ def chosen_peers(options: argparse.Namespace, options_parser: OneLineParser) -> 
         missing = [name for name in asked if not PEERS[name].installed()]
         if missing:
             options_parser.error(f"argument --peers: not installed: {', '.join(missing)} ({INSTALL_COMMAND})")
-    return [name for name, peer in PEERS.items() if name == "chainrule" or (peer.installed() if asked is None else name in asked)]
+    return [
+        name
+        for name, peer in PEERS.items()
+        if name == "chainrule" or (peer.installed() if asked is None else name in asked)
+    ]
 
 
 class Progress:
@@ -93,12 +110,16 @@ class Progress:
         except ImportError:
             return
         form = "{l_bar}{bar}| {elapsed}<{remaining} {desc}"
-        self.bar = tqdm(total=float(workloads), disable=None, leave=False, bar_format=form.replace("{l_bar}", "{percentage:3.0f}%|"))
+        self.bar = tqdm(
+            total=float(workloads), disable=None, leave=False, bar_format=form.replace("{l_bar}", "{percentage:3.0f}%|")
+        )
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -125,7 +146,7 @@ def plan_from(options: argparse.Namespace) -> runner.Plan:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs, writes, prints; 0 when everything ran, 1 when a program failed, 2 for a bad option, 130 when interrupted."""
+    """Runs, writes, prints; 0: everything ran, 1: a program failed, 2: a bad option, 130: interrupted."""
     options_parser = parser()
     options = options_parser.parse_args(arguments)
     if options.list:
@@ -139,7 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.only or list(NAMES)
     plan = plan_from(options)
     machine = runner.machine(peers)
-    said = {"only": names, "peers": peers, "rounds": plan.rounds, "quick": plan.quick, "date": time.strftime("%Y-%m-%d")}
+    said = {
+        "only": names,
+        "peers": peers,
+        "rounds": plan.rounds,
+        "quick": plan.quick,
+        "date": time.strftime("%Y-%m-%d"),
+    }
     results: list[runner.Result] = []
     json_path, plot_path = options.out / "benchmarks.json", options.out / "benchmarks.png"
     try:

@@ -18,7 +18,7 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """The highest resident set of this process.
 
-    On Linux from VmHWM: ``ru_maxrss`` survives exec there, and would give a small child the size of the parent that started it.
+    On Linux from VmHWM: ``ru_maxrss`` survives exec there, and would give a small child the size of its parent.
     """
     try:
         with open("/proc/self/status", encoding="utf-8") as status:

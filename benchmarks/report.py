@@ -43,7 +43,7 @@ def table(results: Sequence[Result]) -> str:
 
 def comparison_rows(result: Result) -> list[tuple[str, ...]]:
     """A row for each peer, and one for each bound that speaks of several peers or of another quantity than time."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     verdicts = list(result.verdicts)
     for peer, measurement in result.measurements.items():
         if not measurement.turns:
@@ -53,7 +53,11 @@ def comparison_rows(result: Result) -> list[tuple[str, ...]]:
             rows.append((result.name, PEERS[peer].title, median, "", "", "", ""))
             continue
         ratio, spread = result.ratio("chainrule", (peer,)), result.spread("chainrule", peer)
-        own = [v for v in verdicts if v.bound.of == "chainrule" and v.bound.against == (peer,) and v.bound.quantity == "time"]
+        own = [
+            v
+            for v in verdicts
+            if v.bound.of == "chainrule" and v.bound.against == (peer,) and v.bound.quantity == "time"
+        ]
         rows.append(
             (
                 result.name,
@@ -64,7 +68,7 @@ def comparison_rows(result: Result) -> list[tuple[str, ...]]:
                 *(bound_cells(own[0]) if own else ("", "")),
             )
         )
-        if own and ratio is not None:
+        if own:
             verdicts.remove(own[0])
     for verdict in verdicts:
         bound = verdict.bound
@@ -78,6 +82,8 @@ def comparison_rows(result: Result) -> list[tuple[str, ...]]:
 
 def starting_rows(result: Result) -> list[tuple[str, ...]]:
     """What each program cost before its first turn, and the memory of its process."""
+    if not result.in_process:
+        return []
     return [
         (
             result.name,
@@ -94,7 +100,7 @@ def starting_rows(result: Result) -> list[tuple[str, ...]]:
 
 def report_rows(result: Result) -> list[tuple[str, ...]]:
     """The numbers of a report."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, value in result.numbers.items():
         verdict = next((v for v in result.verdicts if not v.bound.against and v.bound.quantity == name), None)
         cells = bound_cells(verdict) if verdict else ("", "")
@@ -141,7 +147,8 @@ def blas_in_use(results: Sequence[Result]) -> str | None:
             measurement = result.measurements.get(peer)
             for pool in measurement.thread_pools if measurement else ():
                 if pool["internal_api"] != "openmp":
-                    return f"{pool['internal_api']} {pool['version']} {pool['architecture']}, {pool['num_threads']} threads"
+                    kernels = f"{pool['internal_api']} {pool['version']} {pool['architecture']}"
+                    return f"{kernels}, {pool['num_threads']} threads"
     return None
 
 
@@ -174,7 +181,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def plot(path: Path, results: Sequence[Result], machine: dict[str, Any]) -> bool:
-    """Bars of chainrule/peer on a logarithmic axis, with the bounds; False where matplotlib is missing or nothing was compared."""
+    """Bars of chainrule/peer on a logarithmic axis, with the bounds.
+
+    False where matplotlib is missing or nothing was compared.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -188,15 +198,16 @@ def plot(path: Path, results: Sequence[Result], machine: dict[str, Any]) -> bool
     from matplotlib import pyplot
 
     groups = [name for name, _, _, _ in bars]
-    gaps = [sum(a != b for a, b in zip(groups[: i + 1], groups[1 : i + 1], strict=False)) for i in range(len(groups))]
-    heights = [i + 0.8 * gap for i, gap in enumerate(gaps)]
+    order = list(dict.fromkeys(groups))
+    heights = [index + 0.8 * order.index(name) for index, name in enumerate(groups)]
     figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.27 * heights[-1]), layout="constrained")
     colours = {True: "tab:blue", False: "tab:red", None: "silver"}
-    for height, (_, peer, ratio, limit) in zip(heights, bars, strict=True):
+    for height, (_, _, ratio, limit) in zip(heights, bars, strict=True):
         holds = None if limit is None else ratio <= limit
         axes.barh(height, ratio - 1, left=1, color=colours[holds], height=0.75)
         label = f" {ratio:.2g} " if ratio < 99.5 else f" {ratio:.0f} "
-        axes.text(ratio, height, label, va="center", ha="left" if ratio >= 1 else "right", fontsize=7)
+        beside = limit if limit is not None and 1 <= ratio <= limit < 1.3 * ratio else ratio
+        axes.text(beside, height, label, va="center", ha="left" if ratio >= 1 else "right", fontsize=7)
         if limit is not None:
             axes.plot([limit, limit], [height - 0.45, height + 0.45], color="black", linewidth=2)
     axes.set_xscale("log")
@@ -204,10 +215,12 @@ def plot(path: Path, results: Sequence[Result], machine: dict[str, Any]) -> bool
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(heights, [peer for _, peer, _, _ in bars], fontsize=8)
     axes.invert_yaxis()
-    for name in dict.fromkeys(groups):
+    for name in order:
         first = heights[groups.index(name)]
-        axes.text(0.005, first - 0.5, name, transform=axes.get_yaxis_transform(), fontsize=8, weight="bold", va="bottom")
-    axes.set_xlabel("time of chainrule / time of the peer: shorter is faster, left of 1 chainrule is ahead; black marks are bounds")
+        axes.text(
+            0.005, first - 0.5, name, transform=axes.get_yaxis_transform(), fontsize=8, weight="bold", va="bottom"
+        )
+    axes.set_xlabel("time of chainrule / time of the peer: left of 1 chainrule is faster; black marks are bounds")
     axes.set_title(f"{machine['processor']}, {machine['cores']} cores", fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,8 +1,8 @@
 """Starts a worker for each program, gives them turns, and makes numbers of what they answer.
 
-Only one process works at a time: turns go round (A B C, B C A, ...), short ones and many, so that a slow moment of the machine hits
-everybody alike. A turn's time is its mean by call (what collecting garbage costs is part of it), a program's time the median of its
-turns, and a comparison the ratio of two such medians from one run.
+Only one process works at a time: turns go round (A B C, B C A, ...), short ones and many, so that a slow moment of the
+machine hits everybody alike. A turn's time is its mean by call (what collecting garbage costs is part of it), a
+program's time the median of its turns, and a comparison the ratio of two such medians from one run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass
 class Measurement:
-    """What one program did: seconds a call by turn, the cost of starting, the memory of its process; or why there is nothing."""
+    """What one program did: seconds a call by turn, the cost of starting, its memory; or why there is nothing."""
 
     turns: list[float] = field(default_factory=list)
     calls_in_a_turn: int = 0
@@ -70,9 +70,11 @@ class Measurement:
 
     def quantity(self, name: str) -> float:
         """What a bound speaks of: ``time``, ``memory`` or ``first_call``."""
-        return {"time": lambda: self.median, "memory": lambda: self.peak_bytes, "first_call": lambda: self.first_call_seconds}[
-            name
-        ]()
+        return {
+            "time": lambda: self.median,
+            "memory": lambda: self.peak_bytes,
+            "first_call": lambda: self.first_call_seconds,
+        }[name]()
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Result:
 
     name: str
     title: str
+    in_process: bool = True
     measurements: dict[str, Measurement] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
@@ -137,9 +140,7 @@ class Result:
                 name: asdict(each) | {"median_seconds": each.median if each.turns else None}
                 for name, each in self.measurements.items()
             },
-            "ratios": {
-                name: self.ratio("chainrule", (name,)) for name in self.measurements if name != "chainrule"
-            },
+            "ratios": {name: self.ratio("chainrule", (name,)) for name in self.measurements if name != "chainrule"},
             "numbers": self.numbers,
             "units": self.units,
             "error": self.error,
@@ -151,13 +152,13 @@ class Result:
 
 
 def environment(peer_name: str) -> dict[str, str]:
-    """The environment of a worker: no settings of BLAS, of threads or of chainrule, but those that the peer itself needs."""
+    """The environment of a worker: no settings of BLAS, threads or chainrule, but those that the peer needs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_LEFT_OUT)}
     return kept | dict(PEERS[peer_name].environment)
 
 
 class WorkerProcess:
-    """The runner's end of a worker: ``ask`` sends a command and waits for the answer. Use it in a ``with`` statement."""
+    """The runner's end of a worker: ``ask`` sends a command and waits for the answer. Use it in a ``with``."""
 
     def __init__(self, workload_name: str, peer_name: str) -> None:
         self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -175,7 +176,9 @@ class WorkerProcess:
     def __enter__(self) -> WorkerProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.close()
@@ -245,7 +248,7 @@ def run_workload(
     progress: Callable[[float, str], None] = lambda fraction, doing: None,
 ) -> Result:
     """Measures one workload with those of the peers that have a program for it."""
-    result = Result(name, workload.title, units=dict(workload.units))
+    result = Result(name, workload.title, workload.in_process, units=dict(workload.units))
     if workload.report is not None:
         run_report(result, plan, progress)
     else:
@@ -297,7 +300,7 @@ def run_turns(
         for number in range(rounds):
             first = number % max(1, len(peers))
             for peer in (*peers[first:], *peers[:first]):
-                take_turn(result.measurements[peer], processes[peer], workload.warm_up)
+                take_turn(result.measurements[peer], processes[peer], workload.in_process)
                 advance(1, result.name)
         for peer, process in processes.items():
             measurement = result.measurements[peer]

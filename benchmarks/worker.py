@@ -1,7 +1,7 @@
 """A process that holds one program and runs it when told to; between turns it is blocked in a read.
 
-Started by the runner as ``python -m benchmarks.worker WORKLOAD PEER``. Commands come in as lines of JSON, answers go out the same
-way; what the program prints itself goes to stderr.
+Started by the runner as ``python -m benchmarks.worker WORKLOAD PEER``. Commands come in as lines of JSON, answers go
+out the same way; what the program prints itself goes to stderr.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class Worker:
 
     @staticmethod
     def settle(longest: float = 0.5) -> None:
-        """Waits until the threads of this process have stopped spinning: BLAS and OpenMP pools wait actively for more work.
+        """Waits until the threads of this process have stopped spinning.
 
-        Without this the next peer would share the cores with the last one's idle threads.
+        BLAS and OpenMP pools wait actively for more work; without this the next peer would share the cores with the last one's idle threads.
         """
         end = time.perf_counter() + longest
         while time.perf_counter() < end:

@@ -1,7 +1,7 @@
 """What a workload is: the same program written for each peer, and the bounds that chainrule must keep.
 
-A workload is one file in ``benchmarks/workloads/`` that defines ``WORKLOAD``, and one line in ``workloads/__init__.py``. Its programs
-import what they need inside, so that a worker process holds its own peer and nothing else.
+A workload is one file in ``workloads/`` that defines ``WORKLOAD``, and one line in ``workloads/__init__.py``.
+Its programs import what they need inside, so that a worker process holds its own peer and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Bound:
-    """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit; without ``against``, quantity <= limit."""
+    """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit.
+
+    Without ``against`` it is about a number of the report: quantity <= limit.
+    """
 
     limit: float
     against: tuple[str, ...] = ()
@@ -39,7 +42,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Workload:
-    """A title, a program for each peer, and bounds; or, where there is nobody to compare with, a ``report`` of chainrule alone.
+    """A title, a program for each peer, and bounds; or, with nobody to compare with, a ``report`` of chainrule alone.
 
     Args:
         title: one line for the table.
@@ -47,7 +50,8 @@ class Workload:
         report: ``report(progress, quick)`` returns named numbers; ``progress(fraction)`` may be called meanwhile.
         units: how the report's numbers are to be read, by name.
         bounds: see ``Bound``.
-        warm_up: whether a turn begins with calls that are not timed.
+        in_process: whether a step runs in the worker itself; one that starts other processes needs no calls to warm up,
+            and what its worker cost to start says nothing.
         most_rounds: a limit for work that takes seconds a call.
         same_dtype: whether the tests ask all programs for the same dtypes (False where a peer knows one dtype only).
         tolerance: the relative tolerance of that comparison.
@@ -58,7 +62,7 @@ class Workload:
     report: Callable[[Callable[[float], None], bool], dict[str, float]] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
-    warm_up: bool = True
+    in_process: bool = True
     most_rounds: int | None = None
     same_dtype: bool = True
     tolerance: float = 1e-4

@@ -13,7 +13,7 @@ from benchmarks.workload import Bound, Workload
 
 
 def measure(progress: Callable[[float], None], quick: bool) -> dict[str, float]:
-    """Memory by node at the end of forward and at the highest point of backward; seconds; blocks that stay allocated."""
+    """Memory by node after forward and at the highest point of backward; seconds; blocks that stay allocated."""
     import chainrule
 
     nodes = 50_000 if quick else 1_000_000

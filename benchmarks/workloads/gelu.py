@@ -1,4 +1,4 @@
-"""The tanh form of gelu written out on 400,000 float32 numbers, forward and backward: memory traffic and temporaries."""
+"""The tanh form of gelu written out on 400,000 float32 numbers, forward and backward: memory and temporaries."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ def data() -> Any:
     return np.random.default_rng(0).normal(size=NUMBERS).astype(np.float32)
 
 
-def formula(x: Any, tanh: Callable[[Any], Any]) -> Any:
+def formula(
+    x: Any,
+    tanh: Callable[[Any], Any],
+    half: Any = 0.5,
+    one: Any = 1,
+    three: Any = 3,
+    scale: Any = SCALE,
+    cubic: Any = CUBIC,
+) -> Any:
     """gelu, as its authors write it (Hendrycks and Gimpel 2016, section 2), summed."""
-    return (0.5 * x * (1 + tanh(SCALE * (x + CUBIC * x**3)))).sum()
+    return (half * x * (one + tanh(scale * (x + cubic * x**three)))).sum()
 
 
 def pytorch_program(torch: Any) -> Program:
@@ -114,15 +122,17 @@ def autograd() -> Program:
 
 
 def mygrad() -> Program:
-    """MyGrad's tensors."""
+    """MyGrad's tensors; the numbers of the formula are float32, since its plain ones would make everything float64."""
     import mygrad
+    import numpy as np
 
     x = mygrad.tensor(data())
+    numbers = [np.float32(value) for value in (0.5, 1, 3, SCALE, CUBIC)]
     last: list[Any] = [None]
 
     def step() -> None:
         x.null_grad()
-        loss = formula(x, mygrad.tanh)
+        loss = formula(x, mygrad.tanh, *numbers)
         loss.backward()
         last[0] = loss
 

@@ -36,6 +36,6 @@ WORKLOAD = Workload(
     title="a Python that imports the library and ends",
     programs={peer: functools.partial(process_program, statement) for peer, statement in STATEMENTS.items()},
     bounds=(Bound(1.4, ("numpy",)),),
-    warm_up=False,
+    in_process=False,
     most_rounds=20,
 )

@@ -1,4 +1,4 @@
-"""How long the import statement takes alone, in a fresh Python that times it itself: without the start of the interpreter."""
+"""How long the import statement takes in a fresh Python that times it itself, without the interpreter's start."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ WORKLOAD = Workload(
         if peer != "python"
     },
     bounds=(Bound(1.4, ("numpy",)),),
-    warm_up=False,
+    in_process=False,
     most_rounds=20,
 )

@@ -1,7 +1,8 @@
 """A training step of a multilayer perceptron: zero_grad, forward, cross entropy, backward, a step of SGD; float32.
 
-Used by ``mlp_small`` and ``mlp_medium``. Weights are (out, in) where the peer has PyTorch's layers and (in, out) elsewhere; all begin
-with the same numbers, see the same batch, and are compared with the hand-written program by tests/test_benchmarks.py.
+Used by ``mlp_small`` and ``mlp_medium``. Weights are (out, in) where the peer has PyTorch's layers and (in, out)
+elsewhere; all begin with the same numbers, see the same batch, and are compared with the hand-written program by
+tests/test_benchmarks.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Problem:
     batch: int
 
     def data(self) -> tuple[list[Any], Any, Any]:
-        """The first parameters [w1 (in, out), b1 (out,), w2, b2, w3, b3], the inputs (batch, in) and the labels (batch,)."""
+        """The first parameters [w1 (in, out), b1 (out,), w2, b2, w3, b3], inputs (batch, in), labels (batch,)."""
         import numpy as np
 
         random = np.random.default_rng(0)

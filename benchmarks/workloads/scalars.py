@@ -113,9 +113,7 @@ def jax() -> Program:
     """``value_and_grad`` under ``jax.jit``."""
     import jax
 
-    value_and_gradients = jax.jit(
-        jax.value_and_grad(lambda x, a, b: formula(x, a, b, jax.nn.relu), argnums=(0, 1, 2))
-    )
+    value_and_gradients = jax.jit(jax.value_and_grad(lambda x, a, b: formula(x, a, b, jax.nn.relu), argnums=(0, 1, 2)))
     arguments = tuple(START.values())
     last: list[Any] = [None]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .forward import Several, output_node, wrapped_array
-from .grad_mode import OFF, mode, recording_mode, tracing
+from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
@@ -76,6 +76,7 @@ def backward(
     if wanted is not None and not wanted:
         raise RuntimeError("`inputs` argument to `backward` cannot be empty")
     retain = create_graph if retain_graph is None else retain_graph
+    pairs: list[tuple[Tensor | None, Any, Node]]
     if wanted is None:
         arrived = run(ends, seeds, None, retain, create_graph)[1]
         pairs = [(leaf.tensor(), gradient, leaf) for leaf, gradient in arrived]
@@ -127,7 +128,7 @@ def grad(
     if allow_unused is None:
         allow_unused = materialize_grads
     found = run(ends, seeds, nodes, retain, create_graph)[0]
-    results = []
+    results: list[Tensor | None] = []
     for i, (tensor, node) in enumerate(zip(wanted, nodes, strict=True)):
         gradient = found.get(node)
         if gradient is not None:
@@ -168,10 +169,10 @@ def run(
     grads: dict[Node, Any] = {}
     nodes = []
     for end, seed in zip(ends, seeds, strict=True):
-        node = end.node()
-        assert node is not None
-        nodes.append(node)
-        grads[node] = grads[node] + seed if node in grads else seed
+        start = end.node()
+        assert start is not None
+        nodes.append(start)
+        grads[start] = grads[start] + seed if start in grads else seed
     if len(nodes) == 1:
         order: list[Any] = topological_sort(nodes[0], edges_of)
     else:
@@ -184,6 +185,8 @@ def run(
     retained: list[tuple[Any, Any]] = []
     found = BACK_FUNCS._found
     anomaly = tracing.get()
+    refuse_nan = anomaly and check_nan.get()
+    node: Any = None
     token = mode.set(recording_mode() if create else OFF)
     try:
         while order:
@@ -208,7 +211,7 @@ def run(
                 args, out = still_saved(node)
             if create:
                 args, out = as_tensors(node, args, out)
-            if type(gradient) is Several:
+            if type(gradient) is Several and not hasattr(func, "joint_backward"):
                 gradient = tuple(
                     np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True)
                 )
@@ -223,7 +226,7 @@ def run(
                     contribution = backs[position](gradient, out, *args, **node._kwargs)
                 elif hasattr(func, "joint_backward"):  # one call computes the gradients of all arguments
                     if joint is None:
-                        joint = func.joint_backward(gradient, create)
+                        joint = func.joint_backward(gradient, create, node, retain)
                     contribution = joint[position]
                 else:
                     back = BACK_FUNCS.get_back_func(func, position)
@@ -237,13 +240,17 @@ def run(
                     right = False
                 if not right:
                     contribution = checked_shape(func, position, contribution, args[position])
-                if anomaly:
+                if refuse_nan:
                     check_numbers(node, position, contribution)
                 grads[edge] = grads[edge] + contribution if edge in grads else contribution
             if not retain:
                 node._args = node._inputs = ()  # as `release`
                 node._out = None
                 node._edges = FREED
+    except Exception as error:
+        if anomaly and node._extra is not None and node._extra.trace and "It was called here" not in str(error):
+            error.add_note(f"The operation whose backward failed, {name_of(node._func)}, was called here:\n{node._extra.trace}")
+        raise
     finally:
         mode.reset(token)
     for reference, gradient in retained:
@@ -467,7 +474,7 @@ def own(array: Any) -> Any:
     return array.copy()
 
 
-def deliver(pairs: list[tuple[Tensor | None, Any, Any]], create: bool) -> None:
+def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
     """Add gradients to `.grad`: all conversions first, so that an error leaves every `.grad` as it was."""
     ready = []
     while pairs:

@@ -6,7 +6,7 @@ equal, and PyTorch's attributes (`is_floating_point`, `is_complex`) exist.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -86,13 +86,13 @@ class dtype:
     def is_signed(self) -> bool:
         return self.dtype.kind in "ifc"
 
-    def to_complex(self) -> dtype:
+    def to_complex(self) -> Self:
         """The complex type with parts of this floating type."""
-        return as_dtype(to_complex(self.dtype))
+        return type(self)(to_complex(self.dtype))
 
-    def to_real(self) -> dtype:
+    def to_real(self) -> Self:
         """The floating type of the parts of this complex type."""
-        return as_dtype(to_real(self.dtype))
+        return type(self)(to_real(self.dtype))
 
 
 float16, float32, float64 = dtype("float16"), dtype("float32"), dtype("float64")
@@ -122,7 +122,8 @@ def as_numpy_dtype(value: Any) -> np.dtype[Any]:
     if isinstance(value, np.dtype):
         return value
     if isinstance(value, dtype):
-        return value.dtype
+        numpy_dtype: np.dtype[Any] = value.dtype
+        return numpy_dtype
     try:
         return np.dtype(value)
     except TypeError:

@@ -28,6 +28,7 @@ OFF, ON, TRACED = 0, 1, 2  # TRACED: record, and remember the line of each opera
 
 mode: ContextVar[int] = ContextVar("chainrule.grad_mode", default=ON)
 tracing: ContextVar[bool] = ContextVar("chainrule.tracing", default=False)
+check_nan: ContextVar[bool] = ContextVar("chainrule.check_nan", default=True)  # only read while tracing
 _inference: ContextVar[bool] = ContextVar("chainrule.inference", default=False)
 
 grad_mode = mode.get

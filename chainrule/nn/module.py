@@ -133,11 +133,13 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
         if isinstance(value, Parameter):
+            self._forget(name, "_parameters")
             self.register_parameter(name, value)
         elif isinstance(value, Module):
-            self._forget(name)
+            self._forget(name, "_modules")
             self.add_module(name, value)
         elif isinstance(value, Buffer):
+            self._forget(name, "_buffers")
             self.register_buffer(name, value, value.persistent)
         elif name in state.get("_parameters", ()):
             if value is not None:
@@ -179,10 +181,11 @@ class Module:
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
-    def _forget(self, name: str) -> None:
-        """Take a name out of every registry, before it is given a new meaning."""
+    def _forget(self, name: str, home: str) -> None:
+        """Take a name out of every registry but its new home, before it is given a new meaning."""
         for registry in ("_parameters", "_buffers", "_modules"):
-            self._registry(registry).pop(name, None)
+            if registry != home:
+                self._registry(registry).pop(name, None)
         self.__dict__.pop(name, None)
         self._non_persistent_buffers_set.discard(name)
 
@@ -219,8 +222,6 @@ class Module:
             raise ValueError(
                 f"Cannot assign non-leaf Tensor to parameter '{name}': a parameter is made by the user, not computed"
             )
-        if name not in registry:
-            self._forget(name)
         self._check_name(name, "parameter", registry)
         registry[name] = param
 

@@ -4,6 +4,8 @@ from . import (  # noqa: F401
     arithmetic,
     creation,
     reduction,
+    scan,
+    sorting,
 )
 
-MODULES = (arithmetic, creation, reduction)
+MODULES = (arithmetic, creation, reduction, scan, sorting)

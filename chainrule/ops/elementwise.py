@@ -6,6 +6,7 @@ Activations are in `activation.py`, SciPy's functions in `special.py`, compariso
 from __future__ import annotations
 
 import builtins
+import cmath
 import math
 from collections.abc import Callable
 from typing import Any
@@ -207,15 +208,11 @@ def power_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
         if x == 0:
             flat = np.real(y) >= 0
             return real_like(np.where(flat, np.zeros_like(grad_out), grad_out * out * -math.inf), y)
-        logarithm = complex(np.log(builtins.complex(x))) if isinstance(x, builtins.complex) else _log_of_number(x)
+        logarithm = cmath.log(x) if isinstance(x, builtins.complex) else math.log(x) if x > 0 else math.nan
         return real_like(unbroadcast(grad_out * out * logarithm, y), y)
     flat = (x == 0) & (np.real(y) >= 0)
     logarithm = np.log(np.where(flat, np.ones_like(x), x))
-    return real_like(unbroadcast(keep_where(grad_out * out * logarithm, np.broadcast_to(~flat, out.shape)), y), y)
-
-
-def _log_of_number(x: float) -> float:
-    return math.log(x) if x > 0 else math.nan
+    return real_like(unbroadcast(keep_where(grad_out * out * logarithm, np.logical_not(flat)), y), y)
 
 
 # ----- the table: trigonometric and hyperbolic functions ----------------------------------------------------------
@@ -421,7 +418,7 @@ def clip_back1(grad_out: Any, out: Any, a: Any, a_min: Any = None, a_max: Any = 
 @backward(np.clip, 2)
 def clip_back2(grad_out: Any, out: Any, a: Any, a_min: Any = None, a_max: Any = None) -> Any:
     r"""$\nabla_{a_{max}} L = [a > a_{max} \text{ or } a_{max} < a_{min}] \nabla_{out} L$"""
-    above = a > a_max if a_min is None else (a > a_max) | np.broadcast_to(a_max < a_min, out.shape)
+    above = a > a_max if a_min is None else (a > a_max) | (a_max < a_min)
     return unbroadcast(keep_where(grad_out, above), a_max)
 
 
@@ -704,17 +701,437 @@ def addcdiv_back2(grad_out: Any, out: Any, x: Any, y: Any, z: Any, value: Any = 
     return unbroadcast(-grad_out * (value * (y / (z * z))), z)
 
 
-@array_function
-def _xlogy(x: Any, y: Any) -> Any:
-    """x log(y), 0 where x = 0 and y is a number."""
-    zero = (x == 0) & ~np.isnan(y)
-    return np.where(zero, 0 * x, x * np.log(np.where(zero, 1, y) if np.ndim(y) or np.ndim(x) else y))
-
-
-@array_function
-def _xlog1py(x: Any, y: Any) -> Any:
-    """x log(1 + y), 0 where x = 0 and y is a number."""
-    return _xlogy(x, y + 1)
-
-
 # ----- the operations ---------------------------------------------------------------------------------------------
+
+
+def _one_argument(function: Any, floating: bool = True) -> Callable[[Any], Tensor]:
+    """The operation for a function of this package of one array, on the same hot path as a ufunc's."""
+    return _unary(function, True, floating, wrap_forward_fn(function, floating=floating))
+
+
+absolute = abs = wrap_forward_fn(np.absolute)
+fabs = wrap_forward_fn(np.fabs)
+sign = sgn = wrap_forward_fn(np.sign)
+floor, ceil, trunc = (wrap_forward_fn(function) for function in (np.floor, np.ceil, np.trunc))
+fix = trunc
+_rint = wrap_forward_fn(np.rint)
+_round = wrap_forward_fn(np.round)
+frac = _one_argument(_frac)
+
+exp = wrap_forward_fn(np.exp, floating=True)
+exp2 = wrap_forward_fn(np.exp2, floating=True)
+expm1 = wrap_forward_fn(np.expm1, floating=True)
+log = wrap_forward_fn(np.log, floating=True)
+log2 = wrap_forward_fn(np.log2, floating=True)
+log10 = wrap_forward_fn(np.log10, floating=True)
+log1p = wrap_forward_fn(np.log1p, floating=True)
+sqrt = wrap_forward_fn(np.sqrt, floating=True)
+rsqrt = _one_argument(_rsqrt)
+cbrt = wrap_forward_fn(np.cbrt, floating=True)
+square = wrap_forward_fn(np.square)
+_power = wrap_forward_fn(np.power, promotes=True)
+
+sin = wrap_forward_fn(np.sin, floating=True)
+cos = wrap_forward_fn(np.cos, floating=True)
+tan = wrap_forward_fn(np.tan, floating=True)
+arcsin = asin = wrap_forward_fn(np.arcsin, floating=True)
+arccos = acos = wrap_forward_fn(np.arccos, floating=True)
+arctan = atan = wrap_forward_fn(np.arctan, floating=True)
+sinh = wrap_forward_fn(np.sinh, floating=True)
+cosh = wrap_forward_fn(np.cosh, floating=True)
+tanh = wrap_forward_fn(np.tanh, floating=True)
+arcsinh = asinh = wrap_forward_fn(np.arcsinh, floating=True)
+arccosh = acosh = wrap_forward_fn(np.arccosh, floating=True)
+arctanh = atanh = wrap_forward_fn(np.arctanh, floating=True)
+arctan2 = atan2 = wrap_forward_fn(np.arctan2, floating=True)
+hypot = wrap_forward_fn(np.hypot, floating=True)
+sinc = _one_argument(np.sinc)
+deg2rad = wrap_forward_fn(np.deg2rad, floating=True)
+rad2deg = wrap_forward_fn(np.rad2deg, floating=True)
+wrap_forward_fn(np.radians, floating=True)
+wrap_forward_fn(np.degrees, floating=True)
+logaddexp = wrap_forward_fn(np.logaddexp, floating=True)
+logaddexp2 = wrap_forward_fn(np.logaddexp2, floating=True)
+
+maximum = wrap_forward_fn(np.maximum, promotes=True)
+minimum = wrap_forward_fn(np.minimum, promotes=True)
+fmax = wrap_forward_fn(np.fmax, promotes=True)
+fmin = wrap_forward_fn(np.fmin, promotes=True)
+_clip = wrap_forward_fn(np.clip)
+copysign = wrap_forward_fn(np.copysign, floating=True)
+heaviside = wrap_forward_fn(np.heaviside, promotes=True)
+nextafter = wrap_forward_fn(np.nextafter, is_differentiable=False, promotes=True)
+gcd = wrap_forward_fn(np.gcd, is_differentiable=False, promotes=True)
+lcm = wrap_forward_fn(np.lcm, is_differentiable=False, promotes=True)
+
+_floor_divide = wrap_forward_fn(np.floor_divide, promotes=True)
+_trunc_quotient = wrap_forward_fn(_trunc_divide, promotes=True)
+_remainder = wrap_forward_fn(np.remainder, promotes=True)
+_fmod = wrap_forward_fn(np.fmod, promotes=True)
+_frexp = wrap_forward_fn(np.frexp)
+_ldexp = wrap_forward_fn(np.ldexp)
+_nan_to_num = wrap_forward_fn(np.nan_to_num)
+
+_conjugate = wrap_forward_fn(np.conjugate)
+_real = wrap_forward_fn(np.real, view=True)
+_imag = wrap_forward_fn(np.imag, view=True)
+_angle = wrap_forward_fn(np.angle)
+_complex_of_parts = wrap_forward_fn(_complex)
+_real_view = wrap_forward_fn(_view_as_real, view=True)
+_complex_view = wrap_forward_fn(_view_as_complex, view=True)
+_lerp_of = wrap_forward_fn(_lerp, promotes=True)
+_addcmul_of = wrap_forward_fn(_addcmul, promotes=True)
+_addcdiv_of = wrap_forward_fn(_addcdiv, promotes=True)
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """`input ** exponent`, broadcast.
+
+    Raises:
+        RuntimeError: an integer to a negative integer power.
+
+    >>> import chainrule as cr
+    >>> cr.pow(cr.tensor([1.0, 2.0, 3.0]), 2)
+    Tensor(array([1., 4., 9.], dtype=float32), requires_grad=False)
+    """
+    if (type(exponent) is int or type(exponent) is float) and isinstance(input, Tensor):
+        x = input.array
+        if x.dtype.kind in "fc":
+            if exponent in QUICK_POWERS:
+                return _power_by_products(input, exponent)
+        elif type(exponent) is int and exponent < 0:
+            raise RuntimeError(
+                f"Integers to negative integer powers are not allowed: got {x.dtype} ** {exponent}; write {exponent}.0"
+            )
+    try:
+        return _power(input, exponent)  # type: ignore[no-any-return]
+    except ValueError as error:  # NumPy's for an integer tensor with negative exponents
+        raise RuntimeError(str(error)) from None
+
+
+QUICK_POWERS = frozenset((1, 2, 3, 4, 0.5, -0.5, -1, -2))
+
+
+def _power_by_products(input: Tensor, exponent: float) -> Tensor:
+    """A power that needs no call of `pow`; recorded as `np.power`."""
+    x = input.array
+    out = small_power(x, exponent)
+    if type(out) is not np.ndarray:
+        out = wrapped_array(out, (x,))
+    result = make_tensor(out, None)
+    node = input.node()
+    if node is not None and grad_mode():
+        result._node = record(np.power, (x, exponent), NO_KWARGS, (input, exponent), (node, None), out)
+    return result
+
+
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """`input ** exponent`, computed in double precision (float64 or complex128)."""
+    double = [
+        cast(x, promote_pair(x.array.dtype, np.dtype("float64"))) if isinstance(x, Tensor) else x
+        for x in (x if isinstance(x, (int, float, builtins.complex)) else as_tensor_argument(x) for x in (input, exponent))
+    ]
+    if not isinstance(double[0], Tensor):
+        double[0] = make_tensor(np.asarray(double[0], np.result_type(type(double[0]), np.float64)), None)
+    return pow(*double)
+
+
+implements(np.float_power)(float_power)
+
+
+def round(input: Any, *, decimals: int = 0) -> Tensor:
+    """The nearest whole number, ties to the even one; or the nearest with so many decimals."""
+    if decimals == 0 and input.array.dtype.kind == "f":
+        return _rint(input)  # type: ignore[no-any-return]
+    return _round(input, decimals=decimals)  # type: ignore[no-any-return]
+
+
+@implements(np.round, np.around)
+def _numpy_round(a: Any, decimals: int = 0) -> Tensor:
+    return round(a, decimals=decimals)
+
+
+implements(np.fix)(trunc)
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
+    """`input`, at least `min` and at most `max`: numbers or tensors, either may be None.
+
+    Raises:
+        RuntimeError: both bounds are None.
+
+    >>> import chainrule as cr
+    >>> cr.clamp(cr.tensor([-1.0, 0.5, 3.0]), 0, 1)
+    Tensor(array([0. , 0.5, 1. ], dtype=float32), requires_grad=False)
+    """
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    given = [bound for bound in (min, max) if bound is not None]
+    if not (
+        isinstance(input, Tensor) and input.array.dtype.kind == "f" and all(type(bound) in (int, float) for bound in given)
+    ):
+        input, *given = promote((as_tensor_argument(input), *given))
+    low = None if min is None else given[0]
+    return _clip(input, low, None if max is None else given[-1])  # type: ignore[no-any-return]
+
+
+clip = clamp
+
+
+@implements(np.clip)
+def _numpy_clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    low, high = a_min if min is None else min, a_max if max is None else max
+    return positive_copy(a) if low is None and high is None else clamp(a, low, high)
+
+
+def positive_copy(a: Any) -> Tensor:
+    """A copy with a gradient."""
+    return wrap_forward_fn(np.positive)(a)  # type: ignore[no-any-return]
+
+
+def clamp_min(input: Any, min: Any) -> Tensor:
+    """`input`, at least `min`."""
+    return clamp(input, min)
+
+
+def clamp_max(input: Any, max: Any) -> Tensor:
+    """`input`, at most `max`."""
+    return clamp(input, None, max)
+
+
+def _refuse_integer_zero(divisor: Any) -> None:
+    array = divisor.array if isinstance(divisor, Tensor) else np.asarray(divisor)
+    if array.dtype.kind in "biu" and not np.all(array):
+        raise RuntimeError("ZeroDivisionError: an integer tensor is divided by 0")
+
+
+def _integers(input: Any) -> bool:
+    return not isinstance(input, float) and getattr(getattr(input, "dtype", None), "kind", "i") in "biu"
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """`input / other` rounded down, broadcast; its gradient is 0.
+
+    Raises:
+        RuntimeError: integers divided by 0.
+    """
+    if _integers(input):
+        _refuse_integer_zero(other)
+    return _floor_divide(input, other)  # type: ignore[no-any-return]
+
+
+def trunc_divide(input: Any, other: Any) -> Tensor:
+    """`input / other` rounded towards 0, broadcast; its gradient is 0.
+
+    Raises:
+        RuntimeError: integers divided by 0.
+    """
+    if _integers(input):
+        _refuse_integer_zero(other)
+        if not isinstance(input, Tensor):
+            input = as_tensor_argument(input)
+    return _trunc_quotient(input, other)  # type: ignore[no-any-return]
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """`input - other * floor(input / other)`, with the sign of `other`.
+
+    Raises:
+        RuntimeError: integers divided by 0.
+    """
+    if _integers(input):
+        _refuse_integer_zero(other)
+    return _remainder(input, other)  # type: ignore[no-any-return]
+
+
+def fmod(input: Any, other: Any) -> Tensor:
+    """`input - other * trunc(input / other)`, with the sign of `input`.
+
+    Raises:
+        RuntimeError: integers divided by 0.
+    """
+    if _integers(input):
+        _refuse_integer_zero(other)
+    return _fmod(input, other)  # type: ignore[no-any-return]
+
+
+@implements(np.divmod)
+def divmod(input: Any, other: Any) -> tuple[Tensor, Tensor]:
+    """`(floor_divide(input, other), remainder(input, other))`."""
+    return floor_divide(input, other), remainder(input, other)
+
+
+@implements(np.modf)
+def _modf(x: Any) -> tuple[Tensor, Tensor]:
+    return frac(x), trunc(x)
+
+
+def frexp(input: Any) -> tuple[Tensor, Tensor]:
+    """The mantissa (in [0.5, 1)) and the exponent of 2 of which `input` is the product."""
+    return _frexp(input)  # type: ignore[no-any-return]
+
+
+def ldexp(input: Any, other: Any) -> Tensor:
+    """`input * 2 ** other`."""
+    from .arithmetic import multiply
+
+    if isinstance(other, Tensor) and other.array.dtype.kind in "biu":
+        other = cast(other, input.array.dtype if input.array.dtype.kind == "f" else default_float())
+    return multiply(input, pow(2.0, other) if isinstance(other, Tensor) else 2.0**other)  # type: ignore[no-any-return]
+
+
+def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Tensor:
+    """NaN replaced by `nan` (0 unless given), infinities by numbers (the largest of the type unless given)."""
+    return _nan_to_num(input, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)  # type: ignore[no-any-return]
+
+
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate; a real tensor itself."""
+    return _conjugate(input) if is_complex(input) else input  # type: ignore[no-any-return]
+
+
+conj_physical = conj
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor itself: conjugates are always computed."""
+    return input
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The tensor itself: negatives are always computed."""
+    return input
+
+
+def real(input: Tensor) -> Tensor:
+    """The real part, a view; a real tensor itself."""
+    return _real(input) if is_complex(input) else input  # type: ignore[no-any-return]
+
+
+def imag(input: Tensor) -> Tensor:
+    """The imaginary part, a view.
+
+    Raises:
+        RuntimeError: the tensor is real.
+    """
+    if not is_complex(input):
+        raise RuntimeError(f"imag is not implemented for tensors with non-complex dtypes: this one is {input.dtype}")
+    return _imag(input)  # type: ignore[no-any-return]
+
+
+def angle(input: Tensor) -> Tensor:
+    """The angle in the complex plane; of a real number 0 or pi."""
+    return _angle(promote((input,), floating=True)[0])  # type: ignore[no-any-return]
+
+
+def complex(real: Tensor, imag: Tensor) -> Tensor:
+    """The complex tensor `real + 1j * imag`.
+
+    Raises:
+        RuntimeError: the parts are not both float32 or both float64.
+
+    >>> import chainrule as cr
+    >>> cr.complex(cr.tensor([1.0]), cr.tensor([2.0]))
+    Tensor(array([1.+2.j], dtype=complex64), requires_grad=False)
+    """
+    if real.array.dtype.kind != "f" or real.array.dtype != imag.array.dtype:
+        raise RuntimeError(f"complex needs two floating tensors of one type, got {real.dtype} and {imag.dtype}")
+    return _complex_of_parts(real, imag)  # type: ignore[no-any-return]
+
+
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """The complex tensor with absolute value `abs` and angle `angle`."""
+    return complex(abs * cos(angle), abs * sin(angle))
+
+
+def view_as_real(input: Tensor) -> Tensor:
+    """Complex (...) as real (..., 2), a view.
+
+    Raises:
+        RuntimeError: the tensor is real.
+    """
+    if not is_complex(input):
+        raise RuntimeError(f"view_as_real is only supported for complex tensors, this one is {input.dtype}")
+    return _real_view(input)  # type: ignore[no-any-return]
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """Real (..., 2) as complex (...), a view.
+
+    Raises:
+        RuntimeError: the tensor is complex, or its last axis has not size 2.
+    """
+    if input.array.dtype.kind != "f":
+        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, this one is {input.dtype}")
+    if input.ndim == 0 or input.shape[-1] != 2:
+        raise RuntimeError(f"Tensor must have a last dimension of size 2, got shape {input.shape}")
+    return _complex_view(input)  # type: ignore[no-any-return]
+
+
+@implements(np.real_if_close)
+def _real_if_close(a: Any, tol: float = 100) -> Tensor:
+    return real(a) if np.isrealobj(np.real_if_close(a.array, tol)) else a
+
+
+def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+    """`input + weight * (end - input)`, broadcast."""
+    return _lerp_of(input, end, weight)  # type: ignore[no-any-return]
+
+
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 * tensor2`, broadcast."""
+    return _addcmul_of(input, tensor1, tensor2, value=value)  # type: ignore[no-any-return]
+
+
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 / tensor2`, broadcast.
+
+    Raises:
+        RuntimeError: both tensors are integers.
+    """
+    if all(getattr(x, "dtype", None) is not None and x.dtype.kind in "biu" for x in (tensor1, tensor2)):
+        raise RuntimeError("Integer division with addcdiv is no longer supported: cast tensor1 or tensor2 to a float")
+    return _addcdiv_of(input, tensor1, tensor2, value=value)  # type: ignore[no-any-return]
+
+
+# ----- names and methods ------------------------------------------------------------------------------------------
+
+OF_ONE = (
+    "abs absolute acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max "
+    "clamp_min clip conj_physical cos cosh deg2rad exp exp2 expm1 fix floor frac log log10 log1p log2 nan_to_num "
+    "rad2deg round rsqrt sgn sign sin sinc sinh sqrt square tan tanh trunc"
+).split()
+OF_SEVERAL = (
+    "addcdiv addcmul arctan2 atan2 copysign float_power floor_divide fmod gcd heaviside hypot lcm ldexp lerp nextafter "
+    "pow remainder"
+).split()
+NOT_IN_PLACE = "angle conj fmax fmin frexp imag logaddexp logaddexp2 maximum minimum real resolve_conj resolve_neg".split()
+NO_METHODS = "cbrt complex polar trunc_divide view_as_complex view_as_real".split()
+
+_here = globals()
+attach(**{name: _here[name] for name in OF_ONE + OF_SEVERAL + NOT_IN_PLACE if name not in ("real", "imag")})
+attach_in_place(**{name: _here[name] for name in OF_ONE + OF_SEVERAL})
+_here.update({name + "_": getattr(Tensor, name + "_") for name in [*OF_ONE, "gcd", "lcm", "ldexp"]})
+__all__ = [*OF_ONE, *OF_SEVERAL, *NOT_IN_PLACE, *NO_METHODS]
+__all__ += [name + "_" for name in [*OF_ONE, "gcd", "lcm", "ldexp"]]
+
+
+def _set_part(view: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Any], None]:
+    def setter(self: Tensor, value: Any) -> None:
+        view(self)[...] = value
+
+    return setter
+
+
+Tensor.real = property(real, _set_part(real), doc="The real part, a view.")  # type: ignore[attr-defined]
+Tensor.imag = property(imag, _set_part(imag), doc="The imaginary part, a view.")  # type: ignore[attr-defined]
+
+attach(__abs__=absolute, __pow__=pow, __mod__=remainder, __floordiv__=floor_divide, __divmod__=divmod)
+attach(
+    __rpow__=lambda self, other: pow(other, self),
+    __rmod__=lambda self, other: remainder(other, self),
+    __rfloordiv__=lambda self, other: floor_divide(other, self),
+    __rdivmod__=lambda self, other: divmod(other, self),
+)
+attach(__ipow__=in_place(pow, "pow_"), __imod__=in_place(remainder, "remainder_"))
+attach(__ifloordiv__=in_place(floor_divide, "floor_divide_"))

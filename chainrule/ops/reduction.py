@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, default_float
-from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, make_tensor, record, wrap_forward_fn
+from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axes, normalize_axis, numpy_names
 
 __all__ = [
@@ -289,7 +289,7 @@ def _reduction(numpy_function: Callable[..., Any], on_arrays: Callable[..., Any]
     return tensor_func
 
 
-def _mean_of_array(x: Any, axis: Any, keepdims: bool) -> Any:
+def _mean_of_array(x: Any, axis: Any, keepdims: Any) -> Any:
     n = count(x.shape, axis)
     if not n:
         with np.errstate(invalid="ignore"):
@@ -435,7 +435,9 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Min
 # ----- variance and deviation -----------------------------------------------------------------------------------------
 
 
-def _deviation(operation: Callable[..., Any], input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> Any:
+def _deviation(
+    operation: Callable[..., Any], input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> Any:
     input = as_tensor_argument(input)
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -525,7 +527,9 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @numpy_names
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None) -> Tensor:
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None
+) -> Tensor:
     """The p-norm over an axis, several, or all; `p="fro"` is 2, `p="nuc"` the sum of a matrix's singular values.
 
     Raises:
@@ -708,7 +712,9 @@ def _numpy_ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = Fals
 
 
 @implements(np.average)
-def _numpy_average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+def _numpy_average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
     a = as_tensor_argument(a)
     if weights is None:
         average = _mean(a, axis, keepdims)
@@ -716,7 +722,7 @@ def _numpy_average(a: Any, axis: Any = None, weights: Any = None, returned: bool
     weights = as_tensor_argument(weights)
     if weights.shape != a.shape:
         if axis is None or isinstance(axis, tuple) or weights.shape != (a.shape[axis],):
-            raise TypeError(f"np.average: weights of shape {weights.shape} for an array of shape {a.shape}, axis={axis}")
+            raise TypeError(f"np.average: weights of shape {weights.shape} do not fit shape {a.shape}, axis={axis}")
         weights = np.reshape(weights, [-1 if i == axis % a.ndim else 1 for i in range(a.ndim)])
     total = _sum(np.broadcast_to(weights, a.shape), axis, keepdims)
     average = _sum(a * weights, axis, keepdims) / total
