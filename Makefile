@@ -2,7 +2,7 @@
 #
 #   make demo     train on handwritten digits; DEMO_ARGS="--epochs 5 --out somewhere"
 #   make test     run the tests; TEST_ARGS="-k views"
-#   make lint types notes bench clean
+#   make lint types notes bench format clean
 
 # the first Python that is new enough; PYTHON=... names another
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -15,9 +15,9 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint types notes bench clean help
+.PHONY: demo test lint format types notes bench clean help
 
-help:
+help: ## what plain `make` does
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/.with-train
@@ -28,6 +28,10 @@ test: $(VENV)/.with-dev
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted: make format" >&2; exit 1; }
+
+format: $(VENV)/.with-dev
+	$(BIN)/ruff format .
 
 types: $(VENV)/.with-dev
 	$(BIN)/mypy

@@ -70,11 +70,9 @@ class Measurement:
 
     def quantity(self, name: str) -> float:
         """What a bound speaks of: ``time``, ``memory`` or ``first_call``."""
-        return {
-            "time": lambda: self.median,
-            "memory": lambda: self.peak_bytes,
-            "first_call": lambda: self.first_call_seconds,
-        }[name]()
+        if name == "time":
+            return self.median
+        return {"memory": self.peak_bytes, "first_call": self.first_call_seconds}[name]
 
 
 @dataclass

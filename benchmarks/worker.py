@@ -44,7 +44,7 @@ class Worker:
         build_seconds = time.perf_counter() - start
         first_call_seconds = self.timed_calls(1)
         calls, elapsed, fastest = 0, 0.0, float("inf")
-        while elapsed < warm_seconds or calls == 0:
+        while elapsed < warm_seconds or (calls < 5 and elapsed < 5 * warm_seconds):
             seconds = self.timed_calls(1)
             calls, elapsed, fastest = calls + 1, elapsed + seconds, min(fastest, seconds)
         self.settle()
@@ -116,7 +116,8 @@ class Worker:
     def settle(longest: float = 0.5) -> None:
         """Waits until the threads of this process have stopped spinning.
 
-        BLAS and OpenMP pools wait actively for more work; without this the next peer would share the cores with the last one's idle threads.
+        BLAS and OpenMP pools wait actively for more work; without this the next peer would share the cores with the
+        last one's idle threads.
         """
         end = time.perf_counter() + longest
         while time.perf_counter() < end:

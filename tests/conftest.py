@@ -16,7 +16,7 @@ settings.load_profile("ci")
 
 @pytest.fixture(autouse=True)
 def a_fresh_start() -> Iterator[None]:
-    """Seeds NumPy's global generator before a test; after it, restores the default dtype and wants the grad mode back."""
+    """Seeds NumPy's global generator; after the test, restores the default dtype and checks the grad mode."""
     np.random.seed(0)
     default = chainrule.get_default_dtype()
     recording = chainrule.is_grad_enabled()

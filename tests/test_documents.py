@@ -6,9 +6,11 @@ follows one directly is what it prints.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_PROGRAMS = [path for path in DOCUMENTS if "```python\n" in path.read_text(encoding="utf-8")]
-BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n?^```text\n(?P<printed>.*?)^```$)?", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n(?:\n?^ *```text\n(?P<printed>.*?)^ *```$)?",
+    re.DOTALL | re.MULTILINE,
+)
 MARK = "<end of block>"
 
 
@@ -25,7 +30,7 @@ def script_of(text: str) -> str:
     lines = [""] * (text.count("\n") + 2)
     for block in BLOCK.finditer(text):
         first = text.count("\n", 0, block.start("code"))
-        code = block["code"].splitlines()
+        code = textwrap.dedent(block["code"]).splitlines()
         lines[first : first + len(code)] = code
         lines[first + len(code)] = f"print({MARK!r})"
     return "\n".join(lines)
@@ -36,11 +41,14 @@ def test_the_programs_of_a_document_run_and_print_what_it_says(path: Path, tmp_p
     text = path.read_text(encoding="utf-8")
     script = tmp_path / f"{path.name}.py"
     script.write_text(script_of(text), encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # CONTRIBUTING shows samples, which live in tests/
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.split(f"{MARK}\n")[:-1]
     blocks = list(BLOCK.finditer(text))
-    assert len(printed) == len(blocks)
+    assert len(printed) == len(blocks) == text.count("```python\n")
     for block, output in zip(blocks, printed, strict=True):
         if block["printed"] is not None:
             assert output.split() == block["printed"].split()
@@ -48,7 +56,7 @@ def test_the_programs_of_a_document_run_and_print_what_it_says(path: Path, tmp_p
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{path.name} points to {target}"
 
 

@@ -122,10 +122,10 @@ def as_numpy_dtype(value: Any) -> np.dtype[Any]:
     if isinstance(value, np.dtype):
         return value
     if isinstance(value, dtype):
-        numpy_dtype: np.dtype[Any] = value.dtype
+        numpy_dtype: np.dtype[Any] = object.__getattribute__(value, "dtype")
         return numpy_dtype
     try:
-        return np.dtype(value)
+        return numpy_dtype
     except TypeError:
         raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}") from None
 

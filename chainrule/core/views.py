@@ -8,18 +8,18 @@ old value with the view's part replaced; every other view of that base finds its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from .dtypes import CATEGORY, as_dtype
 from .grad_mode import grad_mode, mode, recording_mode
-from .recipe import CLOCK, NO_KWARGS, Leaf, Recipe, extra_of, make_recipe, user_trace
+from .recipe import CLOCK, NO_KWARGS, Leaf, Recipe, extra_of, make_recipe, user_line, user_trace
 from .table import backward
 from .tensor import Alias, Tensor, make_tensor, storage_of
 
-__all__ = ["note_write", "write_in_place", "write_region"]
+__all__ = ["note_write", "note_writes", "write_in_place", "write_region"]
 
 
 def join_alias(result: Tensor, source: Any, func: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -101,6 +101,19 @@ def write_region_back1(grad_out: Any, out: Any, base: Any, value: Any, chain: tu
 def note_write(tensor: Tensor, operation: str) -> None:
     """Count a write to the tensor's memory, so that recipes that saved it refuse to use it."""
     storage_of(tensor).note_write(operation)
+
+
+def note_writes(tensors: Iterable[Tensor], operation: str) -> None:
+    """Count one write to each tensor's memory; the line is looked up once."""
+    line = user_line()
+    CLOCK.now += 1
+    for tensor in tensors:
+        alias = tensor._alias
+        storage = storage_of(tensor) if alias is None else alias.storage
+        storage.written = CLOCK.now
+        storage.count += 1
+        storage.operation = operation
+        storage.line = line
 
 
 def check_writable(target: Tensor, operation: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import cmath
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -706,7 +707,8 @@ def addcdiv_back2(grad_out: Any, out: Any, x: Any, y: Any, z: Any, value: Any = 
 
 def _one_argument(function: Any, floating: bool = True) -> Callable[[Any], Tensor]:
     """The operation for a function of this package of one array, on the same hot path as a ufunc's."""
-    return _unary(function, True, floating, wrap_forward_fn(function, floating=floating))
+    general = wrap_forward_fn(function, floating=floating)
+    return functools.update_wrapper(_unary(function, True, floating, general), general)  # type: ignore[return-value]
 
 
 absolute = abs = wrap_forward_fn(np.absolute)

@@ -137,8 +137,8 @@ def copy_back(grad_out: Any, out: Any, x: Any, order: Any = "K") -> Any:
 
 @array_function
 def _fill(x: Any, value: Any) -> Any:
-    """An array like `x` that holds `value` (broadcast to it) in `x`'s type; `x` counts as an argument, with gradient zero."""
-    return np.zeros_like(x) + value if isinstance(value, (bool, int, float, complex)) else np.broadcast_to(value, x.shape)
+    """`value` in the shape of `x`; `x` counts as an argument, with gradient zero."""
+    return np.broadcast_to(value, x.shape)
 
 
 @backward(_fill, 0)
@@ -1047,14 +1047,15 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
 
 
 @numpy_names
-def flip(input: Any, *dims: Any, dim: Any = None) -> Tensor:
+def flip(input: Any, *axes: Any, dims: Any = None, dim: Any = None) -> Tensor:
     """The elements in reverse order along the given axes; a copy.
 
     >>> import chainrule as cr
     >>> cr.arange(3).flip(0)
     Tensor(array([2, 1, 0]), requires_grad=False)
     """
-    return _flip_axes(input, normalize_axes(as_sizes(dims) if dim is None else dim, input.ndim) if input.ndim else ())  # type: ignore[no-any-return]
+    dims = axes if dims is None and dim is None else (dims if dim is None else dim,)
+    return _flip_axes(input, normalize_axes(as_sizes(dims), input.ndim) if input.ndim else ())  # type: ignore[no-any-return]
 
 
 def fliplr(input: Any) -> Tensor:
@@ -1147,6 +1148,9 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tens
     return _pad_by_index(input, widths, PAD_MODES[mode])
 
 
+_pad = pad  # for functions with an argument of that name
+
+
 def _pad_by_index(input: Tensor, widths: Any, numpy_mode: Any) -> Tensor:
     """The padding whose elements are copies of the tensor's own, an axis at a time."""
     for axis, (before, after) in enumerate(widths):
@@ -1164,7 +1168,7 @@ def _pad_by_index(input: Tensor, widths: Any, numpy_mode: Any) -> Tensor:
 
 def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Tensor:
     """`nn.functional.pad` with a constant."""
-    return globals()["pad"](input, pad, "constant", value)  # type: ignore[no-any-return]
+    return _pad(input, pad, "constant", value)
 
 
 # ----- diagonals, triangles, windows ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .optimizer import Optimizer, as_real, check_betas, check_settings, in_blocks, zeros_for
+from .optimizer import Optimizer, as_real, check_betas, check_settings, zeros_for
 
 __all__ = ["Adam", "AdamW"]
 
@@ -81,6 +81,7 @@ class Adam(Optimizer):
             arrays = (tensor.array, tensor.grad.array, *(state[name].array for name in names))
             _update(
                 *(as_real(array) for array in arrays),
+                amsgrad=group["amsgrad"],
                 sign=-1.0 if group["maximize"] else 1.0,
                 beta1=beta1,
                 beta2=beta2,
@@ -99,6 +100,7 @@ def _update(
     square: Any,
     largest: Any,
     *,
+    amsgrad: bool,
     sign: float,
     beta1: float,
     beta2: float,
@@ -108,30 +110,28 @@ def _update(
     decay: float,
     shrink: float,
 ) -> None:
-    """One step of Adam on arrays, in place. `largest` is `square` itself without amsgrad."""
-    amsgrad = largest is not square
-    for x, g, m, v, top in in_blocks(parameter, gradient, mean, square, largest):
-        if sign != 1.0:
-            g = g * sign
-        if shrink != 1.0:
-            x *= shrink
-        if decay:
-            g = g + x * decay
-        work = np.subtract(g, m, out=np.empty_like(m))
-        work *= 1 - beta1
-        m += work
-        np.multiply(g, g, out=work)
-        work *= 1 - beta2
-        v *= beta2
-        v += work
-        if amsgrad:
-            np.maximum(top, v, out=top)
-        np.sqrt(top if amsgrad else v, out=work)
-        work /= root
-        work += eps
-        np.divide(m, work, out=work)
-        work *= step
-        x -= work
+    """One step of Adam on arrays, in place. `largest` counts only with amsgrad."""
+    if sign != 1.0:
+        gradient = gradient * sign
+    if shrink != 1.0:
+        parameter *= shrink
+    if decay:
+        gradient = gradient + parameter * decay
+    work = np.subtract(gradient, mean, out=np.empty_like(mean))
+    work *= 1 - beta1
+    mean += work
+    np.multiply(gradient, gradient, out=work)
+    work *= 1 - beta2
+    square *= beta2
+    square += work
+    if amsgrad:
+        np.maximum(largest, square, out=largest)
+    np.sqrt(largest if amsgrad else square, out=work)
+    work /= root
+    work += eps
+    np.divide(mean, work, out=work)
+    work *= step
+    parameter -= work
 
 
 class AdamW(Adam):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 
 __all__ = ["Optimizer"]
-
-BLOCK = 1 << 14  # numbers that stay in a core's cache while several passes are made over them
 
 
 class Optimizer:
@@ -206,17 +204,6 @@ def as_real(array: Any) -> Any:
     if array.dtype.kind != "c":
         return array
     return array[..., None].view(np.float64 if array.dtype.itemsize == 16 else np.float32)
-
-
-def in_blocks(*arrays: Any) -> Iterator[tuple[Any, ...]]:
-    """Large contiguous arrays in pieces that fit in the cache, others whole."""
-    size = arrays[0].size
-    if size <= BLOCK or not all(type(a) is np.ndarray and a.flags.c_contiguous for a in arrays):
-        yield arrays
-        return
-    flat = [a.reshape(-1) for a in arrays]
-    for start in range(0, size, BLOCK):
-        yield tuple(a[start : start + BLOCK] for a in flat)
 
 
 def check_settings(**limits: Any) -> None:

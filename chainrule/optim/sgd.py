@@ -67,9 +67,7 @@ class SGD(Optimizer):
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * direction."""
         step = float(group["lr"])
-        if group["maximize"]:
-            step = -step
-        if group["momentum"] or group["weight_decay"]:
+        if group["momentum"] or group["weight_decay"] or group["maximize"]:
             for tensor in tensors:
                 x = tensor.array
                 x -= step * self._direction(group, tensor)
@@ -79,22 +77,21 @@ class SGD(Optimizer):
             x -= tensor.grad.array * step  # type: ignore[union-attr]
 
     def _direction(self, group: dict[str, Any], tensor: Tensor) -> Any:
-        """The gradient with decay and momentum; climbing is left to the sign of the step."""
+        """The gradient, turned round to climb, with decay and momentum."""
         assert tensor.grad is not None
         gradient = tensor.grad.array
-        decay, momentum = group["weight_decay"], group["momentum"]
-        if decay:
-            gradient = gradient + tensor.array * (-decay if group["maximize"] else decay)
+        if group["maximize"]:
+            gradient = -gradient
+        if group["weight_decay"]:
+            gradient = gradient + tensor.array * group["weight_decay"]
+        momentum = group["momentum"]
         if not momentum:
             return gradient
-        sign = -1 if group["maximize"] else 1  # the buffer is that of the ascended gradient, as PyTorch keeps it
         state = self.state[tensor]
         buffer = state.get("momentum_buffer")
         if buffer is None:
-            buffer = state["momentum_buffer"] = make_tensor(np.array(gradient * sign), None)
+            buffer = state["momentum_buffer"] = make_tensor(np.array(gradient), None)
         else:
             buffer.array *= momentum
-            buffer.array += gradient * (sign * (1 - group["dampening"]))
-        if group["nesterov"]:
-            return gradient + buffer.array * (sign * momentum)
-        return buffer.array * sign if sign < 0 else buffer.array
+            buffer.array += gradient * (1 - group["dampening"]) if group["dampening"] else gradient
+        return gradient + buffer.array * momentum if group["nesterov"] else buffer.array

@@ -1,0 +1,118 @@
+"""Nested lists, tuples, named tuples and dicts of values, taken apart and put together again.
+
+A tree is a value, or a list, tuple, named tuple or dict of trees; None is a tree without values. Dicts keep the order
+in which their keys were inserted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Structure", "flatten", "leaf_paths", "map_leaves", "unflatten"]
+
+
+class Structure(NamedTuple):
+    """A tree without its values: the container's type, a dict's keys, the children's structures."""
+
+    kind: Any  # type of the container; None for an empty tree; VALUE for a value
+    keys: tuple[Any, ...]
+    children: tuple[Structure, ...]
+    count: int  # of values
+
+    def __str__(self) -> str:
+        inner = list(map(str, self.children))
+        if self.kind is VALUE:
+            return "*"
+        if self.kind is None:
+            return "None"
+        if issubclass(self.kind, dict):
+            return "{" + ", ".join(f"{k!r}: {c}" for k, c in zip(self.keys, inner, strict=True)) + "}"
+        if issubclass(self.kind, list):
+            return "[" + ", ".join(inner) + "]"
+        name = self.kind.__name__ if hasattr(self.kind, "_fields") else ""
+        return f"{name}({', '.join(inner)}{',' if len(inner) == 1 else ''})"
+
+
+VALUE = object()
+LEAF = Structure(VALUE, (), (), 1)
+EMPTY = Structure(None, (), (), 0)
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The values of a tree from left to right, and its structure.
+
+    >>> values, structure = flatten({"w": [1.0, 2.0], "b": (3.0, None)})
+    >>> values, str(structure)
+    ([1.0, 2.0, 3.0], "{'w': [*, *], 'b': (*, None)}")
+    >>> unflatten(structure, values)
+    {'w': [1.0, 2.0], 'b': (3.0, None)}
+    """
+    values: list[Any] = []
+    return values, _take_apart(tree, values)
+
+
+def _take_apart(tree: Any, values: list[Any]) -> Structure:
+    if tree is None:
+        return EMPTY
+    if isinstance(tree, dict):
+        keys, items = tuple(tree), list(tree.values())
+        kind = OrderedDict if isinstance(tree, OrderedDict) else dict
+    elif isinstance(tree, (list, tuple)):
+        keys, items, kind = (), list(tree), type(tree) if hasattr(tree, "_fields") else _plain(tree)
+    else:
+        values.append(tree)
+        return LEAF
+    children = tuple(_take_apart(item, values) for item in items)
+    return Structure(kind, keys, children, sum(child.count for child in children))
+
+
+def _plain(tree: Any) -> Any:
+    return list if isinstance(tree, list) else tuple
+
+
+def unflatten(structure: Structure, values: Iterable[Any]) -> Any:
+    """The tree of this structure with these values.
+
+    Raises:
+        ValueError: their number is not the structure's.
+    """
+    values = list(values)
+    if len(values) != structure.count:
+        raise ValueError(f"the structure {structure} holds {structure.count} values, but {len(values)} were given")
+    return _put_together(structure, iter(values))
+
+
+def _put_together(structure: Structure, values: Iterator[Any]) -> Any:
+    kind, keys, children, _ = structure
+    if kind is VALUE:
+        return next(values)
+    if kind is None:
+        return None
+    items = [_put_together(child, values) for child in children]
+    if issubclass(kind, dict):
+        return kind(zip(keys, items, strict=True))
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with `function` applied to each value."""
+    values, structure = flatten(tree)
+    return unflatten(structure, map(function, values))
+
+
+def leaf_paths(structure: Structure, start: str = "") -> list[str]:
+    """For each value how it is reached, such as `['w'][0]`, for messages."""
+    kind, keys, children, _ = structure
+    if kind is VALUE:
+        return [start]
+    if kind is None:
+        return []
+    if issubclass(kind, dict):
+        steps = [f"[{key!r}]" for key in keys]
+    elif hasattr(kind, "_fields"):
+        steps = [f".{field}" for field in kind._fields]
+    else:
+        steps = [f"[{i}]" for i in range(len(children))]
+    return [path for step, child in zip(steps, children, strict=True) for path in leaf_paths(child, start + step)]

@@ -1,0 +1,589 @@
+"""Softmax and its relatives, normalisation to mean 0 and variance 1, and the classification losses on top of them.
+
+Two of the functions here take a last argument `saved`: what the caller has computed anyway and the backward function
+would otherwise compute again. It is used for plain gradients only; a recorded backward pass, whose result will be
+differentiated, starts from the tensor itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import as_numpy_dtype
+from ..core.forward import array_function, cast, record, wrap_forward_fn
+from ..core.grad_mode import grad_mode
+from ..core.table import backward
+from ..core.tensor import Tensor, make_tensor
+from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
+from .reduction import count, mean, sum
+from .selection import select_tensor
+
+__all__ = ["group_norm", "layer_norm", "log_softmax", "rms_norm", "softmax"]
+
+# ----- the table: softmax ---------------------------------------------------------------------------------------------
+
+
+@array_function
+def _softmax(x: Any, axis: int) -> Any:
+    """`exp(x) / sum(exp(x))` along an axis; the largest element is subtracted first, so nothing overflows."""
+    if type(x) is np.ndarray and x.dtype.kind == "f" and x.size:
+        out = x - np.maximum.reduce(x, axis=axis, keepdims=True)
+        np.exp(out, out=out)
+        out /= np.add.reduce(out, axis=axis, keepdims=True)
+        return out
+    if not math.prod(x.shape):
+        return np.exp(x)
+    exponentials = np.exp(x - np.max(np.real(x) if is_complex(x) else x, axis=axis, keepdims=True))
+    return exponentials / np.sum(exponentials, axis=axis, keepdims=True)
+
+
+@backward(_softmax, 0)
+def softmax_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
+    r"""$\nabla_x L = out \left(\nabla_{out} L - \sum_{axis} out \nabla_{out} L\right)$"""
+    weighted = grad_out * out
+    return weighted - out * np.sum(weighted, axis=axis, keepdims=True)
+
+
+@array_function
+def _log_softmax(x: Any, axis: int) -> Any:
+    """The logarithm of `softmax`, exact where that is 0 in floating point."""
+    if not math.prod(x.shape):
+        return np.exp(x)
+    if type(x) is np.ndarray and x.dtype.kind == "f":
+        out = x - np.maximum.reduce(x, axis=axis, keepdims=True)
+        out -= np.log(np.add.reduce(np.exp(out), axis=axis, keepdims=True))
+        return out
+    shifted = x - np.max(np.real(x) if is_complex(x) else x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+@backward(_log_softmax, 0)
+def log_softmax_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
+    r"""$\nabla_x L = \nabla_{out} L - e^{out} \sum_{axis} \nabla_{out} L$"""
+    return grad_out - np.exp(out) * np.sum(grad_out, axis=axis, keepdims=True)
+
+
+# ----- the table: cross entropy of class numbers ----------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _line_starts(lines: int, length: int) -> Any:
+    """Where each line begins in a flattened (lines, length) array."""
+    starts = np.arange(lines) * length
+    starts.flags.writeable = False
+    return starts
+
+
+@array_function
+def mean_cross_entropy(x: Any, target: Any, saved: Any = None) -> Any:
+    """The mean over lines of `-log(softmax(x))[target]`.
+
+    Args:
+        x: (N, C) logits.
+        target: (N,) integers from 0 to C - 1.
+        saved: `softmax(x)` minus one-hot(target), where that is known.
+    """
+    picked = select_along_classes(_log_softmax(x, 1), target)
+    return np.sum(picked) / -x.shape[0]
+
+
+def select_along_classes(x: Any, target: Any) -> Any:
+    """`x[i, target[i]]` for x of shape (N, C)."""
+    return np.squeeze(np.take_along_axis(x, np.expand_dims(target, 1), 1), 1)
+
+
+def one_hot(target: Any, classes: int, dtype: Any) -> Any:
+    """(N, C): 1 at the target's class, 0 elsewhere."""
+    return np.astype(np.expand_dims(target, 1) == np.arange(classes), dtype)
+
+
+@backward(mean_cross_entropy, 0)
+def mean_cross_entropy_back(grad_out: Any, out: Any, x: Any, target: Any, saved: Any = None) -> Any:
+    r"""$\nabla_x L = \frac{1}{N} (\mathrm{softmax}(x) - \mathrm{onehot}(target)) \nabla_{out} L$"""
+    if saved is None or isinstance(grad_out, Tensor):
+        saved = _softmax(x, 1) - one_hot(target, x.shape[1], x.dtype)
+    return saved * (grad_out / x.shape[0])
+
+
+# ----- the table: mean 0, variance 1 ----------------------------------------------------------------------------------
+
+
+@array_function
+def inverse_deviation(x: Any, axis: Any, eps: float, centred: bool = True) -> Any:
+    """`1 / sqrt(variance + eps)` along axes, or `1 / sqrt(mean of squares + eps)`; axes are kept with size 1."""
+    n = count(x.shape, axis)
+    if centred:
+        x = x - np.sum(x, axis=axis, keepdims=True) / n
+    return 1 / np.sqrt(np.sum(x * x, axis=axis, keepdims=True) / n + eps)
+
+
+@array_function
+def standardize(x: Any, axis: Any, eps: float, centred: bool = True, saved: Any = None) -> Any:
+    """`(x - mean) / sqrt(variance + eps)` along axes; without the mean where `centred` is False.
+
+    Args:
+        x: real array.
+        axis: the axes over which mean and variance are taken.
+        eps: added to the variance.
+        centred: subtract the mean.
+        saved: the mean (None if not `centred`) and `inverse_deviation` where they are known.
+    """
+    if saved is not None:
+        return (x - saved[0]) * saved[1] if centred else x * saved[1]
+    inverse = inverse_deviation(x, axis, eps, centred)
+    return (x - np.sum(x, axis=axis, keepdims=True) / count(x.shape, axis) if centred else x) * inverse
+
+
+@backward(standardize, 0)
+def standardize_back(
+    grad_out: Any, out: Any, x: Any, axis: Any, eps: float, centred: bool = True, saved: Any = None
+) -> Any:
+    r"""$\nabla_x L = \frac{1}{\sigma} \left(\nabla_{out} L - \overline{\nabla_{out} L}
+    - out \, \overline{out \nabla_{out} L}\right)$, bars for means; without the first one where not centred"""
+    n = count(x.shape, axis)
+    known = saved is not None and not isinstance(grad_out, Tensor)
+    inverse = saved[1] if known else inverse_deviation(x, axis, eps, centred)
+    result = grad_out - out * (np.sum(grad_out * out, axis=axis, keepdims=True) / n)
+    if centred:
+        result = result - np.sum(grad_out, axis=axis, keepdims=True) / n
+    return result * inverse
+
+
+# ----- the operations: softmax ----------------------------------------------------------------------------------------
+
+_softmax_tensor = wrap_forward_fn(_softmax)
+_log_softmax_tensor = wrap_forward_fn(_log_softmax)
+_mean_cross_entropy = wrap_forward_fn(mean_cross_entropy)
+_standardize = wrap_forward_fn(standardize)
+
+
+def _along_axis(operation: Any, input: Any, dim: int, dtype: Any, name: str) -> Any:
+    input = as_tensor_argument(input)
+    if dtype is not None:
+        input = cast(input, as_numpy_dtype(dtype))
+    if input.array.dtype.kind not in "fc":
+        raise RuntimeError(f'"{name}" not implemented for {input.dtype}: give dtype=, or convert with .float()')
+    if not input.ndim:
+        normalize_axis(dim, 0)
+        return operation(input.reshape(1), 0).reshape(())
+    return operation(input, normalize_axis(dim, input.ndim))
+
+
+@numpy_names
+def softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """`exp(input)`, scaled to sum to 1 along an axis.
+
+    >>> import chainrule as cr
+    >>> cr.softmax(cr.tensor([0.0, 0.0, -1000.0]), 0).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    return _along_axis(_softmax_tensor, input, dim, dtype, "softmax")  # type: ignore[no-any-return]
+
+
+@numpy_names
+def log_softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """The logarithm of `softmax` along an axis."""
+    return _along_axis(_log_softmax_tensor, input, dim, dtype, "log_softmax")  # type: ignore[no-any-return]
+
+
+@numpy_names
+def softmin(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """`softmax(-input)` along an axis."""
+    return softmax(-as_tensor_argument(input), dim, dtype)
+
+
+# ----- the operations: losses -----------------------------------------------------------------------------------------
+
+
+def reduced(loss: Any, reduction: str) -> Any:
+    """A loss for each element as PyTorch's `reduction` wants it: "none", "mean" or "sum".
+
+    Raises:
+        ValueError: another `reduction`.
+    """
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    if reduction == "none":
+        return loss
+    raise ValueError(f"{reduction} is not a valid value for reduction: use 'mean', 'sum' or 'none'")
+
+
+def _legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
+    """PyTorch's two old flags as a `reduction`."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+def _check_classes(target: Any, classes: int, ignore_index: int, used: Any) -> None:
+    outside = used & ((target < 0) | (target >= classes))
+    if np.any(outside):
+        raise IndexError(
+            f"Target {int(target[outside].reshape(-1)[0])} is out of bounds: there are {classes} classes, so labels run "
+            f"from 0 to {classes - 1} (ignore_index is {ignore_index})"
+        )
+
+
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The negative log-likelihood: `-input[.., target, ..]`, weighted by class.
+
+    Args:
+        input: (N, C), (C,) or (N, C, d1, ...) log-probabilities.
+        target: (N,), () or (N, d1, ...) class numbers.
+        weight: (C,) weight of each class.
+        ignore_index: a target that counts for nothing.
+        reduction: "mean" (weighted), "sum" or "none".
+
+    Raises:
+        IndexError: a target is no class.
+        ValueError, RuntimeError: the shapes do not fit.
+    """
+    input = as_tensor_argument(input)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
+    labels = as_tensor_argument(target).array
+    if labels.dtype.kind not in "iu":
+        raise RuntimeError(f"expected class numbers (an integer tensor) as target, got {labels.dtype}")
+    if not input.ndim:
+        raise RuntimeError("expected input of shape (C,), (N, C) or (N, C, d1, ...), got a tensor of shape ()")
+    axis = 0 if input.ndim == 1 else 1
+    if labels.shape != input.shape[:axis] + input.shape[axis + 1 :]:
+        raise ValueError(
+            f"Expected target of shape {input.shape[:axis] + input.shape[axis + 1 :]} for input of shape {input.shape}, "
+            f"got {labels.shape}"
+        )
+    classes = input.shape[axis]
+    used = labels != ignore_index
+    _check_classes(labels, classes, ignore_index, used)
+    dtype = input.array.dtype
+    if weight is None:
+        factor = used.astype(dtype)
+    else:
+        weights = as_tensor_argument(weight).array
+        if weights.shape != (classes,):
+            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes, got {weights.shape}")
+        factor = np.where(used, weights[np.where(used, labels, 0)], 0).astype(dtype)
+    picked = select_tensor(input, np.where(used, labels, 0), axis)
+    loss = np.where(used, -picked * make_tensor(factor, None), 0)
+    if reduction != "mean":
+        return reduced(loss, reduction)  # type: ignore[no-any-return]
+    with np.errstate(invalid="ignore"):  # no target counts: NaN
+        return sum(loss) / make_tensor(np.asarray(factor.sum()), None)
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross entropy between the softmax of logits and targets.
+
+    Args:
+        input: (N, C), (C,) or (N, C, d1, ...) logits.
+        target: class numbers of the shape without C, or probabilities of the input's shape.
+        weight: (C,) weight of each class.
+        ignore_index: a class number that counts for nothing.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: the part of each target that is spread evenly over all classes.
+
+    Raises:
+        IndexError: a target is no class.
+        ValueError, RuntimeError: the shapes do not fit; `label_smoothing` is not between 0 and 1.
+    """
+    if weight is None and reduction == "mean" and not label_smoothing and size_average is None and reduce is None:
+        loss = _plain_cross_entropy(input, target, ignore_index)
+        if loss is not None:
+            return loss
+    input, target = as_tensor_argument(input), as_tensor_argument(target)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if not input.ndim:
+        raise RuntimeError("expected input of shape (C,), (N, C) or (N, C, d1, ...), got a tensor of shape ()")
+    axis = 0 if input.ndim == 1 else 1
+    log_probabilities = log_softmax(input, axis)
+    if target.array.dtype.kind == "f":
+        return _soft_cross_entropy(log_probabilities, target, weight, axis, reduction, label_smoothing)
+    loss = nll_loss(log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if not label_smoothing:
+        return loss
+    classes = input.shape[axis]
+    labels = target.array
+    used = labels != ignore_index
+    weighted = log_probabilities if weight is None else log_probabilities * _along_classes(weight, axis, input.ndim)
+    smooth = np.where(used, -sum(weighted, axis), 0)
+    if reduction == "mean":
+        if weight is None:
+            total = np.asarray(used.sum()).astype(input.array.dtype)
+        else:
+            total = np.asarray(np.where(used, as_tensor_argument(weight).array[np.where(used, labels, 0)], 0).sum())
+        smooth = sum(smooth) / make_tensor(total, None)
+    else:
+        smooth = reduced(smooth, reduction)
+    return loss * (1 - label_smoothing) + smooth * (label_smoothing / classes)  # type: ignore[no-any-return]
+
+
+def _along_classes(weight: Any, axis: int, ndim: int) -> Any:
+    return as_tensor_argument(weight).reshape(*(-1 if i == axis else 1 for i in range(ndim)))
+
+
+def _soft_cross_entropy(
+    log_probabilities: Any, target: Any, weight: Any, axis: int, reduction: str, label_smoothing: float
+) -> Any:
+    """Cross entropy with a probability for each class as target."""
+    shape = log_probabilities.shape
+    if target.shape != shape:
+        raise RuntimeError(f"target of probabilities must have the input's shape {shape}, got {target.shape}")
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / shape[axis]
+    if weight is not None:
+        log_probabilities = log_probabilities * _along_classes(weight, axis, len(shape))
+    loss = -sum(target * log_probabilities, axis)
+    if reduction == "mean":
+        return sum(loss) / (math.prod(shape) / shape[axis])
+    return reduced(loss, reduction)
+
+
+def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor | None:
+    """The most used case, in few NumPy calls: (N, C) logits, class numbers, mean. None where it is another case."""
+    if not isinstance(input, Tensor) or not isinstance(target, Tensor):
+        return None
+    x, labels = input.array, target.array
+    if (
+        type(x) is not np.ndarray
+        or type(labels) is not np.ndarray
+        or x.ndim != 2
+        or labels.dtype != np.int64
+        or labels.shape != x.shape[:1]
+        or not x.size
+        or x.dtype.kind != "f"
+    ):
+        return None
+    lines, classes = x.shape
+    if 0 <= ignore_index < classes or np.maximum.reduce(labels.view(np.uint64)) >= classes:
+        return None  # something is ignored, or out of range: negative numbers are large as unsigned ones
+    flat = labels + _line_starts(lines, classes)
+    shifted = x - np.maximum.reduce(x, axis=1, keepdims=True)
+    picked = shifted.take(flat)
+    probabilities = np.exp(shifted, out=shifted)
+    totals = np.add.reduce(probabilities, axis=1, keepdims=True)
+    out = np.asarray((np.add.reduce(np.log(totals), axis=None) - np.add.reduce(picked)) / lines)
+    result = make_tensor(out, None)
+    node = input._node if input._alias is None else input.node()
+    if node is not None and grad_mode():
+        probabilities /= totals
+        probabilities.reshape(-1)[flat] -= 1
+        result._node = record(mean_cross_entropy, (x, labels, probabilities), {}, (input, target, None), (node, None, None), out)
+    return result
+
+
+# ----- the operations: layers -----------------------------------------------------------------------------------------
+
+
+def standardized(input: Any, axis: Any, eps: float, centred: bool = True) -> Any:
+    """`standardize` on a tensor; what the backward function needs is computed once."""
+    x = input.array
+    if type(x) is not np.ndarray or x.dtype.itemsize < 4 or not x.size:
+        return _standardize(input, axis, eps, centred)
+    n = count(x.shape, axis)
+    average = None
+    if centred:
+        average = np.add.reduce(x, axis=axis, keepdims=True) / n
+        x = x - average
+    inverse = 1 / np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=True) / n + eps)
+    return _standardize(input, axis, eps, centred, (average, inverse))
+
+
+def _affine(normalised: Any, weight: Any, bias: Any) -> Any:
+    if weight is not None:
+        normalised = normalised * weight
+    return normalised if bias is None else normalised + bias
+
+
+def _last_axes(input: Any, normalized_shape: Any, name: str) -> tuple[int, ...]:
+    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not wanted or tuple(input.shape[-len(wanted) :]) != wanted:
+        raise RuntimeError(
+            f"{name}: given normalized_shape={list(wanted)}, expected input with shape [*, {str(list(wanted))[1:-1]}], "
+            f"but got input of size {list(input.shape)}"
+        )
+    return tuple(range(input.ndim - len(wanted), input.ndim))
+
+
+def layer_norm(
+    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05, cudnn_enable: bool = True
+) -> Tensor:
+    """The input with mean 0 and variance 1 over its last axes, then scaled by `weight` and shifted by `bias`.
+
+    Args:
+        input: (..., *normalized_shape).
+        normalized_shape: the sizes of the last axes.
+        weight: tensor of `normalized_shape`, or None.
+        bias: tensor of `normalized_shape`, or None.
+        eps: added to the variance.
+
+    Raises:
+        RuntimeError: the input does not end in `normalized_shape`.
+    """
+    input = as_tensor_argument(input)
+    axes = _last_axes(input, normalized_shape, "layer_norm")
+    return _affine(standardized(input, axes, eps), weight, bias)  # type: ignore[no-any-return]
+
+
+def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+    """The input divided by the root of the mean of its squares over its last axes, then scaled by `weight`.
+
+    `eps` is added to the mean; it is the type's smallest step at 1 if left out.
+    """
+    input = as_tensor_argument(input)
+    axes = _last_axes(input, normalized_shape, "rms_norm")
+    eps = float(np.finfo(input.array.dtype).eps) if eps is None else eps
+    return _affine(standardized(input, axes, eps, False), weight, None)  # type: ignore[no-any-return]
+
+
+def _per_channel(parameter: Any, ndim: int) -> Any:
+    """A (C,) tensor in the shape that broadcasts along axis 1 of an (N, C, ...) one."""
+    return None if parameter is None else as_tensor_argument(parameter).reshape(1, -1, *(1,) * (ndim - 2))
+
+
+def group_norm(
+    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-05, cudnn_enabled: bool = True
+) -> Tensor:
+    """An (N, C, ...) tensor with mean 0 and variance 1 over each group of channels.
+
+    Raises:
+        RuntimeError: the channels do not divide into `num_groups` groups, or there is no channel axis.
+    """
+    input = as_tensor_argument(input)
+    if input.ndim < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
+    samples, channels = input.shape[:2]
+    if num_groups <= 0 or channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{input.shape} and num_groups={num_groups}"
+        )
+    groups = input.reshape(samples, num_groups, math.prod(input.shape[1:]) // num_groups)
+    normalised = standardized(groups, 2, eps).reshape(*input.shape)
+    return _affine(normalised, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))  # type: ignore[no-any-return]
+
+
+def _update(running: Any, batch: Any, momentum: float) -> None:
+    """`running = (1 - momentum) * running + momentum * batch`, in place and unrecorded."""
+    if running is not None:
+        running.array[...] = (1 - momentum) * running.array + momentum * batch
+
+
+def _running_update(x: Any, axes: tuple[int, ...], running_mean: Any, running_var: Any, momentum: float) -> None:
+    if running_mean is None and running_var is None:
+        return
+    n = count(x.shape, axes)
+    batch_axes = tuple(range(x.ndim - 1)) if x.ndim < 1 else axes
+    averages = np.mean(x, axis=batch_axes)
+    variances = np.var(x, axis=batch_axes) * (n / max(n - 1, 1))
+    if averages.ndim == 2:  # a mean for each sample and channel: the mean over samples
+        averages, variances = averages.mean(0), variances.mean(0)
+    _update(running_mean, averages, momentum)
+    _update(running_var, variances, momentum)
+
+
+def _with_running(input: Any, running_mean: Any, running_var: Any, eps: float) -> Any:
+    ndim = input.ndim
+    average, variance = (_per_channel(make_tensor(t.array, None), ndim) for t in (running_mean, running_var))
+    return (input - average) * make_tensor((1 / np.sqrt(variance.array + eps)).astype(input.array.dtype), None)
+
+
+def batch_norm(
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+) -> Tensor:
+    """An (N, C, ...) tensor with mean 0 and variance 1 over each channel, then scaled and shifted.
+
+    In training with the batch's own mean and variance, which also move the running ones by `momentum`, in place; else
+    with the running ones.
+
+    Raises:
+        ValueError: training with one value for each channel.
+        RuntimeError: no training and no running statistics, or sizes that are not the number of channels.
+    """
+    input = as_tensor_argument(input)
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm expects an input of shape (N, C, ...), got {input.shape}")
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if training:
+        axes = (0, *range(2, input.ndim))
+        if count(input.shape, axes) == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        normalised = standardized(input, axes, eps)
+        _running_update(input.array, axes, running_mean, running_var, momentum)
+    else:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("batch_norm: running_mean and running_var must be given when training=False")
+        normalised = _with_running(input, running_mean, running_var, eps)
+    return _affine(normalised, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))  # type: ignore[no-any-return]
+
+
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+) -> Tensor:
+    """An (N, C, ...) tensor with mean 0 and variance 1 over each channel of each sample, then scaled and shifted.
+
+    Raises:
+        ValueError: one value for each channel.
+    """
+    input = as_tensor_argument(input)
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if use_input_stats:
+        axes = tuple(range(2, input.ndim))
+        if count(input.shape, axes) == 1:
+            raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+        normalised = standardized(input, axes, eps)
+        _running_update(input.array, axes, running_mean, running_var, momentum)
+    else:
+        normalised = _with_running(input, running_mean, running_var, eps)
+    return _affine(normalised, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))  # type: ignore[no-any-return]
+
+
+def _check_channels(input: Any, **parameters: Any) -> None:
+    for name, parameter in parameters.items():
+        if parameter is not None and parameter.shape != (input.shape[1],):
+            raise RuntimeError(
+                f"{name} should contain {input.shape[1]} elements, one for each channel of the input of shape "
+                f"{input.shape}, not {parameter.shape}"
+            )
+
+
+attach(softmax, log_softmax)

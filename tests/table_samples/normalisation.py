@@ -1,0 +1,23 @@
+"""Samples for softmax, standardisation and cross entropy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.ops.normalisation import _log_softmax, _softmax, mean_cross_entropy, standardize
+
+from .common import Sample, complex_normal, normal
+
+LABELS = np.array([2, 0, 1])
+
+SAMPLES = [
+    Sample(function, args)
+    for function in (_softmax, _log_softmax)
+    for args in [(normal(4), 0), (normal(3, 4), 1), (normal(2, 3, 2), -2), (complex_normal(3, 2), 0)]
+]
+SAMPLES += [
+    Sample(mean_cross_entropy, (normal(3, 4), LABELS)),
+    Sample(standardize, (normal(3, 4), 1, 1e-5)),
+    Sample(standardize, (normal(2, 3, 4), (0, 2), 1e-3)),
+    Sample(standardize, (normal(3, 4), (1,), 1e-5, False)),
+]
