@@ -44,7 +44,7 @@ class Worker:
         build_seconds = time.perf_counter() - start
         first_call_seconds = self.timed_calls(1)
         calls, elapsed, fastest = 0, 0.0, float("inf")
-        while elapsed < warm_seconds or (calls < 5 and elapsed < 5 * warm_seconds):
+        while calls == 0 or elapsed < warm_seconds or (calls < 5 and elapsed < 5 * warm_seconds):
             seconds = self.timed_calls(1)
             calls, elapsed, fastest = calls + 1, elapsed + seconds, min(fastest, seconds)
         self.settle()

@@ -8,7 +8,7 @@ from .allocator import keep_freed_memory as _keep_freed_memory
 from .core.backprop import backprop as backprop
 from .core.broadcasting import unbroadcast as unbroadcast
 from .core.dtypes import *  # noqa: F403
-from .core.dtypes import bool_ as bool  # noqa: A004
+from .core.dtypes import bool_ as bool  # noqa: F401
 from .core.dtypes import dtype as dtype
 from .core.forward import array_function as array_function
 from .core.forward import implements as implements

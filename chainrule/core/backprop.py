@@ -192,9 +192,7 @@ def run(
         while order:
             node = order.pop()
             gradient = grads.pop(node, None)
-            if gradient is None:
-                if not retain and type(node) is Recipe:
-                    release(node)
+            if gradient is None:  # nothing wanted lies beyond it: it stays as it is, for other passes
                 continue
             extra = node._extra
             if extra is not None and type(gradient) is not Several:

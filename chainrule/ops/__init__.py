@@ -4,9 +4,12 @@ from . import (  # noqa: F401
     activation,
     arithmetic,
     comparison,
+    contraction,
     creation,
     elementwise,
     indexing,
+    linalg,
+    matrices,
     normalisation,
     reduction,
     scan,
@@ -15,4 +18,4 @@ from . import (  # noqa: F401
     special,
 )
 
-MODULES = (arithmetic, creation, normalisation, reduction, scan, sorting, shape, indexing, elementwise, special, activation, comparison)
+MODULES = (arithmetic, creation, normalisation, reduction, scan, sorting, shape, indexing, elementwise, special, activation, comparison, contraction, linalg, matrices)

@@ -25,6 +25,7 @@ from .common import as_tensor_argument, attach, attach_in_place, in_place, is_co
 
 LN2 = math.log(2.0)
 LN10 = math.log(10.0)
+NUMBER = (int, float, builtins.complex)
 
 # ----- the table: choosing ----------------------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ def small_power(x: Any, exponent: Any) -> Any:
 @backward(np.power, 0)
 def power_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_x L = y x^{y - 1} \nabla_{out} L$, 0 where $y = 0$"""
-    if isinstance(y, (int, float, complex)):
+    if isinstance(y, NUMBER):
         if y == 0:
             return np.zeros_like(grad_out)
         if y == 1:
@@ -205,7 +206,7 @@ def power_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
 @backward(np.power, 1)
 def power_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_y L = out \ln x \nabla_{out} L$, 0 where $x = 0$ and $y \geq 0$"""
-    if isinstance(x, (int, float, complex)):
+    if isinstance(x, NUMBER):
         if x == 0:
             flat = np.real(y) >= 0
             return real_like(np.where(flat, np.zeros_like(grad_out), grad_out * out * -math.inf), y)
@@ -470,6 +471,18 @@ def heaviside_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
 def heaviside_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_y L = [x = 0] \nabla_{out} L$"""
     return unbroadcast(keep_where(grad_out, np.broadcast_to(x == 0, out.shape)), y)
+
+
+@backward(np.nextafter, 0)
+def nextafter_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
+    r"""$\nabla_x L = [x \neq y] \nabla_{out} L$"""
+    return unbroadcast(keep_where(grad_out, x != y), x)
+
+
+@backward(np.nextafter, 1)
+def nextafter_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
+    r"""$\nabla_y L = [x = y] \nabla_{out} L$"""
+    return unbroadcast(keep_where(grad_out, x == y), y)
 
 
 @array_function
@@ -762,7 +775,7 @@ fmin = wrap_forward_fn(np.fmin, promotes=True)
 _clip = wrap_forward_fn(np.clip)
 copysign = wrap_forward_fn(np.copysign, floating=True)
 heaviside = wrap_forward_fn(np.heaviside, promotes=True)
-nextafter = wrap_forward_fn(np.nextafter, is_differentiable=False, promotes=True)
+nextafter = wrap_forward_fn(np.nextafter, promotes=True)
 gcd = wrap_forward_fn(np.gcd, is_differentiable=False, promotes=True)
 lcm = wrap_forward_fn(np.lcm, is_differentiable=False, promotes=True)
 
@@ -831,7 +844,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     """`input ** exponent`, computed in double precision (float64 or complex128)."""
     double = [
         cast(x, promote_pair(x.array.dtype, np.dtype("float64"))) if isinstance(x, Tensor) else x
-        for x in (x if isinstance(x, (int, float, builtins.complex)) else as_tensor_argument(x) for x in (input, exponent))
+        for x in (x if isinstance(x, NUMBER) else as_tensor_argument(x) for x in (input, exponent))
     ]
     if not isinstance(double[0], Tensor):
         double[0] = make_tensor(np.asarray(double[0], np.result_type(type(double[0]), np.float64)), None)

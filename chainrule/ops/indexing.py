@@ -174,6 +174,14 @@ def _scatter_add(x: Any, axis: int, index: Any, values: Any) -> Any:
     return x + sum_at(values, _places(index, axis, x.shape), tuple(x.shape))
 
 
+def _lasting(places: Any, size: int) -> Any:
+    """Which of several writes remain, where some go to one place: the last one to each."""
+    order = np.arange(places.size)
+    last = np.empty(size, np.int64)
+    last[places] = order
+    return last[places] == order
+
+
 @array_function
 def _scatter(x: Any, axis: int, index: Any, values: Any) -> Any:
     """A copy of `x` with `values` in the places where `gather` reads."""
@@ -216,8 +224,9 @@ def scatter_back0(grad_out: Any, out: Any, x: Any, axis: int, index: Any, values
 
 @backward(_scatter, 3)
 def scatter_back3(grad_out: Any, out: Any, x: Any, axis: int, index: Any, values: Any) -> Any:
-    r"""$\nabla_{values} L = \mathrm{gather}(\nabla_{out} L, index)$"""
-    return _gather(grad_out, axis, index)
+    r"""$\nabla_{values} L = \mathrm{gather}(\nabla_{out} L, index)$, zero for a value that a later one replaced"""
+    kept = _lasting(_places(index, axis, x.shape).reshape(-1), math.prod(x.shape)).reshape(index.shape)
+    return np.where(kept, _gather(grad_out, axis, index), 0)
 
 
 @array_function
@@ -259,8 +268,9 @@ def index_copy_back0(grad_out: Any, out: Any, x: Any, axis: int, index: Any, val
 
 @backward(_index_copy, 3)
 def index_copy_back3(grad_out: Any, out: Any, x: Any, axis: int, index: Any, values: Any) -> Any:
-    r"""$\nabla_{values} L = (\nabla_{out} L)_{index}$"""
-    return np.take(grad_out, index, axis=axis)
+    r"""$\nabla_{values} L = (\nabla_{out} L)_{index}$, zero for a slice that a later one replaced"""
+    kept = np.reshape(_lasting(index, x.shape[axis]), (-1,) + (1,) * (x.ndim - axis - 1))
+    return np.where(kept, np.take(grad_out, index, axis=axis), 0)
 
 
 # ----- the table: reductions over what an index sends to one place -------------------------------------------------
@@ -485,7 +495,24 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
         shape = np.broadcast_to(np.int8(0), array.shape)[items].shape
     except IndexError as error:
         raise _refused(error, items, array.shape) from None
-    write_part(self, _fitted(value, shape, array), (getitem, (items,), {}), "__setitem__")
+    items, value = _without_repeats(items, _fitted(value, shape, array), array.shape)
+    write_part(self, value, (getitem, (items,), {}), "__setitem__")
+
+
+def _without_repeats(items: tuple[Any, ...], value: Tensor, shape: Any) -> tuple[tuple[Any, ...], Tensor]:
+    """An index and a value to write that name each element once: of several writes to one, the last remains."""
+    arrays = [i for i in items if isinstance(i, ndarray) and i.dtype.kind in "iu"]
+    if not arrays:
+        return items, value
+    if len(arrays) == 1:
+        counted = arrays[0].reshape(-1)
+        if not counted.size or np.bincount(counted - counted.min()).max() == 1 and counted.min() >= 0:
+            return items, value
+    places = np.arange(math.prod(shape)).reshape(shape)[items].reshape(-1)
+    kept = np.flatnonzero(_lasting(places, math.prod(shape)))
+    if kept.size == places.size:
+        return items, value
+    return np.unravel_index(places[kept], shape), ravel(value)[kept]
 
 
 def _write(array: Any, items: tuple[Any, ...], value: Any) -> None:
@@ -847,6 +874,7 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     values = _fitted(values, shape, input.array)
     if accumulate:
         return input + _getitem_adjoint(values, items, tuple(input.shape))
+    items, values = _without_repeats(items, values, input.shape)
     return _write_region(input, values, ((getitem, (items,), {}),))  # type: ignore[no-any-return]
 
 

@@ -112,7 +112,6 @@ def mean_cross_entropy_back(grad_out: Any, out: Any, x: Any, target: Any, saved:
 # ----- the table: mean 0, variance 1 ----------------------------------------------------------------------------------
 
 
-@array_function
 def inverse_deviation(x: Any, axis: Any, eps: float, centred: bool = True) -> Any:
     """`1 / sqrt(variance + eps)` along axes, or `1 / sqrt(mean of squares + eps)`; axes are kept with size 1."""
     n = count(x.shape, axis)
