@@ -89,13 +89,17 @@ def write_region(base: Any, value: Any, chain: tuple[Any, ...]) -> Any:
 @backward(write_region, 0)
 def write_region_back0(grad_out: Any, out: Any, base: Any, value: Any, chain: tuple[Any, ...]) -> Any:
     r"""$\nabla_{base} L = \nabla_{out} L$ with zeros in the region"""
-    return write_region(grad_out, np.zeros(value.shape, grad_out.dtype), chain)
+    return write_region(grad_out, np.zeros(value.shape, value.dtype), chain)
 
 
 @backward(write_region, 1)
 def write_region_back1(grad_out: Any, out: Any, base: Any, value: Any, chain: tuple[Any, ...]) -> Any:
     r"""$\nabla_{value} L = (\nabla_{out} L)_{region}$"""
-    return follow(grad_out, chain)
+    real_part, complex_pair = value.dtype.kind != "c", grad_out.dtype.kind != "c"
+    if real_part == complex_pair:
+        return follow(grad_out, chain)
+    # a complex number's parts: gradients travel conjugated, memory does not know it
+    return follow(np.conjugate(grad_out), chain) if real_part else np.conjugate(follow(grad_out, chain))
 
 
 def note_write(tensor: Tensor, operation: str) -> None:

@@ -275,26 +275,25 @@ def index_copy_back3(grad_out: Any, out: Any, x: Any, axis: int, index: Any, val
 
 # ----- the table: reductions over what an index sends to one place -------------------------------------------------
 
-STARTS = {"amax": -math.inf, "amin": math.inf, "prod": 1}
+EXTREMES = {"amax": np.maximum, "amin": np.minimum}
 
 
 def _start(reduce: str, kind: Any) -> Any:
     """The neutral element of a reduction, for results that do not include what was there before."""
-    if kind.kind in "biu" and reduce != "prod":
-        if kind.kind == "b":
-            return reduce == "amin"
+    if reduce == "prod":
+        return 1
+    if kind.kind == "b":
+        return reduce == "amin"
+    if kind.kind in "iu":
         return np.iinfo(kind).min if reduce == "amax" else np.iinfo(kind).max
-    return STARTS[reduce]
-
-
-UFUNCS = {"amax": np.maximum, "amin": np.minimum, "prod": np.multiply}
+    return -math.inf if reduce == "amax" else math.inf
 
 
 @array_function
 def _scatter_reduce(x: Any, axis: int, index: Any, values: Any, reduce: str) -> Any:
-    """A copy of `x`, reduced with `values` ("amax", "amin" or "prod") in the places where `gather` reads."""
+    """A copy of `x`, reduced with `values` ("amax" or "amin") in the places where `gather` reads."""
     places = _places(index, axis, x.shape).reshape(-1)
-    ufunc = UFUNCS[reduce]
+    ufunc = EXTREMES[reduce]
     if type(x) is ndarray and type(values) is ndarray:
         out = x.flatten()
         ufunc.at(out, places, values.reshape(-1))
@@ -318,34 +317,15 @@ def _shares(out: Any, x: Any, axis: int, index: Any, values: Any) -> tuple[Any, 
     return mine / np.where(total == 0, 1, total), theirs / _gather(np.where(total == 0, 1, total), axis, index)
 
 
-def _product_of_others(grad_out: Any, x: Any, axis: int, index: Any, values: Any) -> tuple[Any, Any]:
-    """The gradient times the product of what else went to an element's place, for each element of `x` and `values`.
-
-    Zeros are set aside: where one element is zero only its gradient is not, where two are, none is.
-    """
-    kind = grad_out.dtype
-    one_x, one_v = np.where(x == 0, 1, x), np.where(values == 0, 1, values)
-    product = _scatter_reduce(one_x, axis, index, one_v, "prod")
-    zero_x, zero_v = np.astype(x == 0, kind), np.astype(values == 0, kind)
-    zeros = _scatter_add(zero_x, axis, index, zero_v)
-    for_x = np.where(zeros - zero_x == 0, grad_out * product / one_x, 0)
-    others = _gather(zeros, axis, index) - zero_v
-    return for_x, np.where(others == 0, _gather(grad_out * product, axis, index) / one_v, 0)
-
-
 @backward(_scatter_reduce, 0)
 def scatter_reduce_back0(grad_out: Any, out: Any, x: Any, axis: int, index: Any, values: Any, reduce: str) -> Any:
-    r"""$\nabla_{x_i} L = \frac{\partial out_i}{\partial x_i} \nabla_{out_i} L$"""
-    if reduce == "prod":
-        return _product_of_others(grad_out, x, axis, index, values)[0]
+    r"""$\nabla_{x_i} L = \nabla_{out_i} L / n_i$ where $x_i = out_i$, which $n_i$ elements equal; else $0$"""
     return grad_out * _shares(out, x, axis, index, values)[0]
 
 
 @backward(_scatter_reduce, 3)
 def scatter_reduce_back3(grad_out: Any, out: Any, x: Any, axis: int, index: Any, values: Any, reduce: str) -> Any:
-    r"""$\nabla_{values_j} L = \frac{\partial out_i}{\partial values_j} \nabla_{out_i} L, \; i = index_j$"""
-    if reduce == "prod":
-        return _product_of_others(grad_out, x, axis, index, values)[1]
+    r"""$\nabla_{values_j} L = \nabla_{out_i} L / n_i$ where $values_j = out_i$, $i = index_j$; else $0$"""
     return _gather(grad_out, axis, index) * _shares(out, x, axis, index, values)[1]
 
 
@@ -771,14 +751,16 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
 
 
 def _reduced(input: Tensor, axis: int, index: Tensor, src: Tensor, reduce: str, include_self: bool) -> Tensor:
-    if reduce not in ("sum", "mean", *STARTS):
+    if reduce not in ("sum", "mean", "prod", *EXTREMES):
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
     kind = input.array.dtype
     if not include_self:
         start = 0 if reduce in ("sum", "mean") else _start(reduce, kind)
         neutral = np.broadcast_to(np.asarray(start, kind), index.shape)
         input = _scatter_tensor(input, axis, index, make_tensor(neutral, None))
-    if reduce not in ("sum", "mean"):
+    if reduce == "prod":
+        return input * _products(input.shape, axis, index.array, src)
+    if reduce in EXTREMES:
         return _scatter_reduce_tensor(input, axis, index, src, reduce)  # type: ignore[no-any-return]
     total = _scatter_add_tensor(input, axis, index, src)
     if reduce == "sum":
@@ -812,6 +794,28 @@ def _slices(name: str, input: Any, dim: int, index: Any, source: Any) -> tuple[T
         source = reshape(source, wanted)
     _within(index, input.shape[axis], name)
     return input, axis, index, source, number
+
+
+def _products(shape: Any, axis: int, index: Any, src: Tensor) -> Tensor:
+    """For each place the product of what goes to it: pairs are multiplied until one factor is left everywhere.
+
+    No division, so that zeros are right in derivatives of all orders.
+    """
+    places = _places(index, axis, shape).reshape(-1)
+    order = np.argsort(places, kind="stable")
+    places, factors = places[order], _take(ravel(src), order, 0)
+    while places.size:
+        starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]]))
+        if starts.size == places.size:
+            break
+        rank = np.arange(places.size) - np.repeat(starts, np.diff(starts, append=places.size))
+        even = np.flatnonzero(rank % 2 == 0)
+        partner = np.minimum(even + 1, places.size - 1)
+        paired = (places[partner] == places[even]) & (partner > even)
+        factors = _take(factors, even, 0) * where(paired, _take(factors, partner, 0), 1)
+        places = places[even]
+    ones = make_tensor(np.ones(math.prod(shape), src.array.dtype), None)
+    return reshape(_scatter_tensor(ones, 0, places, factors), shape)
 
 
 @numpy_names
