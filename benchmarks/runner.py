@@ -26,7 +26,7 @@ from benchmarks.peers import PEERS
 from benchmarks.workload import Bound, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS_LEFT_OUT = ("OPENBLAS_", "NVPL_", "GOTO_", "MKL_", "OMP_", "CHAINRULE_")
+SETTINGS_LEFT_OUT = ("OPENBLAS_", "NVPL_", "GOTO_", "MKL_", "OMP_", "CHAINRULE_", "PYTHONDONTWRITEBYTECODE")
 ANSWER_SECONDS = 900.0
 
 
@@ -150,7 +150,10 @@ class Result:
 
 
 def environment(peer_name: str) -> dict[str, str]:
-    """The environment of a worker: no settings of BLAS, threads or chainrule, but those that the peer needs."""
+    """The environment of a worker: no settings of BLAS, threads or chainrule, but those that the peer needs.
+
+    Nor the one that keeps Python from writing bytecode: pip compiles what it installs, so a source tree may as well.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_LEFT_OUT)}
     return kept | dict(PEERS[peer_name].environment)
 

@@ -480,7 +480,7 @@ def random_(self: Tensor, low: int | None = None, high: int | None = None, *, ge
         if kind.kind == "f":
             high = 2 ** (np.finfo(kind).nmant + 1) + 1
         else:
-            high = 2 if kind.kind == "b" else int(np.iinfo(kind).max) + (kind.itemsize < 8)
+            high = 2 if kind.kind == "b" else int(np.iinfo(kind).max) + ((kind.itemsize < 8))
     first, last = int(low or 0), int(high)
     return _fill(self, "random_", lambda n, shape, dtype: _integers(n, first, last, shape, dtype), generator)
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from .ops import special as _special
 from .ops.activation import expit as expit
+from .ops.elementwise import exp2 as exp2
+from .ops.elementwise import expm1 as expm1
+from .ops.elementwise import log1p as log1p
+from .ops.elementwise import round as round
+from .ops.elementwise import sinc as sinc
 from .ops.normalisation import log_softmax as log_softmax
 from .ops.normalisation import softmax as softmax
 from .ops.reduction import logsumexp as logsumexp
 
 for _name in _special.NAMESPACE:
     globals()[_name] = getattr(_special, _name)
-__all__ = [*_special.NAMESPACE, "expit", "log_softmax", "logsumexp", "softmax"]
+__all__ = [*_special.NAMESPACE, "exp2", "expit", "expm1", "log1p"]
+__all__ += ["log_softmax", "logsumexp", "round", "sinc", "softmax"]

@@ -202,6 +202,8 @@ def run(
             if type(node) is Leaf:
                 arrived.append((node, gradient))
                 continue
+            if needed is not None and needed.isdisjoint(node._edges):
+                continue
             func = node._func
             args = node._args
             out = node._out

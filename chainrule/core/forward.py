@@ -253,7 +253,7 @@ def wrapped_array(out: Any, raw: Any) -> Any:
     if isinstance(out, (np.generic, ndarray)):
         return np.asarray(out)
     if is_array(out):
-        devices = {device_of(x) for x in raw if is_array(x) and x.ndim}
+        devices = {device_of(x) for x in raw if is_array(x) and x.ndim and x.dtype.kind in "fc"}  # an index may be NumPy's
         if len(devices) > 1:
             names = " and ".join(sorted(map(str, devices)))
             raise RuntimeError(
@@ -463,7 +463,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         dtype = kwargs.pop("dtype", None)
         if kwargs:
             raise TypeError(f"np.{ufunc.__name__} on Tensors takes no {', '.join(sorted(kwargs))}")
-        operation = TENSOR_FUNCS.get(ufunc)
+        operation = TENSOR_FUNCS.get(ufunc) or TENSOR_FUNCS.get(ufunc.__name__)  # SciPy's are registered by name
         if operation is None:
             raise TypeError(f"np.{ufunc.__name__} has no derivative here: use tensor.detach().numpy() for its value")
         result = operation(*inputs)

@@ -51,7 +51,7 @@ def refresh(view: Tensor, alias: Alias) -> None:
     base = alias.base
     assert base is not None
     alias.seen = alias.storage.count
-    if not alias.recorded:
+    if not alias.recorded or isinstance(view._node, Leaf):  # a view on which requires_grad_ was called stays a leaf
         return
     if base.node() is None:
         view._node = None

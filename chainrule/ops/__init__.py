@@ -16,6 +16,7 @@ from . import (  # noqa: F401
     shape,
     sorting,
     special,
+    statistics,
 )
 
-MODULES = (arithmetic, creation, normalisation, reduction, scan, sorting, shape, indexing, elementwise, special, activation, comparison, contraction, linalg, matrices)
+MODULES = (arithmetic, creation, normalisation, reduction, scan, sorting, statistics, shape, indexing, elementwise, special, activation, comparison, contraction, linalg, matrices)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.forward import array_function, wrap_forward_fn
+from ..core.forward import array_function, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import attach, in_place
 from .elementwise import _one_argument, keep_where
-from .special import BY_SCIPY_NAME, SQRT_2PI, SQRT_HALF, TENSOR_FUNCS, _erf
+from .special import SQRT_2PI, SQRT_HALF, _erf
 
 # ----- the table: rectifiers --------------------------------------------------------------------------------------
 
@@ -225,7 +225,10 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
 
 @backward(_gelu, 0)
 def gelu_back(grad_out: Any, out: Any, x: Any, approximate: str = "none") -> Any:
-    r"""$\nabla_x L = (\Phi(x) + x \Phi'(x)) \nabla_{out} L$, for "tanh" with $2 \Phi = 1 + \tanh(\sqrt{2/\pi} (x + 0.044715 x^3))$"""
+    r"""$\nabla_x L = (\Phi(x) + x \Phi'(x)) \nabla_{out} L$
+
+    For "tanh" with $2 \Phi(x) = 1 + \tanh(\sqrt{2 / \pi} (x + 0.044715 x^3))$.
+    """
     if approximate == "none":
         return grad_out * ((_erf(x * SQRT_HALF) + 1) * 0.5 + x * np.exp(x * x * -0.5) * (1 / SQRT_2PI))
     square = x * x
@@ -244,7 +247,9 @@ def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.
 def elu_back(
     grad_out: Any, out: Any, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0
 ) -> Any:
-    r"""$\nabla_x L = scale \nabla_{out} L$ where $x > 0$, $input\_scale (out + alpha \, scale) \nabla_{out} L$ elsewhere"""
+    r"""$\nabla_x L = scale \nabla_{out} L$ where $x > 0$; elsewhere
+    $input\_scale (out + alpha \, scale) \nabla_{out} L$
+    """
     return np.where(x > 0, grad_out * scale, grad_out * ((out + alpha * scale) * input_scale))
 
 
@@ -284,10 +289,11 @@ tanhshrink = _one_argument(_tanhshrink)
 _silu_of, _mish_of = _one_argument(_silu), _one_argument(_mish)
 _hardsigmoid_of, _hardswish_of = _one_argument(_hardsigmoid), _one_argument(_hardswish)
 _elu_of, _gelu_of, _softplus_of = wrap_forward_fn(_elu), wrap_forward_fn(_gelu), wrap_forward_fn(_softplus)
-_leaky_relu_of, _prelu_of, _threshold_of = wrap_forward_fn(_leaky_relu), wrap_forward_fn(_prelu), wrap_forward_fn(_threshold)
+_leaky_relu_of, _prelu_of = wrap_forward_fn(_leaky_relu), wrap_forward_fn(_prelu)
+_threshold_of = wrap_forward_fn(_threshold)
 _hardtanh_of, _softshrink_of = wrap_forward_fn(_hardtanh), wrap_forward_fn(_softshrink)
 _hardshrink_of = wrap_forward_fn(_hardshrink)
-TENSOR_FUNCS["expit"] = BY_SCIPY_NAME["expit"] = sigmoid
+implements("expit")(sigmoid)
 
 
 def _run(operation: Callable[..., Any], input: Any, inplace: bool, *args: Any, **kwargs: Any) -> Tensor:
@@ -419,8 +425,9 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 relu_, sigmoid_ = in_place(relu, "relu_"), in_place(sigmoid, "sigmoid_")
-selu_, celu_, threshold_ = (in_place(f, f.__name__ + "_") for f in (selu, celu, threshold))
-elu_, leaky_relu_, hardtanh_ = (in_place(f, f.__name__ + "_") for f in (elu, leaky_relu, hardtanh))
+selu_, celu_ = in_place(selu, "selu_"), in_place(celu, "celu_")
+elu_, leaky_relu_ = in_place(elu, "elu_"), in_place(leaky_relu, "leaky_relu_")
+hardtanh_, threshold_ = in_place(hardtanh, "hardtanh_"), in_place(threshold, "threshold_")
 attach(relu=relu, relu_=relu_, sigmoid=sigmoid, sigmoid_=sigmoid_, prelu=prelu, hardshrink=hardshrink)
 
 __all__ = (

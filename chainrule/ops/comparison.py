@@ -180,4 +180,5 @@ attach(__rxor__=lambda self, other: bitwise_xor(other, self))
 attach(__rlshift__=_reflected(bitwise_left_shift), __rrshift__=_reflected(bitwise_right_shift))
 for _operator, _name in {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}.items():
     attach(**{f"__i{_operator}__": in_place(_here[_name], _name + "_")})
-attach(__ilshift__=in_place(bitwise_left_shift, "__ilshift__"), __irshift__=in_place(bitwise_right_shift, "__irshift__"))
+attach(__ilshift__=in_place(bitwise_left_shift, "bitwise_left_shift_"))
+attach(__irshift__=in_place(bitwise_right_shift, "bitwise_right_shift_"))

@@ -208,8 +208,7 @@ def power_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_y L = out \ln x \nabla_{out} L$, 0 where $x = 0$ and $y \geq 0$"""
     if isinstance(x, NUMBER):
         if x == 0:
-            flat = np.real(y) >= 0
-            return real_like(np.where(flat, np.zeros_like(grad_out), grad_out * out * -math.inf), y)
+            return real_like(grad_out * np.where(np.real(y) >= 0, np.zeros_like(out), -out), y)
         logarithm = cmath.log(x) if isinstance(x, builtins.complex) else math.log(x) if x > 0 else math.nan
         return real_like(unbroadcast(grad_out * out * logarithm, y), y)
     flat = (x == 0) & (np.real(y) >= 0)
@@ -441,7 +440,10 @@ def fabs_back(grad_out: Any, out: Any, x: Any) -> Any:
 
 @backward(np.sign)
 def sign_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\nabla_x L = \frac{1}{|x|} (\nabla_{out} L - \mathrm{Re}(out \nabla_{out} L) \, \overline{out})$; 0 for real $x$"""
+    r"""$\nabla_x L = \frac{1}{|x|} (\nabla_{out} L - \mathrm{Re}(out \nabla_{out} L) \, \overline{out})$
+
+    0 for real $x$.
+    """
     if not is_complex(x):
         return np.zeros_like(grad_out)
     size = np.abs(x)
@@ -541,7 +543,8 @@ def frac_back(grad_out: Any, out: Any, x: Any) -> Any:
 @backward(np.frexp, 0)
 def frexp_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = 2^{-out_1} \nabla_{out_0} L$"""
-    return np.ldexp(grad_out[0], -out[1])
+    zero = x == 0
+    return grad_out[0] * np.where(zero, np.ones_like(x), out[0] / np.where(zero, np.ones_like(x), x))
 
 
 @backward(np.ldexp, 0)
@@ -721,7 +724,7 @@ def addcdiv_back2(grad_out: Any, out: Any, x: Any, y: Any, z: Any, value: Any = 
 def _one_argument(function: Any, floating: bool = True) -> Callable[[Any], Tensor]:
     """The operation for a function of this package of one array, on the same hot path as a ufunc's."""
     general = wrap_forward_fn(function, floating=floating)
-    return functools.update_wrapper(_unary(function, True, floating, general), general)  # type: ignore[return-value]
+    return functools.update_wrapper(_unary(function, True, floating, general), general)
 
 
 absolute = abs = wrap_forward_fn(np.absolute)
@@ -882,9 +885,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     given = [bound for bound in (min, max) if bound is not None]
-    if not (
-        isinstance(input, Tensor) and input.array.dtype.kind == "f" and all(type(bound) in (int, float) for bound in given)
-    ):
+    numbers = all(type(bound) in (int, float) for bound in given)
+    if not (numbers and isinstance(input, Tensor) and input.array.dtype.kind == "f"):
         input, *given = promote((as_tensor_argument(input), *given))
     low = None if min is None else given[0]
     return _clip(input, low, None if max is None else given[-1])  # type: ignore[no-any-return]
@@ -1002,7 +1004,7 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
 
 def conj(input: Tensor) -> Tensor:
     """The complex conjugate; a real tensor itself."""
-    return _conjugate(input) if is_complex(input) else input  # type: ignore[no-any-return]
+    return _conjugate(input) if is_complex(input) else input
 
 
 conj_physical = conj
@@ -1020,7 +1022,7 @@ def resolve_neg(input: Tensor) -> Tensor:
 
 def real(input: Tensor) -> Tensor:
     """The real part, a view; a real tensor itself."""
-    return _real(input) if is_complex(input) else input  # type: ignore[no-any-return]
+    return _real(input) if is_complex(input) else input
 
 
 def imag(input: Tensor) -> Tensor:
@@ -1120,7 +1122,9 @@ OF_SEVERAL = (
     "addcdiv addcmul arctan2 atan2 copysign float_power floor_divide fmod gcd heaviside hypot lcm ldexp lerp nextafter "
     "pow remainder"
 ).split()
-NOT_IN_PLACE = "angle conj fmax fmin frexp imag logaddexp logaddexp2 maximum minimum real resolve_conj resolve_neg".split()
+NOT_IN_PLACE = (
+    "angle conj fmax fmin frexp imag logaddexp logaddexp2 maximum minimum real resolve_conj resolve_neg"
+).split()
 NO_METHODS = "cbrt complex polar trunc_divide view_as_complex view_as_real".split()
 
 _here = globals()

@@ -294,8 +294,9 @@ def cholesky_back(grad_out: Any, out: Any, x: Any) -> Any:
 
 @backward(np.linalg.eigh, 0)
 def eigh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
-    r"""$\overline{\nabla_x L} = V \left(\mathrm{diag}(\nabla_w L) + \frac{V^H G}{w_j - w_i}\right) V^H$, with
-    $w, V = out,\ G = \overline{\nabla_V L}$"""
+    r"""$\overline{\nabla_x L} = \mathrm{herm}\left(V \left(\mathrm{diag}(\nabla_w L) +
+    \frac{V^H G}{w_j - w_i}\right) V^H\right)$, with $w, V = out,\ G = \overline{\nabla_V L}$, where herm takes the
+    Hermitian part"""
     w, v = out
     inner = np.matmul(adjoint(v), conj(grad_out[1]))
     if is_complex(x):
@@ -303,7 +304,7 @@ def eigh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
     gaps = np.expand_dims(w, -2) - np.expand_dims(w, -1)
     middle = quotient(off_diagonal(inner), gaps)
     gradient = np.matmul(np.matmul(v, middle) + columns_times(v, grad_out[0]), adjoint(v))
-    return conj(gradient)
+    return conj(gradient + adjoint(gradient)) / 2
 
 
 @backward(np.linalg.eigvalsh, 0)
@@ -543,7 +544,7 @@ def norm_back(grad_out: Any, out: Any, x: Any, ord: float = 2, axis: Any = None,
     shape = kept_shape(x.shape, axis)
     grad_out, out = np.reshape(grad_out, shape), np.reshape(out, shape)
     if ord == 2:
-        return conj(x) * inverse_or_zero(grad_out, out)
+        return conj(x) * where_not_zero(out, lambda: grad_out / out)
     if ord == 0:
         return x * 0
     size = np.abs(x)
@@ -553,16 +554,21 @@ def norm_back(grad_out: Any, out: Any, x: Any, ord: float = 2, axis: Any = None,
     if math.isinf(ord):
         extreme = np.astype(np.equal(size, out), grad_out.dtype)
         return direction * (extreme * (grad_out / np.sum(extreme, axis=axis, keepdims=True)))
-    zero = np.equal(size, 0)
-    power = (size + zero) ** (ord - 1) * np.logical_not(zero)
-    none = np.equal(out, 0)
-    return direction * power * (grad_out * (out + none) ** (1 - ord) * np.logical_not(none))
+    power = where_not_zero(size, lambda: size ** (ord - 1))
+    return direction * power * where_not_zero(out, lambda: grad_out * out ** (1 - ord))
 
 
 def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """The shape after a reduction over axes that are kept as 1."""
     axes = normalize_axes(axis, len(shape))
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def where_not_zero(x: Any, value: Callable[[], Any]) -> Any:
+    """`value()`, and 0 where x is 0. Its own derivative at 0 stays what it is: the norm has no second one there."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = value()
+    return np.where(np.equal(x, 0), np.zeros((), result.dtype), result)
 
 
 def inverse_or_zero(numerator: Any, divisor: Any) -> Any:
@@ -748,8 +754,9 @@ class LstsqResult(NamedTuple):
 def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = None) -> LstsqResult:
     """The X that minimises the norm of A @ X - B: solution, residuals, rank, singular values.
 
-    Shapes: A (..., m, n), B (..., m, k) or (..., m). The residuals are the sums of squares, and empty unless m > n and
-    every matrix has full rank; the singular values are given for the drivers "gelsd" and "gelss".
+    Shapes: A (..., m, n), B (..., m, k) or (..., m). As in PyTorch, the residuals (sums of
+    squares) are given by the drivers "gels", "gelsd" and "gelss" where m > n and every matrix has full rank, the
+    singular values by "gelsd" and "gelss"; elsewhere they are empty.
     """
     A, B = matrices("lstsq", A), floating("lstsq", as_tensor_argument(B))
     vector = is_vector_case(A, B)
@@ -762,8 +769,8 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     rtol = np.finfo(s.dtype).eps * max(m, n) if rcond is None else rcond
     rank = np.count_nonzero(s > rtol * s[..., :1], axis=-1)
     batch = solution.shape[:-2]
-    residuals = make_tensor(np.zeros(0, s.dtype), None)
-    if m > n and np.all(rank == n):
+    residuals = np.real(np.reshape(solution, (-1,))[:0])
+    if m > n and np.all(rank == n) and driver not in (None, "gelsy"):
         error = np.abs(matmul(A, solution) - right)
         residuals = np.sum(error * error, axis=-2)
         if vector:
@@ -1080,7 +1087,7 @@ def matrix_power(A: Any, n: int) -> Any:
     if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
         matrices("matrix_power", A, square=True)
     if n == 0:
-        return make_tensor(np.broadcast_to(np.eye(A.shape[-1], dtype=A.array.dtype), A.shape).copy(), None)
+        return np.where(True, np.eye(A.shape[-1], dtype=A.array.dtype), A)  # a constant, but part of the graph
     if n < 0:
         A, n = inv(A), -n
     result = None
@@ -1274,8 +1281,11 @@ def vander(x: Any, N: int | None = None) -> Any:
     """The Vandermonde matrices: powers 0, 1, ..., N - 1 of the elements in the columns. (..., n) gives (..., n, N)."""
     x = as_tensor_argument(x)
     if x.ndim == 0:
-        raise RuntimeError("linalg.vander: x must have at least one dimension, got a 0-d tensor")
-    return np.expand_dims(x, -1) ** np.arange(x.shape[-1] if N is None else N)
+        x = np.reshape(x, (1,))  # type: ignore[assignment]
+    columns = x.shape[-1] if N is None else N
+    if columns < 2:
+        raise RuntimeError(f"linalg.vander: N must be greater than 1, got {columns}")
+    return np.expand_dims(x, -1) ** np.arange(columns)
 
 
 @implements(np.linalg.tensorinv)

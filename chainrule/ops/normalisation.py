@@ -226,8 +226,8 @@ def _check_classes(target: Any, classes: int, ignore_index: int, used: Any) -> N
     outside = used & ((target < 0) | (target >= classes))
     if np.any(outside):
         raise IndexError(
-            f"Target {int(target[outside].reshape(-1)[0])} is out of bounds: there are {classes} classes, so labels run "
-            f"from 0 to {classes - 1} (ignore_index is {ignore_index})"
+            f"Target {int(target[outside].reshape(-1)[0])} is out of bounds: there are {classes} classes, so labels "
+            f"run from 0 to {classes - 1} (ignore_index is {ignore_index})"
         )
 
 
@@ -261,11 +261,9 @@ def nll_loss(
     if not input.ndim:
         raise RuntimeError("expected input of shape (C,), (N, C) or (N, C, d1, ...), got a tensor of shape ()")
     axis = 0 if input.ndim == 1 else 1
-    if labels.shape != input.shape[:axis] + input.shape[axis + 1 :]:
-        raise ValueError(
-            f"Expected target of shape {input.shape[:axis] + input.shape[axis + 1 :]} for input of shape {input.shape}, "
-            f"got {labels.shape}"
-        )
+    wanted = input.shape[:axis] + input.shape[axis + 1 :]
+    if labels.shape != wanted:
+        raise ValueError(f"Expected target of shape {wanted} for input of shape {input.shape}, got {labels.shape}")
     classes = input.shape[axis]
     used = labels != ignore_index
     _check_classes(labels, classes, ignore_index, used)
@@ -322,7 +320,9 @@ def cross_entropy(
     axis = 0 if input.ndim == 1 else 1
     log_probabilities = log_softmax(input, axis)
     if target.array.dtype.kind == "f":
-        return _soft_cross_entropy(log_probabilities, target, weight, axis, reduction, label_smoothing)
+        return _soft_cross_entropy(  # type: ignore[no-any-return]
+            log_probabilities, target, weight, axis, reduction, label_smoothing
+        )
     loss = nll_loss(log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return loss
@@ -330,7 +330,7 @@ def cross_entropy(
     labels = target.array
     used = labels != ignore_index
     weighted = log_probabilities if weight is None else log_probabilities * _along_classes(weight, axis, input.ndim)
-    smooth = np.where(used, -sum(weighted, axis), 0)
+    smooth: Any = np.where(used, -sum(weighted, axis), 0)
     if reduction == "mean":
         if weight is None:
             total = np.asarray(used.sum()).astype(input.array.dtype)
@@ -392,7 +392,8 @@ def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor |
     if node is not None and grad_mode():
         probabilities /= totals
         probabilities.reshape(-1)[flat] -= 1
-        result._node = record(mean_cross_entropy, (x, labels, probabilities), {}, (input, target, None), (node, None, None), out)
+        raw = (x, labels, probabilities)
+        result._node = record(mean_cross_entropy, raw, {}, (input, target, None), (node, None, None), out)
     return result
 
 
@@ -430,7 +431,12 @@ def _last_axes(input: Any, normalized_shape: Any, name: str) -> tuple[int, ...]:
 
 
 def layer_norm(
-    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05, cudnn_enable: bool = True
+    input: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-05,
+    cudnn_enable: bool = True,
 ) -> Tensor:
     """The input with mean 0 and variance 1 over its last axes, then scaled by `weight` and shifted by `bias`.
 
@@ -532,6 +538,8 @@ def batch_norm(
         RuntimeError: no training and no running statistics, or sizes that are not the number of channels.
     """
     input = as_tensor_argument(input)
+    if input.array.shape == (0,):
+        return input * 1.0  # type: ignore[no-any-return]
     if input.ndim < 2:
         raise RuntimeError(f"batch_norm expects an input of shape (N, C, ...), got {input.shape}")
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)

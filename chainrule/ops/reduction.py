@@ -75,7 +75,9 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
 
 def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """The shape after a reduction over `axis` with `keepdims`."""
-    axes = range(len(shape)) if axis is None else [i % len(shape) for i in (axis if isinstance(axis, tuple) else (axis,))]
+    if axis is None:
+        return (1,) * len(shape)
+    axes = {i % len(shape) for i in (axis if isinstance(axis, tuple) else (axis,))}
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -270,7 +272,7 @@ _std = wrap_forward_fn(np.std)
 
 
 def _reduction(numpy_function: Callable[..., Any], on_arrays: Callable[..., Any]) -> Callable[..., Any]:
-    """The hot path of a reduction: `on_arrays(x, axis, keepdims)` computes `numpy_function` on NumPy's arrays faster."""
+    """The hot path of a reduction: `on_arrays(x, axis, keepdims)` computes `numpy_function` on ndarrays, faster."""
     general = wrap_forward_fn(numpy_function)
 
     def tensor_func(input: Any, axis: Any = None, keepdims: bool = False) -> Any:

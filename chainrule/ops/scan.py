@@ -257,7 +257,7 @@ def _trapezoids(y: Any, x: Any, dx: Any, dim: int) -> Any:
         x = as_tensor_argument(x)
         if x.ndim == 1:
             if x.shape[0] != y.shape[axis]:
-                raise RuntimeError(f"There must be one `x` value for each sample point: {x.shape[0]} for {y.shape[axis]}")
+                raise RuntimeError(f"There must be one `x` value for each sample: {x.shape[0]} for {y.shape[axis]}")
             widths = np.reshape(_diff(x), [-1 if i == axis else 1 for i in range(y.ndim)])
         else:
             behind = y.ndim - axis  # counted from the back, x and y broadcast

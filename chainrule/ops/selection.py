@@ -29,7 +29,7 @@ def take_along(x: Any, indices: Any, axis: int) -> Any:
 
 @array_function
 def add_along(values: Any, indices: Any, size: int, axis: int) -> Any:
-    """Zeros of length `size` along an axis, to which `values` were added at `indices`: the transpose of `take_along`."""
+    """Zeros of length `size` along an axis, with `values` added at `indices`: the transpose of `take_along`."""
     if type(values) is np.ndarray and type(indices) is np.ndarray:
         axis = axis % values.ndim
         out = np.zeros((*values.shape[:axis], size, *values.shape[axis + 1 :]), values.dtype)

@@ -307,7 +307,8 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     order = np.argsort(x, axis=-1, stable=True)
     ordered = np.take_along_axis(x, order, -1)
     place = np.arange(x.shape[-1])
-    starts = np.concatenate((np.ones_like(ordered[..., :1], dtype=bool), ordered[..., 1:] != ordered[..., :-1]), axis=-1)
+    first = np.ones_like(ordered[..., :1], dtype=bool)
+    starts = np.concatenate((first, ordered[..., 1:] != ordered[..., :-1]), axis=-1)
     length = place - np.maximum.accumulate(np.where(starts, place, 0), axis=-1)  # of the run of equals up to here
     last = np.argmax(length, axis=-1)  # the first run that gets longest: the smallest value
     indices = np.squeeze(np.take_along_axis(order, np.expand_dims(last, -1), -1), -1)
@@ -337,18 +338,16 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, s
         raise RuntimeError(f"{name}() q values must be in the range [0, 1], got {q.tolist()}")
     ndim = input.ndim
     axis = -1 if dim is None else normalize_axis(int(dim), ndim)
-    if dim is None or not ndim:
-        ordered = np.reshape(input, (-1,))
-    else:
-        ordered = np.moveaxis(input, axis, -1)
-    ordered = sort(ordered, -1).values
+    lines: Any = np.reshape(input, (-1,)) if dim is None or not ndim else np.moveaxis(input, axis, -1)
+    ordered = sort(lines, -1).values
     values = ordered.array
     numbers = np.sum(~np.isnan(values), axis=-1, keepdims=True)
     count = numbers if skip_nan else np.full_like(numbers, values.shape[-1])
     ranks = np.reshape(q, (-1,)) * np.maximum(count - 1, 0).astype(values.dtype)  # (..., number of q)
     place = ranks.array
     if interpolation in ("lower", "higher", "nearest"):
-        rounded = {"lower": np.floor, "higher": np.ceil, "nearest": np.round}[interpolation](place)
+        rounding: dict[str, Any] = {"lower": np.floor, "higher": np.ceil, "nearest": np.round}
+        rounded = rounding[interpolation](place)
         result = take_along_tensor(ordered, rounded.astype(np.int64), -1)
     else:
         below = take_along_tensor(ordered, np.floor(place).astype(np.int64), -1)
@@ -416,13 +415,13 @@ def searchsorted(
         RuntimeError: the leading axes differ; `side` and `right` contradict each other.
     """
     if side not in (None, "left", "right"):
-        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(f"searchsorted(): side can only be 'left' or 'right' but got {side}")
     if right and side == "left":
-        raise RuntimeError("searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError("searchsorted(): side and right can't be opposites, got side='left' and right=True")
     sequence, values = as_tensor_argument(sorted_sequence).array, as_tensor_argument(input).array
     if sorter is not None:
         sequence = np.take_along_axis(sequence, as_tensor_argument(sorter).array, -1)
-    where = "right" if right or side == "right" else "left"
+    where: Any = "right" if right or side == "right" else "left"
     if sequence.ndim <= 1:
         found = np.searchsorted(sequence, values, side=where)
     else:
@@ -631,8 +630,7 @@ def _numpy_searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) 
 
 @implements(np.digitize)
 def _numpy_digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
-    plain = [as_tensor_argument(value).array for value in (x, bins)]
-    return constant(np.digitize(*plain, right=right))
+    return constant(np.digitize(as_tensor_argument(x).array, as_tensor_argument(bins).array, right=right))
 
 
 @implements(np.bincount)
@@ -659,7 +657,8 @@ def _numpy_unique(
     *,
     equal_nan: bool = True,
 ) -> Any:
-    found = np.unique(ar.array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
+    numpy_unique: Any = np.unique
+    found = numpy_unique(ar.array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     return tuple(map(constant, found)) if isinstance(found, tuple) else constant(found)
 
 

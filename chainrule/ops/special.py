@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.forward import TENSOR_FUNCS, array_function, implements, wrap_forward_fn
+from ..core.forward import TENSOR_FUNCS, array_function, implements, promote, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import attach, attach_in_place
-from .elementwise import exp2, expm1, keep_where, log1p, round, sinc
+from .elementwise import keep_where
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2PI = math.sqrt(2 * math.pi)
@@ -35,7 +35,7 @@ def scipy_function(name: str, scipy_name: str | None = None) -> Callable[..., An
             kind = getattr(arg, "dtype", None)
             if kind is not None and kind.kind == "f":
                 return out if out.dtype == kind else out.astype(kind)
-        return out
+        return out.item() if isinstance(out, np.generic) else out  # of numbers a number, which widens no array
 
     function.__name__ = function.__qualname__ = "_" + name
     function.__doc__ = f"scipy.special.{scipy_name or name}."
@@ -152,7 +152,13 @@ def logit_back(grad_out: Any, out: Any, x: Any, eps: float | None = None) -> Any
 
 _lgamma, _digamma = scipy_function("lgamma", "gammaln"), scipy_function("digamma", "psi")
 _gammainc, _gammaincc = scipy_function("gammainc"), scipy_function("gammaincc")
-_zeta, _polygamma = scipy_function("zeta"), scipy_function("polygamma")
+_zeta = scipy_function("zeta")
+
+
+@array_function
+def _polygamma(n: int, x: Any) -> Any:
+    """The derivative of order n > 0 of the digamma function."""
+    return _zeta(float(n + 1), x) * ((-1.0) ** (n + 1) * math.factorial(n))
 
 
 @backward(_lgamma, 0)
@@ -194,11 +200,12 @@ def zeta_back(grad_out: Any, out: Any, x: Any, q: Any) -> Any:
 # ----- the table: Bessel functions --------------------------------------------------------------------------------
 
 _i0, _i0e, _i1, _i1e = (scipy_function(name) for name in ("i0", "i0e", "i1", "i1e"))
-_j0, _j1, _y0, _y1 = (
-    scipy_function(name, name[-2:]) for name in ("bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1")
-)
-_k0, _k1 = scipy_function("modified_bessel_k0", "k0"), scipy_function("modified_bessel_k1", "k1")
-_k0e, _k1e = scipy_function("scaled_modified_bessel_k0", "k0e"), scipy_function("scaled_modified_bessel_k1", "k1e")
+_bessel_j0, _bessel_j1 = scipy_function("bessel_j0", "j0"), scipy_function("bessel_j1", "j1")
+_bessel_y0, _bessel_y1 = scipy_function("bessel_y0", "y0"), scipy_function("bessel_y1", "y1")
+_modified_bessel_k0 = scipy_function("modified_bessel_k0", "k0")
+_modified_bessel_k1 = scipy_function("modified_bessel_k1", "k1")
+_scaled_modified_bessel_k0 = scipy_function("scaled_modified_bessel_k0", "k0e")
+_scaled_modified_bessel_k1 = scipy_function("scaled_modified_bessel_k1", "k1e")
 
 
 def slope_at_zero(x: Any, out: Any, slope: Callable[[Any, Any], Any]) -> Any:
@@ -231,52 +238,52 @@ def i1e_back(grad_out: Any, out: Any, x: Any) -> Any:
     return grad_out * slope_at_zero(x, out, lambda x, ratio: _i0e(x) - np.sign(x) * out - ratio)
 
 
-@backward(_j0, 0)
+@backward(_bessel_j0, 0)
 def bessel_j0_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = -J_1(x) \nabla_{out} L$"""
-    return -grad_out * _j1(x)
+    return -grad_out * _bessel_j1(x)
 
 
-@backward(_j1, 0)
+@backward(_bessel_j1, 0)
 def bessel_j1_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (J_0(x) - out / x) \nabla_{out} L$"""
-    return grad_out * slope_at_zero(x, out, lambda x, ratio: _j0(x) - ratio)
+    return grad_out * slope_at_zero(x, out, lambda x, ratio: _bessel_j0(x) - ratio)
 
 
-@backward(_y0, 0)
+@backward(_bessel_y0, 0)
 def bessel_y0_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = -Y_1(x) \nabla_{out} L$"""
-    return -grad_out * _y1(x)
+    return -grad_out * _bessel_y1(x)
 
 
-@backward(_y1, 0)
+@backward(_bessel_y1, 0)
 def bessel_y1_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (Y_0(x) - out / x) \nabla_{out} L$"""
-    return grad_out * (_y0(x) - out / x)
+    return grad_out * (_bessel_y0(x) - out / x)
 
 
-@backward(_k0, 0)
+@backward(_modified_bessel_k0, 0)
 def modified_bessel_k0_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = -K_1(x) \nabla_{out} L$"""
-    return -grad_out * _k1(x)
+    return -grad_out * _modified_bessel_k1(x)
 
 
-@backward(_k1, 0)
+@backward(_modified_bessel_k1, 0)
 def modified_bessel_k1_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = -(K_0(x) + out / x) \nabla_{out} L$"""
-    return -grad_out * (_k0(x) + out / x)
+    return -grad_out * (_modified_bessel_k0(x) + out / x)
 
 
-@backward(_k0e, 0)
+@backward(_scaled_modified_bessel_k0, 0)
 def scaled_modified_bessel_k0_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (out - e^x K_1(x)) \nabla_{out} L$"""
-    return grad_out * (out - _k1e(x))
+    return grad_out * (out - _scaled_modified_bessel_k1(x))
 
 
-@backward(_k1e, 0)
+@backward(_scaled_modified_bessel_k1, 0)
 def scaled_modified_bessel_k1_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (out - e^x K_0(x) - out / x) \nabla_{out} L$"""
-    return grad_out * (out - _k0e(x) - out / x)
+    return grad_out * (out - _scaled_modified_bessel_k0(x) - out / x)
 
 
 @array_function
@@ -323,10 +330,12 @@ igamma = gammainc = floating(_gammainc)
 igammac = gammaincc = floating(_gammaincc)
 zeta = floating(_zeta)
 i0, i0e, i1, i1e = floating(_i0), floating(_i0e), floating(_i1), floating(_i1e)
-bessel_j0, bessel_j1, bessel_y0, bessel_y1 = floating(_j0), floating(_j1), floating(_y0), floating(_y1)
+bessel_j0, bessel_j1 = floating(_bessel_j0), floating(_bessel_j1)
+bessel_y0, bessel_y1 = floating(_bessel_y0), floating(_bessel_y1)
 modified_bessel_i0, modified_bessel_i1 = i0, i1
-modified_bessel_k0, modified_bessel_k1 = floating(_k0), floating(_k1)
-scaled_modified_bessel_k0, scaled_modified_bessel_k1 = floating(_k0e), floating(_k1e)
+modified_bessel_k0, modified_bessel_k1 = floating(_modified_bessel_k0), floating(_modified_bessel_k1)
+scaled_modified_bessel_k0 = floating(_scaled_modified_bessel_k0)
+scaled_modified_bessel_k1 = floating(_scaled_modified_bessel_k1)
 spherical_bessel_j0 = floating(_spherical_bessel_j0)
 floating(_spherical_bessel_j1)
 airy_ai = floating(array_function(lambda x: _airy(x)), is_differentiable=False)
@@ -355,8 +364,6 @@ def polygamma(n: int, input: Any) -> Tensor:
         raise RuntimeError(f"polygamma(n, x) does not support negative n, got {n}")
     if n == 0:
         return digamma(input)  # type: ignore[no-any-return]
-    from ..core.forward import promote
-
     return _polygamma_of(n, promote((input,), floating=True)[0])  # type: ignore[no-any-return]
 
 
@@ -389,7 +396,7 @@ TENSOR_FUNCS.update(BY_SCIPY_NAME)  # SciPy's ufuncs are found by name, for SciP
 
 # ----- names and methods ------------------------------------------------------------------------------------------
 
-_methods = {
+_methods: dict[str, Any] = {
     "erf": erf, "erfc": erfc, "erfinv": erfinv, "xlogy": xlogy, "lgamma": lgamma, "digamma": digamma, "igamma": igamma,
     "igammac": igammac, "i0": i0, "logit": logit, "mvlgamma": mvlgamma, "polygamma": _polygamma_method,
 }  # fmt: skip
@@ -399,8 +406,8 @@ erf_, erfc_, i0_, logit_, xlogy_ = (getattr(Tensor, name + "_") for name in ("er
 __all__ = [*_methods, "erf_", "erfc_", "i0_", "logit_", "xlogy_"]
 
 NAMESPACE = (
-    "airy_ai bessel_j0 bessel_j1 bessel_y0 bessel_y1 digamma entr erf erfc erfcx erfinv exp2 expm1 gammainc gammaincc "
-    "gammaln i0 i0e i1 i1e log1p log_ndtr logit modified_bessel_i0 modified_bessel_i1 modified_bessel_k0 "
-    "modified_bessel_k1 multigammaln ndtr ndtri polygamma psi round scaled_modified_bessel_k0 "
-    "scaled_modified_bessel_k1 sinc spherical_bessel_j0 xlog1py xlogy zeta"
+    "airy_ai bessel_j0 bessel_j1 bessel_y0 bessel_y1 digamma entr erf erfc erfcx erfinv gammainc gammaincc gammaln i0 "
+    "i0e i1 i1e log_ndtr logit modified_bessel_i0 modified_bessel_i1 modified_bessel_k0 modified_bessel_k1 "
+    "multigammaln ndtr ndtri polygamma psi scaled_modified_bessel_k0 scaled_modified_bessel_k1 spherical_bessel_j0 "
+    "xlog1py xlogy zeta"
 ).split()

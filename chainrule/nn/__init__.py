@@ -1,0 +1,21 @@
+"""Layers, losses and initial values, under PyTorch's names.
+
+>>> import chainrule as cr
+>>> from chainrule import nn
+>>> net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+>>> net(cr.ones(3, 2)).shape
+(3, 1)
+"""
+
+from . import functional as functional
+from . import init as init
+from .activation import *  # noqa: F403
+from .containers import *  # noqa: F403
+from .dropout import *  # noqa: F403
+from .embedding import *  # noqa: F403
+from .linear import *  # noqa: F403
+from .loss import *  # noqa: F403
+from .module import Module as Module
+from .normalization import *  # noqa: F403
+from .parameter import Buffer as Buffer
+from .parameter import Parameter as Parameter
