@@ -48,7 +48,9 @@ clean:
 
 # A stamp file says which extras the environment holds; it is older than pyproject.toml when they may have changed.
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo "chainrule needs Python 3.11 or later: none found; PYTHON=/path/to/it names one" >&2; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "chainrule needs Python 3.11 or later; $(or $(PYTHON),what was found here) is not: PYTHON=/path/to/it names one" >&2; \
+		exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@touch $@
 
@@ -57,5 +59,5 @@ $(VENV)/.with-train: pyproject.toml | $(VENV)/.made
 	@touch $@
 
 $(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,draw,train]'
 	@touch $@ $(VENV)/.with-train

@@ -21,7 +21,7 @@ HOLDS = {True: "yes", False: "NO", None: "not measured"}
 
 def table(results: Sequence[Result]) -> str:
     """Every ratio with its bound, every number of the reports, what starting costs, and what did not run."""
-    rows: list[tuple[str, ...]] = [("workload", "peer", "median", "chainrule/peer", "quartiles", "bound", "holds?")]
+    rows: list[tuple[str, ...]] = [("workload", "peer", "median", "chainrule/peer", "turn by turn", "bound", "holds?")]
     for result in results:
         rows.extend(comparison_rows(result))
     parts = [aligned(rows)] if len(rows) > 1 else []
@@ -64,7 +64,7 @@ def comparison_rows(result: Result) -> list[tuple[str, ...]]:
                 PEERS[peer].title,
                 median,
                 "" if ratio is None else f"{ratio:.3g}",
-                "" if spread is None else f"{spread[0]:.3g} to {spread[1]:.3g}",
+                "" if spread is None else "  ".join(f"{each:.3g}" for each in spread),
                 *(bound_cells(own[0]) if own else ("", "")),
             )
         )

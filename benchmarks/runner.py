@@ -1,8 +1,9 @@
 """Starts a worker for each program, gives them turns, and makes numbers of what they answer.
 
 Only one process works at a time: turns go round (A B C, B C A, ...), short ones and many, so that a slow moment of the
-machine hits everybody alike. A turn's time is its mean by call (what collecting garbage costs is part of it), a
-program's time the median of its turns, and a comparison the ratio of two such medians from one run.
+machine hits everybody alike. A turn's time is the median of ten means over a few milliseconds (what collecting garbage
+costs is part of them), a program's time the median of its turns, and a comparison the ratio of two such medians from
+one run.
 """
 
 from __future__ import annotations
@@ -109,13 +110,13 @@ class Result:
             return None
         return values[0] / min(values[1:])
 
-    def spread(self, of: str, against: str) -> tuple[float, float] | None:
+    def spread(self, of: str, against: str) -> tuple[float, float, float] | None:
         """The quartiles of the ratio turn by turn: how much the machine moved between neighbouring turns."""
         mine, others = self.measurements.get(of), self.measurements.get(against)
         if mine is None or others is None or len(mine.turns) < 2 or len(others.turns) < 2:
             return None
-        low, _, high = statistics.quantiles([a / b for a, b in zip(mine.turns, others.turns, strict=False)], n=4)
-        return low, high
+        low, middle, high = statistics.quantiles([a / b for a, b in zip(mine.turns, others.turns, strict=False)], n=4)
+        return low, middle, high
 
     def judge(self, bounds: Sequence[Bound]) -> None:
         """Puts a number to each bound."""
@@ -301,7 +302,7 @@ def run_turns(
         for number in range(rounds):
             first = number % max(1, len(peers))
             for peer in (*peers[first:], *peers[:first]):
-                take_turn(result.measurements[peer], processes[peer], workload.in_process)
+                take_turn(result.measurements[peer], processes[peer], plan, workload.in_process)
                 advance(1, result.name)
         for peer, process in processes.items():
             measurement = result.measurements[peer]
@@ -314,10 +315,13 @@ def run_turns(
             process.__exit__(*interrupted)
 
 
-def take_turn(measurement: Measurement, process: WorkerProcess, warm_up: bool) -> None:
+def take_turn(measurement: Measurement, process: WorkerProcess, plan: Plan, warm_up: bool) -> None:
     """One turn of one program; a program that fails takes no further part."""
     if measurement.error is not None:
         return
+    if measurement.turns:  # the calls before the first turn may have met a slow moment
+        fitting = round(plan.turn_seconds / min(measurement.turns))
+        measurement.calls_in_a_turn = max(measurement.calls_in_a_turn, fitting)
     calls = measurement.calls_in_a_turn
     try:
         answer = process.ask("turn", calls=calls, warm=max(1, calls // 5) if warm_up else 0)

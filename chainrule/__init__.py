@@ -40,7 +40,7 @@ _LAZY = {"draw": "explain"}  # name -> the room it comes from
 
 
 def __getattr__(name: str) -> _Any:
-    """Rooms that the engine does not need are imported when they are first used, so that `import chainrule` is quick."""
+    """Rooms that the engine does not need are imported when first used, so that `import chainrule` is quick."""
     import importlib
 
     if name in _ROOMS:

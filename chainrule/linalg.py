@@ -41,4 +41,4 @@ from .ops.linalg import vander as vander
 from .ops.linalg import vecdot as vecdot
 from .ops.linalg import vector_norm as vector_norm
 
-__all__ = [name for name in dir() if not name.startswith("_") and name != "annotations"]
+__all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations", "ops")]

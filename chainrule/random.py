@@ -7,8 +7,7 @@ NumPy's random module is loaded when the first number is drawn.
 from __future__ import annotations
 
 import contextlib
-import json
-import secrets
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +76,7 @@ class Generator:
 
     def seed(self) -> int:
         """Start an unpredictable sequence; returns the seed that was chosen."""
-        self.manual_seed(secrets.randbits(53))
+        self.manual_seed(int.from_bytes(os.urandom(8), "big") >> 11)
         return self._seed
 
     def initial_seed(self) -> int:
@@ -86,6 +85,8 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """Where in its sequence the generator is, as a tensor of bytes."""
+        import json
+
         state = {"seed": self._seed, "state": self.numbers.bit_generator.state}
         return make_tensor(np.frombuffer(json.dumps(state).encode(), dtype=np.uint8).copy(), None)
 
@@ -95,6 +96,8 @@ class Generator:
         Raises:
             RuntimeError: the tensor holds no such state.
         """
+        import json
+
         try:
             state = json.loads(new_state.array.astype(np.uint8).tobytes())
             numbers = np.random.default_rng(0)
@@ -317,7 +320,13 @@ def randn_like(input: Tensor, *, dtype: Any = None, generator: Generator | None 
 
 
 def randint_like(
-    input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, generator: Generator | None = None, **options: Any
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    **options: Any,
 ) -> Tensor:
     """Integers between limits in a tensor's shape and type."""
     if high is None:
@@ -371,9 +380,7 @@ def _check_probability(p: Any) -> Any:
     return p
 
 
-def bernoulli(
-    input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Tensor | None = None
-) -> Tensor:
+def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
     """Ones with the probabilities in `input` (or `p`, in the shape of `input`), zeros elsewhere.
 
     Raises:
@@ -421,7 +428,9 @@ def multinomial(
         ladder = np.cumsum(rows / totals, axis=1)
         ladder /= ladder[:, -1:]
         draws = numbers.random((len(rows), num_samples))
-        chosen = np.stack([np.searchsorted(steps, draw, side="right") for steps, draw in zip(ladder, draws, strict=True)])
+        chosen = np.stack(
+            [np.searchsorted(steps, draw, side="right") for steps, draw in zip(ladder, draws, strict=True)]
+        )
     else:
         if num_samples > rows.shape[1] or np.any((rows > 0).sum(axis=1) < num_samples):
             raise RuntimeError(
@@ -468,7 +477,9 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return _fill(self, "bernoulli_", lambda n, shape, dtype: n.random(shape) < chance, generator)
 
 
-def random_(self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
+def random_(
+    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None
+) -> Tensor:
     """Fill this tensor with integers: `random_()`, `random_(high)`, `random_(low, high)`; returns it.
 
     Without a limit, all values of an integer type, or all integers that a floating type represents exactly.
@@ -480,7 +491,7 @@ def random_(self: Tensor, low: int | None = None, high: int | None = None, *, ge
         if kind.kind == "f":
             high = 2 ** (np.finfo(kind).nmant + 1) + 1
         else:
-            high = 2 if kind.kind == "b" else int(np.iinfo(kind).max) + ((kind.itemsize < 8))
+            high = 2 if kind.kind == "b" else int(np.iinfo(kind).max) + (kind.itemsize < 8)
     first, last = int(low or 0), int(high)
     return _fill(self, "random_", lambda n, shape, dtype: _integers(n, first, last, shape, dtype), generator)
 

@@ -278,7 +278,9 @@ class Pair:
         if gradient is None:
             return np.zeros(self.shape[0])
         if gradient.shape != self.input.shape:
-            raise GradcheckError(f"the gradient for input {self.i} has shape {gradient.shape}, but it has {self.input.shape}")
+            raise GradcheckError(
+                f"the gradient for input {self.i} has shape {gradient.shape}, but it has {self.input.shape}"
+            )
         return as_real(gradient.array)
 
     def compare_all(self, analytical: Any) -> None:
@@ -301,7 +303,7 @@ class Pair:
         raise GradcheckError(
             f"Jacobian mismatch for output {self.k} with respect to input {self.i}: {int(np.sum(wrong))} of "
             f"{wrong.size} entries differ.\n"
-            f"Worst: output[{self.place(self.output, column)}] by input[{self.place(self.input, row)}]\n"
+            f"Worst: output{self.place(self.output, column)} by input{self.place(self.input, row)}\n"
             f"  numerical:  {value:.10g}\n"
             f"  analytical: {analytical[row, column]:.10g}\n"
             f"  difference: {difference[row, column]:.3g}, allowed {allowed[row, column]:.3g} "
@@ -312,8 +314,8 @@ class Pair:
     def place(self, tensor: Tensor, number: Any) -> str:
         """Which element, and which part of it, a real number of a tensor is."""
         element, part = divmod(int(number), parts(tensor))
-        text = ", ".join(str(int(n)) for n in np.unravel_index(element, tensor.shape)) if tensor.ndim else ""
-        return text if parts(tensor) == 1 else f"{text}].{('real', 'imag')[part]}".removesuffix("]")
+        index = [int(n) for n in np.unravel_index(element, tensor.shape)] if tensor.ndim else ""
+        return str(index) if parts(tensor) == 1 else f"{index}.{('real', 'imag')[part]}"
 
     def compare_projected(self, random: np.random.Generator) -> None:
         """Compare one random combination of the Jacobian's entries; where it is wrong, all of them for the message."""
@@ -340,8 +342,8 @@ class Pair:
         self.compare_all(self.analytical())
         raise GradcheckError(
             f"Jacobian mismatch for output {self.k} with respect to input {self.i}: a random projection is "
-            f"{numerical:.10g} numerically and {analytical:.10g} analytically, difference {abs(analytical - numerical):.3g}, "
-            f"allowed {allowed:.3g}; every entry alone is within tolerance"
+            f"{numerical:.10g} numerically and {analytical:.10g} analytically, difference "
+            f"{abs(analytical - numerical):.3g}, allowed {allowed:.3g}; every entry alone is within tolerance"
         )
 
 
@@ -368,8 +370,10 @@ def check_inputs(inputs: tuple[Any, ...], checked: list[int]) -> None:
                 "floating point or complex.",
                 stacklevel=4,
             )
-        repeats = isinstance(array, np.ndarray) and any(
-            stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+        repeats = (
+            isinstance(array, np.ndarray)
+            and array.size
+            and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
         )
         if repeats:
             raise RuntimeError(
@@ -379,7 +383,6 @@ def check_inputs(inputs: tuple[Any, ...], checked: list[int]) -> None:
             )
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             raise RuntimeError(f"The {i}th input's array is read-only, and gradcheck steps it in place: use clone()")
-        inputs[i].retain_grad()
 
 
 def as_outputs(result: Any) -> tuple[Any, ...]:

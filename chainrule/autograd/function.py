@@ -245,7 +245,9 @@ def own_tensor(result: Tensor, args: tuple[Any, ...]) -> Tensor:
     array = result.array
     for arg in args:
         if isinstance(arg, Tensor) and (
-            result is arg or array is arg.array or (isinstance(array, np.ndarray) and np.may_share_memory(array, arg.array))
+            result is arg
+            or array is arg.array
+            or (isinstance(array, np.ndarray) and np.may_share_memory(array, arg.array))
         ):
             return make_tensor(array.copy(), None)
     alias = result._alias
@@ -347,9 +349,7 @@ class BackwardOf:
                 f"function {self.__name__} returned an incorrect number of gradients (expected {expected}, got "
                 f"{len(returned)}): backward returns one for each argument of forward, None where there is none"
             )
-        return tuple(
-            None if g is None else self._engines_gradient(g, i, node, create) for i, g in enumerate(returned)
-        )
+        return tuple(None if g is None else self._engines_gradient(g, i, node, create) for i, g in enumerate(returned))
 
     def _engines_gradient(self, gradient: Any, index: int, node: Recipe, create: bool) -> Any:
         arg = node._args[index]

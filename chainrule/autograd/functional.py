@@ -8,23 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..core.backprop import grad
 from ..core.grad_mode import enable_grad
 from ..core.tensor import Tensor
 from ..func import transforms
+from ..func.trees import map_leaves
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 
 def _as_tuple(what: str, values: Any) -> tuple[Tensor, ...]:
-    values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
-    for i, value in enumerate(values):
+    tensors: tuple[Any, ...] = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    for i, value in enumerate(tensors):
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"The {what} must be either a Tensor or a tuple of Tensors, but the value at index {i} has type "
                 f"{type(value).__name__}"
             )
-    return values
+    return tensors
 
 
 def _given(inputs: Any, create_graph: bool) -> tuple[Tensor, ...]:
@@ -36,7 +39,7 @@ def _finish(result: Any, create_graph: bool) -> Any:
     """Results with their graph, or without."""
     if create_graph:
         return result
-    return transforms.map_leaves(lambda x: x.detach() if isinstance(x, Tensor) and x.requires_grad else x, result)
+    return map_leaves(lambda x: x.detach() if isinstance(x, Tensor) and x.requires_grad else x, result)
 
 
 def _checked(name: str, func: Callable[..., Any], inputs: tuple[Tensor, ...], strict: bool) -> None:
@@ -62,8 +65,6 @@ def _checked(name: str, func: Callable[..., Any], inputs: tuple[Tensor, ...], st
 def _vector(name: str, v: Any, like: tuple[Tensor, ...], of: str) -> tuple[Tensor, ...]:
     if v is None:
         if len(like) == 1 and like[0].array.size == 1:
-            import numpy as np
-
             return (Tensor(np.ones_like(like[0].array), dtype=like[0].dtype),)
         raise RuntimeError(f"{name}: the vector v can only be None if {of} is a single Tensor with a single element")
     vectors = _as_tuple("vector v", v)
@@ -155,7 +156,7 @@ def _single(name: str, func: Callable[..., Any]) -> Callable[..., Tensor]:
             raise RuntimeError(
                 f"{name}: the Tensor returned by the function should contain a single element, got shape {output.shape}"
             )
-        return output if output.ndim == 0 else output.reshape(())  # type: ignore[no-any-return]
+        return output if output.ndim == 0 else output.reshape(())
 
     return scalar
 

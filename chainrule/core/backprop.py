@@ -94,6 +94,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -106,6 +107,7 @@ def grad(
         grad_outputs: for each output a seed of its shape, or None for ones.
         retain_graph: keep the graph for another pass; as `create_graph` if left out.
         create_graph: record the pass, so that the results can be differentiated again.
+        only_inputs: PyTorch's deprecated argument; must be true.
         allow_unused: give None for an input that the outputs do not depend on, instead of raising.
         materialize_grads: give zeros for such an input.
 
@@ -119,6 +121,8 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
+    if not only_inputs:
+        raise NotImplementedError("only_inputs=False: use backward, which fills the .grad of leaves")
     if is_grads_batched:
         raise NotImplementedError("is_grads_batched: call grad once for each seed, or use chainrule.func.jacrev")
     ends, wanted = as_tuple(outputs), as_tuple(inputs)
@@ -212,9 +216,7 @@ def run(
             if create:
                 args, out = as_tensors(node, args, out)
             if type(gradient) is Several and not hasattr(func, "joint_backward"):
-                gradient = tuple(
-                    np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True)
-                )
+                gradient = tuple(np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True))
             backs = found.get(func) or NOTHING
             joint = None
             position = -1
@@ -249,14 +251,16 @@ def run(
                 node._edges = FREED
     except Exception as error:
         if anomaly and node._extra is not None and node._extra.trace and "It was called here" not in str(error):
-            error.add_note(f"The operation whose backward failed, {name_of(node._func)}, was called here:\n{node._extra.trace}")
+            name = name_of(node._func)
+            error.add_note(f"The operation whose backward failed, {name}, was called here:\n{node._extra.trace}")
         raise
     finally:
         mode.reset(token)
     for reference, gradient in retained:
         tensor = reference()
         if tensor is not None:
-            tensor.grad = as_gradient(gradient, tensor, create)
+            result = as_gradient(gradient, tensor, create)
+            tensor.grad = result if tensor.grad is None else tensor.grad + result
     return captured, arrived
 
 
@@ -365,19 +369,27 @@ def check_numbers(node: Recipe, position: int, contribution: Any) -> None:
         array = part.array if isinstance(part, Tensor) else part
         if array is not None and np.any(np.isnan(array)):
             where = node._extra.trace if node._extra is not None else None
-            text = f" It was called here:\n{where}" if where else " Make the forward pass inside detect_anomaly() to see its line."
-            raise RuntimeError(f"Function '{name_of(node._func)}' returned nan values in its {position}th output.{text}")
+            text = (
+                f" It was called here:\n{where}"
+                if where
+                else " Make the forward pass inside detect_anomaly() to see its line."
+            )
+            raise RuntimeError(
+                f"Function '{name_of(node._func)}' returned nan values in its {position}th output.{text}"
+            )
 
 
 def call_hooks(extra: Extra, gradient: Any, retained: list[tuple[Any, Any]], create: bool) -> Any:
     if extra.hooks:
         for hook in list(extra.hooks.values()):
-            given = outside(gradient if create else make_tensor(np.asarray(gradient) if np.isscalar(gradient) else gradient, None))
+            given = outside(
+                gradient if create else make_tensor(np.asarray(gradient) if np.isscalar(gradient) else gradient, None)
+            )
             replaced = hook(given)
             if replaced is not None:
                 if tuple(replaced.shape) != tuple(given.shape):
                     raise RuntimeError(
-                        f"a hook returned a gradient of shape {tuple(replaced.shape)} where {tuple(given.shape)} was given"
+                        f"a hook was given a gradient of shape {tuple(given.shape)}, returned {tuple(replaced.shape)}"
                     )
                 replaced = outside(replaced)
                 gradient = replaced if create else replaced.array
@@ -398,7 +410,9 @@ def node_for(tensor: Tensor, index: int) -> Node:
         raise TypeError(f"input {index} must be a Tensor, got {type(tensor).__name__}")
     node = tensor.node()
     if node is None:
-        raise RuntimeError("One of the differentiated Tensors does not require grad: set requires_grad=True before it is used")
+        raise RuntimeError(
+            "One of the differentiated Tensors does not require grad: set requires_grad=True before it is used"
+        )
     return node
 
 

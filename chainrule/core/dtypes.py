@@ -103,8 +103,10 @@ bool_ = dtype("bool")
 
 FACES = {
     face.dtype: face
-    for face in (float16, float32, float64, complex64, complex128, bool_, int8, int16, int32, int64)
-    + (uint8, uint16, uint32, uint64)
+    for face in (
+        *(float16, float32, float64, complex64, complex128, bool_),
+        *(int8, int16, int32, int64, uint8, uint16, uint32, uint64),
+    )
 }
 _PYTHON = {bool: np.dtype("bool"), int: np.dtype("int64")}
 _default = np.dtype("float32")
@@ -121,10 +123,12 @@ def as_numpy_dtype(value: Any) -> np.dtype[Any]:
     """The `numpy.dtype` for a `dtype`, a name ("float32") or a Python type (`float` is float64, as in PyTorch)."""
     if isinstance(value, np.dtype):
         return value
+    numpy_dtype: np.dtype[Any]
     if isinstance(value, dtype):
-        numpy_dtype: np.dtype[Any] = object.__getattribute__(value, "dtype")
+        numpy_dtype = object.__getattribute__(value, "dtype")
         return numpy_dtype
     try:
+        numpy_dtype = np.dtype(value)
         return numpy_dtype
     except TypeError:
         raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}") from None

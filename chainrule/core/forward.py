@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .dtypes import combine, default_float, number_dtype, promote_pair, to_complex
+from .dtypes import combine, default_float, number_dtype, promote_pair
 from .grad_mode import ON, grad_mode
 from .recipe import CLOCK, NO_KWARGS, Recipe, extra_of, make_recipe, new_object, user_trace
 from .table import BACK_FUNCS, backward, name_of
@@ -120,9 +120,7 @@ def promote(operands: tuple[Any, ...], floating: bool = False) -> list[Any]:
     Args:
         floating: make integers the default float, for functions without integer results.
     """
-    operands = tuple(
-        np.asarray(_in_default_float(x)) if isinstance(x, (list, tuple)) else x for x in operands
-    )
+    operands = tuple(np.asarray(_in_default_float(x)) if isinstance(x, (list, tuple)) else x for x in operands)
     wanted = result_numpy_dtype(operands)
     if floating and wanted.kind in "biu":
         wanted = default_float()
@@ -253,7 +251,9 @@ def wrapped_array(out: Any, raw: Any) -> Any:
     if isinstance(out, (np.generic, ndarray)):
         return np.asarray(out)
     if is_array(out):
-        devices = {device_of(x) for x in raw if is_array(x) and x.ndim and x.dtype.kind in "fc"}  # an index may be NumPy's
+        devices = {
+            device_of(x) for x in raw if is_array(x) and x.ndim and x.dtype.kind in "fc"
+        }  # an index may be NumPy's
         if len(devices) > 1:
             names = " and ".join(sorted(map(str, devices)))
             raise RuntimeError(
@@ -279,7 +279,7 @@ def _unary(
             x = x[()]
         out = saved = compute(x)
         if type(out) is not ndarray:
-            out = asarray(out) if isinstance(out, generic) else wrapped_array(out, (x,))
+            out = asarray(out) if isinstance(out, (generic, complex)) else wrapped_array(out, (x,))
         node = input._node if input._alias is None else input.node()
         result = new_object(Tensor)
         result.array = out
@@ -344,7 +344,7 @@ def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any
         except (ValueError, TypeError) as error:
             raise explained(error, ufunc, x, y) from None
         if type(out) is not ndarray:
-            out = asarray(out) if isinstance(out, generic) else wrapped_array(out, (x, y))
+            out = asarray(out) if isinstance(out, (generic, complex)) else wrapped_array(out, (x, y))
         if out.dtype is not kind and not comparison:
             return general(input, other)  # an integer or a complex number changed the type
         result = new_object(Tensor)
@@ -380,6 +380,8 @@ def explained(error: Exception, func: Any, *arrays: Any) -> Exception:
             "move one of them first"
         )
     shapes = [tuple(a.shape) for a in arrays]
+    if func is np.matmul:
+        return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied: {' and '.join(map(str, shapes))}")
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:
@@ -387,8 +389,6 @@ def explained(error: Exception, func: Any, *arrays: Any) -> Exception:
         return RuntimeError(
             f"{name_of(func)}: shapes {text} do not broadcast: counted from the right, sizes must be equal or 1"
         )
-    if func is np.matmul:
-        return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied: {' and '.join(map(str, shapes))}")
     return error
 
 

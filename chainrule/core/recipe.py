@@ -128,7 +128,11 @@ class Recipe:
     _extra: Extra | None
 
     def __init__(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, parents: dict[int, Any] | None = None
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        parents: dict[int, Any] | None = None,
     ) -> None:
         parents = parents or {}
         self._func = func

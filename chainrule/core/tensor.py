@@ -36,7 +36,9 @@ class device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        return (
+            f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        )
 
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other)
@@ -401,7 +403,9 @@ class Tensor:
             RuntimeError: it holds another number of elements.
         """
         if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar (shape {self.shape})")
+            raise RuntimeError(
+                f"a Tensor with {self.array.size} elements cannot be converted to Scalar (shape {self.shape})"
+            )
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -424,7 +428,9 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"a tensor on {self.device} cannot become a NumPy array by itself: move it to the cpu first")
+            raise TypeError(
+                f"a tensor on {self.device} cannot become a NumPy array by itself: move it to the cpu first"
+            )
         return np.array(array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -474,7 +480,9 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "biu" or self.array.size != 1:
-            raise TypeError(f"only integer tensors of a single element can be an index, got {self.dtype} of shape {self.shape}")
+            raise TypeError(
+                f"only integer tensors of a single element can be an index, got {self.dtype} of shape {self.shape}"
+            )
         return int(self.array.item())
 
     def __contains__(self, value: Any) -> bool:
@@ -506,7 +514,9 @@ def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, attributes: di
     return tensor.requires_grad_(requires_grad)
 
 
-def make_tensor(array: Any, node: Recipe | Leaf | None, alias: Alias | None = None, kind: type[Tensor] = Tensor) -> Tensor:
+def make_tensor(
+    array: Any, node: Recipe | Leaf | None, alias: Alias | None = None, kind: type[Tensor] = Tensor
+) -> Tensor:
     """A tensor from its parts, without the constructor's conversions."""
     tensor: Tensor = new_object(kind)
     tensor.array = array

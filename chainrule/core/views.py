@@ -139,7 +139,9 @@ def check_writable(target: Tensor, operation: str) -> bool:
     hint = f"({operation}). Write inside `with no_grad():`, or to a clone()"
     base = alias.base if alias is not None else None
     if base is not None and isinstance(base.node(), Leaf):
-        raise RuntimeError(f"a view of a leaf Variable that requires grad is being used in an in-place operation {hint}")
+        raise RuntimeError(
+            f"a view of a leaf Variable that requires grad is being used in an in-place operation {hint}"
+        )
     if isinstance(node, Leaf):
         raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation {hint}")
     if base is not None and alias is not None and not alias.recorded and base.node() is not None:
@@ -201,7 +203,9 @@ def replace(target: Tensor, value: Tensor, operation: str) -> None:
         _rebase(alias.base, value, alias.chain)
 
 
-def write_part(target: Tensor, value: Tensor, step: tuple[Any, tuple[Any, ...], dict[str, Any]], operation: str) -> None:
+def write_part(
+    target: Tensor, value: Tensor, step: tuple[Any, tuple[Any, ...], dict[str, Any]], operation: str
+) -> None:
     """Write `value` into the part of the target that one more function selects, a view or not.
 
     Args:
@@ -224,7 +228,7 @@ def write_part(target: Tensor, value: Tensor, step: tuple[Any, tuple[Any, ...], 
 
 
 def write_flat(array: Any, value: Any, step: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> None:
-    func, (index,), _ = step
+    _, (index,), _ = step
     array[index] = value
 
 
@@ -241,6 +245,11 @@ def _rebase(base: Tensor, value: Tensor, chain: tuple[Any, ...]) -> None:
 
 def _move_retained(old: Any, new: Any) -> None:
     """A tensor that keeps its gradient goes on keeping it after an in-place write."""
-    if isinstance(old, Recipe) and isinstance(new, Recipe) and old._extra is not None and old._extra.retained is not None:
+    if (
+        isinstance(old, Recipe)
+        and isinstance(new, Recipe)
+        and old._extra is not None
+        and old._extra.retained is not None
+    ):
         extra_of(new).retained = old._extra.retained
         old._extra.retained = None

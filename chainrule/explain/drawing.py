@@ -6,6 +6,9 @@ Leaves are boxes, operations ovals, constants grey; an arrow leads from what was
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sysconfig
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any
@@ -19,9 +22,18 @@ __all__ = ["Drawing", "draw"]
 
 edges_of = attrgetter("_edges")
 NEEDS_GRAPHVIZ = (
-    "pictures are made by the graphviz package, which is not installed: pip install 'chainrule[draw]', "
+    "pictures are made by Graphviz, which is not installed: pip install 'chainrule[draw]' brings it, "
     "or use drawing.source or drawing.save(path), which need nothing"
 )
+
+
+def graphviz_command() -> str | None:
+    """The program that the `draw` extra installs beside this Python, else one on the path, else the system's `dot`."""
+    return (
+        shutil.which("graphviz-pure", path=sysconfig.get_path("scripts"))
+        or shutil.which("graphviz-pure")
+        or shutil.which("dot")
+    )
 
 
 class Drawing:
@@ -43,20 +55,16 @@ class Drawing:
         """The picture in one of Graphviz's formats, such as "svg", "png" or "pdf".
 
         Raises:
-            ImportError: the graphviz package is missing.
-            RuntimeError: the package finds no Graphviz program.
+            ImportError: there is no Graphviz.
+            RuntimeError: Graphviz refused; the message is its own.
         """
-        try:
-            import graphviz
-        except ImportError:
-            raise ImportError(NEEDS_GRAPHVIZ) from None
-        try:
-            return bytes(graphviz.Source(self.source).pipe(format=format))
-        except graphviz.ExecutableNotFound:
-            raise RuntimeError(
-                "the graphviz package finds no `dot` program: install Graphviz, or use drawing.source or "
-                "drawing.save(path), which need nothing"
-            ) from None
+        command = graphviz_command()
+        if command is None:
+            raise ImportError(NEEDS_GRAPHVIZ)
+        done = subprocess.run([command, f"-T{format}"], input=self.source.encode(), capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Graphviz could not make {format!r}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout
 
     @property
     def svg(self) -> str:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..core.backprop import grad as engine_grad
+from ..core.forward import cast
 from ..core.grad_mode import enable_grad, is_grad_enabled
 from ..core.recipe import Leaf
 from ..core.tensor import Tensor, is_array, make_tensor
@@ -43,7 +44,7 @@ class Run:
         outputs: the tensors that the function returned.
         out_structure: the tree that it returned them in.
         aux: what it returned beside them.
-        external: whether outputs depend on tensors from outside that require grad.
+        external: whether tensors from outside that require grad are involved, as arguments or inside the function.
         recorded: whether results may be differentiated further by the caller.
         raw: whether the caller gave no Tensor at all, and so gets arrays.
     """
@@ -66,6 +67,7 @@ class Run:
         paths = leaf_paths(self.structure)
         lifted = [lift(name, value, path) for value, path in zip(self.given, paths, strict=True)]
         self.inputs = [make_tensor(t.array, t._node) if t.recipe is not None else t for t in lifted]
+        self.leaves = [(t._node, t._node.tensor) for t in lifted if isinstance(t._node, Leaf)]
         trees = unflatten(self.structure, lifted)
         replaced = list(args)
         for position, tree in zip(positions, (trees,) if isinstance(argnums, int) else trees, strict=True):
@@ -80,17 +82,30 @@ class Run:
                 )
             result, self.aux = result
         self.outputs, self.out_structure = flatten(result)
-        for output in self.outputs:
-            if not isinstance(output, Tensor):
+        for i, output in enumerate(self.outputs):
+            if is_array(output):  # a constant: a Tensor that requires grad never becomes an array by itself
+                self.outputs[i] = make_tensor(output, None)
+            elif not isinstance(output, Tensor):  # float(x) may have lost the gradient
                 raise TypeError(
                     f"{name}: the function must return Tensors computed from its arguments, got {described(output)}: "
                     "use NumPy's or chainrule's functions instead of math.*, float() or item(), which lose the gradient"
                 )
         own = {t.node() for t in self.inputs}
-        self.external = depends_on_others(
+        self.external = any(t.recipe is not None for t in self.inputs) or depends_on_others(
             [x.node() for x in (*self.outputs, *flatten(self.aux)[0]) if isinstance(x, Tensor)], own
         )
         self.recorded = self.external and is_grad_enabled()
+
+    def __enter__(self) -> Self:
+        """While a result is computed, the arguments count as tensors that somebody may want a gradient for."""
+        for node, reference in self.leaves:
+            node.tensor = reference
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Afterwards they do not, although recorded results may still lead to them."""
+        for node, _reference in self.leaves:
+            node.tensor = nobody  # type: ignore[assignment]
 
     def scalar(self) -> Tensor:
         """The function's one output, a real number.
@@ -98,7 +113,7 @@ class Run:
         Raises:
             RuntimeError: it returned something else.
         """
-        if self.out_structure.count != 1 or self.out_structure.children:
+        if self.out_structure.size != 1 or self.out_structure.children:
             raise RuntimeError(
                 f"{self.name}: the function must return one scalar, got {self.out_structure}: "
                 "use jacrev, or has_aux=True for a function that returns (value, anything else)"
@@ -111,8 +126,8 @@ class Run:
             )
         if output.array.dtype.kind == "c":
             raise RuntimeError(
-                f"{self.name}: the function must return a real scalar, got {output.dtype}: take np.real or np.abs of it, "
-                "or use vjp"
+                f"{self.name}: the function must return a real scalar, got {output.dtype}: take np.real or np.abs of "
+                "it, or use vjp"
             )
         return output
 
@@ -167,7 +182,9 @@ def choose(name: str, args: tuple[Any, ...], argnums: Argnums) -> tuple[Any, lis
         if not isinstance(number, int):
             raise TypeError(f"{name}: argnums must be an int or a tuple of ints, got {argnums!r}")
         if not -len(args) <= number < len(args):
-            raise RuntimeError(f"{name}: argnums={argnums}, but the function was called with {len(args)} positional arguments")
+            raise RuntimeError(
+                f"{name}: argnums={argnums}, but the function was called with {len(args)} positional arguments"
+            )
         positions.append(number % len(args))
     if len(set(positions)) != len(positions):
         raise RuntimeError(f"{name}: argnums={argnums} names an argument more than once")
@@ -184,7 +201,8 @@ def lift(name: str, value: Any, path: str) -> Tensor:
     """
     if isinstance(value, Tensor):
         if value.array.dtype.kind in "fc" and is_grad_enabled() and value.requires_grad:
-            return np.positive(value)  # type: ignore[call-overload, no-any-return]
+            copy: Any = np.positive(value)
+            return copy  # type: ignore[no-any-return]
         array = value.array
     elif is_array(value):
         array = value
@@ -208,6 +226,10 @@ def described(value: Any) -> str:
     return f"{kind} {value!r}" if isinstance(value, (int, float, complex, str)) else kind
 
 
+def nobody() -> None:
+    """Stands for the tensor of a leaf that was a transform's argument."""
+
+
 def depends_on_others(nodes: Sequence[Any], own: set[Any]) -> bool:
     """Whether some leaf that is none of `own` is reached from `nodes` without passing `own`."""
     stack = [node for node in nodes if node is not None and node not in own]
@@ -215,6 +237,8 @@ def depends_on_others(nodes: Sequence[Any], own: set[Any]) -> bool:
     while stack:
         node = stack.pop()
         if type(node) is Leaf:
+            if node.tensor is nobody:
+                continue
             return True
         for edge in node._edges:
             if edge is not None and edge not in own and edge not in seen:
@@ -272,7 +296,7 @@ def seeds_like(name: str, what: str, tree: Any, structure: Structure, tensors: S
         if value.array.dtype.kind == "c" and tensor.array.dtype.kind != "c":
             raise RuntimeError(f"{name}: {what}: value {i} is {value.dtype}, but {tensor.dtype} is needed")
         if value.array.dtype != tensor.array.dtype and tensor.array.dtype.kind in "fc":
-            value = np.astype(value, tensor.array.dtype)
+            value = cast(value, tensor.array.dtype)
         seeds.append(value)
     return seeds
 
@@ -318,10 +342,10 @@ def value_and_grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
 def _value_and_grad(name: str, func: Callable[..., Any], argnums: Argnums, has_aux: bool) -> Callable[..., Any]:
     @functools.wraps(func)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
-        run = Run(name, func, args, kwargs, argnums, has_aux)
-        output = run.scalar()
-        found = run.pull([np.ones_like(output.array)], run.recorded, run.external)
-        return run.with_aux(run.output(), has_aux=has_aux), run.like_inputs(found)
+        with Run(name, func, args, kwargs, argnums, has_aux) as run:
+            output = run.scalar()
+            found = run.pull([np.ones_like(output.array)], run.recorded, run.external)
+            return run.with_aux(run.output(), has_aux=has_aux), run.like_inputs(found)
 
     return with_gradient
 
@@ -340,7 +364,7 @@ def grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) 
     >>> import numpy as np
     >>> grad(lambda p: np.sum(p["w"] * p["b"]))({"w": np.array([1.0, 2.0]), "b": 3.0})
     {'w': array([3., 3.]), 'b': np.float64(3.0)}
-    >>> float(grad(grad(np.sin))(1.0)) == -np.sin(1.0)
+    >>> bool(grad(grad(np.sin))(1.0) == -np.sin(1.0))
     True
     """
     both = _value_and_grad("grad", func, argnums, has_aux)
@@ -371,10 +395,11 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
     def pullback(cotangents: Any) -> Any:
         seeds = seeds_like("vjp", "cotangents", cotangents, run.out_structure, run.outputs)
-        again = Again(run, seeds)
-        return again.like_inputs(run.pull(seeds, again.recorded, True))
+        with Again(run, seeds) as again:
+            return again.like_inputs(run.pull(seeds, again.recorded, True))
 
-    return run.with_aux(run.output(), pullback, has_aux=has_aux)
+    with run:
+        return run.with_aux(run.output(), pullback, has_aux=has_aux)
 
 
 class Again(Run):
@@ -428,12 +453,11 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
     primals, tangents = tuple(primals), tuple(tangents)
     run = Run("jvp", func, primals, {}, tuple(range(len(primals))), has_aux)
     seeds = seeds_like("jvp", "tangents", tangents, run.structure, run.inputs)
-    again = Again(run, seeds)
-    products = Pushforward(run).push(seeds, again.recorded)
-    filled = [zeros_for(y) if p is None else p for p, y in zip(products, run.outputs, strict=True)]
-    return run.with_aux(
-        run.output(), again.values(unflatten(run.out_structure, filled)), has_aux=has_aux
-    )
+    with Again(run, seeds) as again:
+        products = Pushforward(run).push(seeds, again.recorded)
+        filled = [zeros_for(y) if p is None else p for p, y in zip(products, run.outputs, strict=True)]
+        tangent_out = again.values(unflatten(run.out_structure, filled))
+        return run.with_aux(run.output(), tangent_out, has_aux=has_aux)
 
 
 def hvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
@@ -457,12 +481,13 @@ def hvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
     run = Run("hvp", func, primals, {}, tuple(range(len(primals))), has_aux)
     output = run.scalar()
     seeds = seeds_like("hvp", "tangents", tangents, run.structure, run.inputs)
-    again = Again(run, seeds)
-    pulled = run.pull([np.ones_like(output.array)], True, True)
-    rows = [(g, v) for g, v in zip(pulled, seeds, strict=True) if g is not None]
-    first, vectors = [g for g, _ in rows], [v for _, v in rows]
-    product = again.like_inputs(gradients(first, run.inputs, vectors, again.recorded, again.recorded or run.external))
-    return run.with_aux(product[0] if len(primals) == 1 else product, has_aux=has_aux)
+    with Again(run, seeds) as again:
+        pulled = run.pull([np.ones_like(output.array)], True, True)
+        rows = [(g, v) for g, v in zip(pulled, seeds, strict=True) if g is not None]
+        first, vectors = [g for g, _ in rows], [v for _, v in rows]
+        retain = again.recorded or run.external
+        product = again.like_inputs(gradients(first, run.inputs, vectors, again.recorded, retain))
+        return run.with_aux(product[0] if len(primals) == 1 else product, has_aux=has_aux)
 
 
 # ---- whole Jacobians ---------------------------------------------------------------------------------------------
@@ -485,20 +510,20 @@ def jacrev(func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = Fa
 
     @functools.wraps(func)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        run = Run("jacrev", func, args, kwargs, argnums, has_aux)
-        run.refuse_complex()
-        blocks = []
-        for k, output in enumerate(run.outputs):
-            rows: list[Sequence[Tensor | None]] = []
-            for seed in unit_seeds(output):
-                seeds = [seed if i == k else None for i in range(len(run.outputs))]
-                rows.append(run.pull(seeds, run.recorded, True))
-            here = []
-            for i, (x, given) in enumerate(zip(run.inputs, run.given, strict=True)):
-                block = stacked([row[i] for row in rows], np.zeros_like(x.array), 0, (*output.shape, *x.shape))
-                here.append(run.result(block, given))
-            blocks.append(unflatten(run.structure, here))
-        return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)
+        with Run("jacrev", func, args, kwargs, argnums, has_aux) as run:
+            run.refuse_complex()
+            blocks = []
+            for k, output in enumerate(run.outputs):
+                rows: list[Sequence[Tensor | None]] = []
+                for seed in unit_seeds(output):
+                    seeds = [seed if i == k else None for i in range(len(run.outputs))]
+                    rows.append(run.pull(seeds, run.recorded, True))
+                here = []
+                for i, (x, given) in enumerate(zip(run.inputs, run.given, strict=True)):
+                    block = stacked([row[i] for row in rows], np.zeros_like(x.array), 0, (*output.shape, *x.shape))
+                    here.append(run.result(block, given))
+                blocks.append(unflatten(run.structure, here))
+            return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)
 
     return jacobian_of
 
@@ -515,26 +540,26 @@ def jacfwd(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
 
     @functools.wraps(func)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        run = Run("jacfwd", func, args, kwargs, argnums, has_aux)
-        run.refuse_complex()
-        pushforward = Pushforward(run)
-        by_input: list[list[list[Tensor | None]]] = []
-        for i, x in enumerate(run.inputs):
-            by_input.append(
-                [
-                    pushforward.push([v if j == i else None for j in range(len(run.inputs))], run.recorded)
-                    for v in unit_seeds(x)
-                ]
-            )
-        blocks = []
-        for k, output in enumerate(run.outputs):
-            here = []
-            for x, given, columns in zip(run.inputs, run.given, by_input, strict=True):
-                zero = np.zeros_like(output.array)
-                block = stacked([column[k] for column in columns], zero, -1, (*output.shape, *x.shape))
-                here.append(run.result(block, given))
-            blocks.append(unflatten(run.structure, here))
-        return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)
+        with Run("jacfwd", func, args, kwargs, argnums, has_aux) as run:
+            run.refuse_complex()
+            pushforward = Pushforward(run)
+            by_input: list[list[list[Tensor | None]]] = []
+            for i, x in enumerate(run.inputs):
+                by_input.append(
+                    [
+                        pushforward.push([v if j == i else None for j in range(len(run.inputs))], run.recorded)
+                        for v in unit_seeds(x)
+                    ]
+                )
+            blocks = []
+            for k, output in enumerate(run.outputs):
+                here = []
+                for x, given, columns in zip(run.inputs, run.given, by_input, strict=True):
+                    zero = np.zeros_like(output.array)
+                    block = stacked([column[k] for column in columns], zero, -1, (*output.shape, *x.shape))
+                    here.append(run.result(block, given))
+                blocks.append(unflatten(run.structure, here))
+            return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)
 
     return jacobian_of
 

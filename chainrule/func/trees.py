@@ -19,7 +19,7 @@ class Structure(NamedTuple):
     kind: Any  # type of the container; None for an empty tree; VALUE for a value
     keys: tuple[Any, ...]
     children: tuple[Structure, ...]
-    count: int  # of values
+    size: int  # how many values
 
     def __str__(self) -> str:
         inner = list(map(str, self.children))
@@ -57,15 +57,16 @@ def _take_apart(tree: Any, values: list[Any]) -> Structure:
     if tree is None:
         return EMPTY
     if isinstance(tree, dict):
-        keys, items = tuple(tree), list(tree.values())
-        kind = OrderedDict if isinstance(tree, OrderedDict) else dict
+        keys: tuple[Any, ...] = tuple(tree)
+        items = list(tree.values())
+        kind: Any = OrderedDict if isinstance(tree, OrderedDict) else dict
     elif isinstance(tree, (list, tuple)):
         keys, items, kind = (), list(tree), type(tree) if hasattr(tree, "_fields") else _plain(tree)
     else:
         values.append(tree)
         return LEAF
     children = tuple(_take_apart(item, values) for item in items)
-    return Structure(kind, keys, children, sum(child.count for child in children))
+    return Structure(kind, keys, children, sum(child.size for child in children))
 
 
 def _plain(tree: Any) -> Any:
@@ -79,8 +80,8 @@ def unflatten(structure: Structure, values: Iterable[Any]) -> Any:
         ValueError: their number is not the structure's.
     """
     values = list(values)
-    if len(values) != structure.count:
-        raise ValueError(f"the structure {structure} holds {structure.count} values, but {len(values)} were given")
+    if len(values) != structure.size:
+        raise ValueError(f"the structure {structure} holds {structure.size} values, but {len(values)} were given")
     return _put_together(structure, iter(values))
 
 

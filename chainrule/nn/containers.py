@@ -24,10 +24,10 @@ class _Numbered(Module):
 
     def _name(self, index: Any) -> str:
         """The name of the child at a possibly negative position."""
-        index = operator.index(index)
+        index = int(operator.index(index))
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} modules")
-        return list(self._modules)[index]
+        return str(list(self._modules)[index])
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -49,7 +49,9 @@ class _Numbered(Module):
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns the container."""
         if not isinstance(modules, Iterable):
-            raise TypeError(f"{self._get_name()}.extend should be called with an iterable, but got {type(modules).__name__}")
+            raise TypeError(
+                f"{self._get_name()}.extend should be called with an iterable, but got {type(modules).__name__}"
+            )
         for module in list(modules):
             self.append(module)
         return self
@@ -150,7 +152,9 @@ class ModuleList(_Numbered):
         if not runs:
             return f"{self._get_name()}()"
         lines = [
-            f"({first}): {_indented(text)}" if first == last else f"({first}-{last}): {last - first + 1} x {_indented(text)}"
+            f"({first}): {_indented(text)}"
+            if first == last
+            else f"({first}-{last}): {last - first + 1} x {_indented(text)}"
             for first, last, text in runs
         ]
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
@@ -235,10 +239,10 @@ class ParameterList(Module):
             self.extend(values)
 
     def _position(self, index: Any) -> int:
-        index = operator.index(index)
+        index = int(operator.index(index))
         if not -self._size <= index < self._size:
             raise IndexError(f"index {index} is out of range for {self._size} parameters")
-        return index % self._size
+        return int(index % self._size)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

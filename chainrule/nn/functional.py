@@ -44,7 +44,7 @@ from ..ops.activation import threshold as threshold
 from ..ops.activation import threshold_ as threshold_
 from ..ops.common import as_tensor_argument, numpy_names
 from ..ops.contraction import bilinear as bilinear
-from ..ops.contraction import linear_operation as linear
+from ..ops.contraction import linear_operation
 from ..ops.elementwise import abs as _abs
 from ..ops.elementwise import clamp, exp, log, minimum, sqrt
 from ..ops.elementwise import tanh as tanh
@@ -64,11 +64,15 @@ from ..ops.normalisation import softmax as _softmax
 from ..ops.normalisation import softmin as _softmin
 from ..ops.reduction import logsumexp as logsumexp
 from ..ops.reduction import mean, norm
+from ..ops.reduction import pdist as pdist
 from ..ops.reduction import sum as _sum
+from ..ops.shape import broadcast_tensors
 from ..ops.shape import flatten as flatten
 from ..ops.shape import pad as pad
 from ..ops.special import xlogy
 from ..random import numbers_of
+
+linear = linear_operation
 
 # ----- activations ------------------------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if input.shape[dim] % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
     first, second = input.chunk(2, dim)
-    return first * sigmoid(second)
+    return first * sigmoid(second)  # type: ignore[no-any-return]
 
 
 def rrelu(
@@ -100,7 +104,7 @@ def rrelu(
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slopes = numbers_of(None).uniform(lower, upper, input.shape).astype(input.array.dtype)
     result = where(input >= 0, input, input * make_tensor(slopes, None))
-    return _into(input, result, "rrelu_") if inplace else result  # type: ignore[no-any-return]
+    return _into(input, result, "rrelu_") if inplace else result
 
 
 def _into(target: Tensor, result: Tensor, name: str) -> Tensor:
@@ -136,7 +140,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
-    """A sample from the Gumbel-softmax distribution (Jang et al. 2017); `hard` makes it one-hot with a soft gradient."""
+    """A sample of the Gumbel-softmax distribution (Jang et al. 2017); `hard` makes it one-hot with a soft gradient."""
     noise = numbers_of(None).gumbel(size=logits.shape).astype(logits.array.dtype)
     soft = softmax((logits + make_tensor(noise, None)) / tau, dim)
     if not hard:
@@ -165,7 +169,7 @@ def _dropped(input: Tensor, p: float, training: bool, inplace: bool, shape: tupl
     mask = _kept(shape, p).astype(input.array.dtype) if p < 1 else np.zeros(shape, input.array.dtype)
     if p < 1:
         mask *= 1 / (1 - p)
-    return input.mul_(make_tensor(mask, None)) if inplace else input * make_tensor(mask, None)  # type: ignore[no-any-return]
+    return input.mul_(make_tensor(mask, None)) if inplace else input * make_tensor(mask, None)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -180,7 +184,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _channels(input: Tensor, spatial: int, name: str) -> tuple[int, ...]:
     """The shape of a mask with one entry for each channel of (N, C, ...) or (C, ...)."""
     if input.ndim not in (spatial + 1, spatial + 2):
-        raise RuntimeError(f"{name}: Expected {spatial + 1}D or {spatial + 2}D input, but received a {input.ndim}D input")
+        raise RuntimeError(
+            f"{name}: Expected {spatial + 1}D or {spatial + 2}D input, but received a {input.ndim}D input"
+        )
     return input.shape[: input.ndim - spatial] + (1,) * spatial
 
 
@@ -252,10 +258,12 @@ def embedding(
     numbers = as_tensor_argument(input).array
     rows = weight.shape[0]
     if numbers.dtype.kind not in "iu":
-        raise RuntimeError(f"embedding: expected integer row numbers, got a tensor of {as_tensor_argument(input).dtype}")
+        raise RuntimeError(f"embedding: expected integer row numbers, got a tensor of {numbers.dtype}")
     if numbers.size and (numbers.min() < 0 or numbers.max() >= rows):
         wrong = numbers[(numbers < 0) | (numbers >= rows)].flat[0]
-        raise IndexError(f"index out of range in self: {wrong} is no row of an embedding with {rows} rows (0 to {rows - 1})")
+        raise IndexError(
+            f"index out of range in self: {wrong} is no row of an embedding with {rows} rows (0 to {rows - 1})"
+        )
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
             raise AssertionError(f"Padding_idx must be within num_embeddings: {padding_idx} with {rows} rows")
@@ -317,6 +325,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, o
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along an axis; lengths below eps count as eps."""
+    x1, x2 = broadcast_tensors(x1, x2)
     lengths = [clamp(norm(x, 2, dim, keepdim=True), min=eps) for x in (x1, x2)]
     return _sum((x1 / lengths[0]) * (x2 / lengths[1]), dim)
 
@@ -476,15 +485,18 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Tensor:
-    """`target (log target - input)` for log-probabilities `input`; `reduction="batchmean"` divides by the first size."""
+    """`target (log target - input)` for log-probabilities; `reduction="batchmean"` divides by the first size."""
     reduction = legacy_reduction(size_average, reduce, reduction)
     input, target = as_tensor_argument(input), as_tensor_argument(target)
     loss = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if reduction == "batchmean":
         return _sum(loss) / (input.shape[0] if input.ndim else 1)
     if reduction == "mean":
-        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size. "
-                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition.", stacklevel=2)
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size. "
+            "'batchmean' divides only by the batch size, and aligns with the KL div math definition.",
+            stacklevel=2,
+        )
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
 
@@ -611,7 +623,7 @@ def multi_margin_loss(
     """`sum over i != y of max(0, margin - x[y] + x[i])^p / classes` for x of shape (N, C) or (C,), reduced."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
-    scores = input.reshape(-1, input.shape[-1]) if input.ndim != 2 else input
+    scores = input if input.ndim == 2 else input.reshape(1, -1)
     labels = target.reshape(-1)
     if labels.shape[0] != scores.shape[0]:
         raise ValueError(f"inconsistent target size, expected {scores.shape[0]} but got {target.shape}")
@@ -707,5 +719,3 @@ def triplet_margin_with_distance_loss(
     if swap:
         far = minimum(far, distance(positive, negative))
     return reduced(clamp(distance(anchor, positive) - far + margin, min=0), reduction)  # type: ignore[no-any-return]
-
-

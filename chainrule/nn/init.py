@@ -43,8 +43,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> round(calculate_gain("relu"), 4), calculate_gain("tanh") == 5 / 3
     (1.4142, True)
     """
-    linear = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid")
-    if nonlinearity in linear:
+    convolutions = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
+    if nonlinearity in ("linear", "sigmoid", *convolutions):
         return 1.0
     if nonlinearity == "tanh":
         return 5.0 / 3
@@ -124,7 +124,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, as far as the shape allows."""
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tensor.shape}")
-    return _write(tensor, "eye_", np.eye(*tensor.shape))
+    return _write(tensor, "eye_", np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:

@@ -35,8 +35,6 @@ class IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
-
 
 class Hook(NamedTuple):
     """A forward hook or pre-hook, and how it wants to be called."""
@@ -65,6 +63,7 @@ class Module:
     dump_patches: bool = False
 
     def __init__(self) -> None:
+        """Prepare the registries; subclasses call it before they assign anything."""
         put = super().__setattr__
         put("training", True)
         put("_parameters", {})
@@ -80,11 +79,7 @@ class Module:
     # ---- calling -------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; subclasses define it.
-
-        Raises:
-            NotImplementedError: the subclass does not.
-        """
+        """What the module computes; subclasses define it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -144,27 +139,33 @@ class Module:
         elif name in state.get("_parameters", ()):
             if value is not None:
                 raise TypeError(
-                    f"cannot assign '{type(value).__name__}' as parameter '{name}' (chainrule.nn.Parameter or None expected)"
+                    f"cannot assign '{type(value).__name__}' as parameter '{name}' "
+                    "(chainrule.nn.Parameter or None expected)"
                 )
             state["_parameters"][name] = None
         elif name in state.get("_modules", ()):
             if value is not None:
                 raise TypeError(
-                    f"cannot assign '{type(value).__name__}' as child module '{name}' (chainrule.nn.Module or None expected)"
+                    f"cannot assign '{type(value).__name__}' as child module '{name}' "
+                    "(chainrule.nn.Module or None expected)"
                 )
             state["_modules"][name] = None
         elif name in state.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
-                    f"cannot assign '{type(value).__name__}' object to buffer '{name}' (chainrule.Tensor or None required)"
+                    f"cannot assign '{type(value).__name__}' object to buffer '{name}' "
+                    "(chainrule.Tensor or None required)"
                 )
             state["_buffers"][name] = value
         else:
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        state = self.__dict__
-        for registry in ("_parameters", "_modules", "_buffers"):
+        try:  # parameters first: layers read theirs in every forward pass
+            return self.__dict__["_parameters"][name]
+        except KeyError:
+            state = self.__dict__
+        for registry in ("_modules", "_buffers"):
             found = state.get(registry)
             if found is not None and name in found:
                 return found[name]
@@ -217,7 +218,9 @@ class Module:
         """
         registry = self._registry("_parameters")
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"cannot assign '{type(param).__name__}' object to parameter '{name}' (Parameter or None required)")
+            raise TypeError(
+                f"cannot assign '{type(param).__name__}' object to parameter '{name}' (Parameter or None required)"
+            )
         if param is not None and not param.is_leaf:
             raise ValueError(
                 f"Cannot assign non-leaf Tensor to parameter '{name}': a parameter is made by the user, not computed"
@@ -235,7 +238,9 @@ class Module:
         """
         registry = self._registry("_buffers")
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)")
+            raise TypeError(
+                f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)"
+            )
         self._check_name(name, "buffer", registry)
         registry[name] = tensor
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
@@ -401,7 +406,7 @@ class Module:
         return self._convert(lambda have: target if have.kind in "fc" else have)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Convert floating parameters and buffers to an element type: `to(chainrule.float64)`, `to("cpu")`, `to(tensor)`.
+        """Convert floating parameters and buffers: `to(chainrule.float64)`, `to("cpu")`, `to(tensor)`.
 
         Raises:
             TypeError: the type is neither floating nor complex.
@@ -418,11 +423,15 @@ class Module:
                 places.append(arg)
         for place in places:
             if place is not None and device(str(place)).type != "cpu":
-                raise RuntimeError(f"a module's tensors are NumPy arrays on the cpu; there is no device {str(place)!r} here")
+                raise RuntimeError(
+                    f"a module's tensors are NumPy arrays on the cpu; there is no device {str(place)!r} here"
+                )
         if wanted is None:
             return self
         if as_numpy_dtype(wanted).kind not in "fc":
-            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={wanted}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={wanted}"
+            )
         return self._convert_floats(wanted)
 
     def type(self, dst_type: Any) -> Self:
@@ -469,7 +478,9 @@ class Module:
             if tensor is not None and name not in self._non_persistent_buffers_set:
                 yield name, tensor
 
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> OrderedDict[str, Any]:
         """All parameters and persistent buffers by name, as tensors on the same memory without the graph.
 
         Args:
@@ -491,7 +502,9 @@ class Module:
                 hook(module, state, before, {})
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy the values of a state dict into this module's parameters and buffers.
 
         Args:

@@ -1,4 +1,4 @@
-"""`Parameter`: a tensor that a module registers when it is assigned as an attribute. `Buffer`: one that is not trained."""
+"""`Parameter`: a tensor that a module registers when it is assigned as an attribute; `Buffer`: one not trained."""
 
 from __future__ import annotations
 

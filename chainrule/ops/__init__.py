@@ -1,16 +1,19 @@
 """The table of operations, a file a family. Importing this package fills `BACK_FUNCS` and gives Tensor its methods."""
 
-from . import (  # noqa: F401
+from . import (
     activation,
     arithmetic,
     comparison,
     contraction,
+    conversion,
     creation,
     elementwise,
+    fft,
     indexing,
     linalg,
     matrices,
     normalisation,
+    numpy_forms,
     reduction,
     scan,
     shape,
@@ -19,4 +22,24 @@ from . import (  # noqa: F401
     statistics,
 )
 
-MODULES = (arithmetic, creation, normalisation, reduction, scan, sorting, statistics, shape, indexing, elementwise, special, activation, comparison, contraction, linalg, matrices)
+MODULES = (
+    arithmetic,
+    creation,
+    normalisation,
+    reduction,
+    scan,
+    sorting,
+    statistics,
+    shape,
+    indexing,
+    conversion,
+    numpy_forms,
+    elementwise,
+    special,
+    activation,
+    comparison,
+    contraction,
+    linalg,
+    matrices,
+    fft,
+)

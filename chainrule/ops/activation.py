@@ -215,9 +215,25 @@ GELU_SCALE = math.sqrt(2 / math.pi)
 GELU_CUBE = 0.044715
 
 
+def _tanh_of_cubic(x: Any) -> Any:
+    """tanh(GELU_SCALE * (x + GELU_CUBE * x**3)) of an ndarray."""
+    out = x * x
+    out *= GELU_CUBE
+    out += 1
+    out *= x
+    out *= GELU_SCALE
+    return np.tanh(out, out=out)
+
+
 @array_function
 def _gelu(x: Any, approximate: str = "none") -> Any:
     """x Phi(x), Phi the normal distribution function; or its approximation by a tanh."""
+    if type(x) is np.ndarray and x.ndim:
+        out = _erf(x * SQRT_HALF) if approximate == "none" else _tanh_of_cubic(x)
+        out += 1
+        out *= x
+        out *= 0.5
+        return out
     if approximate == "none":
         return x * (_erf(x * SQRT_HALF) + 1) * 0.5
     return x * (np.tanh((x * x * GELU_CUBE + 1) * x * GELU_SCALE) + 1) * 0.5
@@ -244,9 +260,7 @@ def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.
 
 
 @backward(_elu, 0)
-def elu_back(
-    grad_out: Any, out: Any, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0
-) -> Any:
+def elu_back(grad_out: Any, out: Any, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     r"""$\nabla_x L = scale \nabla_{out} L$ where $x > 0$; elsewhere
     $input\_scale (out + alpha \, scale) \nabla_{out} L$
     """

@@ -138,9 +138,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     from . import elementwise
 
     if rounding_mode == "floor":
-        return elementwise.floor_divide(input, other)  # type: ignore[no-any-return]
+        return elementwise.floor_divide(input, other)
     if rounding_mode == "trunc":
-        return elementwise.trunc_divide(input, other)  # type: ignore[no-any-return]
+        return elementwise.trunc_divide(input, other)
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 

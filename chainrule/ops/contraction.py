@@ -62,6 +62,8 @@ def transposed(x: Any) -> Any:
 @backward(np.matmul, 0)
 def matmul_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_x L = (\nabla_{out} L)\, y^T$"""
+    if y.ndim == 2 and x.ndim == 2:
+        return np.matmul(grad_out, transposed(y))
     if y.ndim == 1:
         if x.ndim == 1:
             return grad_out * y
@@ -149,6 +151,8 @@ def linear_back1(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None)
 @backward(linear, 2)
 def linear_back2(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{bias} L = \sum_{rows} \nabla_{out} L$"""
+    if grad_out.ndim == 2 and bias.shape == grad_out.shape[1:]:
+        return np.add.reduce(grad_out, axis=0)
     return unbroadcast(grad_out, bias)
 
 
@@ -261,8 +265,14 @@ def cross_back1(grad_out: Any, out: Any, x: Any, y: Any, axis: int = -1) -> Any:
 
 _matmul = wrap_forward_fn(np.matmul, promotes=True)
 vecdot_last = wrap_forward_fn(np.vecdot, promotes=True)
-_contract = wrap_forward_fn(contract, promotes=True)
+_contract_promoted = wrap_forward_fn(contract, promotes=True)
+_contract_alike = wrap_forward_fn(contract)
 _cross = wrap_forward_fn(cross_product, promotes=True)
+
+
+def _contract(x: Any, y: Any, *, equation: str) -> Any:
+    alike = isinstance(y, Tensor) and x.array.dtype is y.array.dtype
+    return (_contract_alike if alike else _contract_promoted)(x, y, equation=equation)
 
 
 def matmul(input: Any, other: Any) -> Tensor:
@@ -318,7 +328,9 @@ def _need(ndim: int, name: str, argument: str, x: Any) -> None:
     """
     if x.ndim != ndim:
         kind = {1: "a vector", 2: "a matrix", 3: "a batch of matrices"}[ndim]
-        raise RuntimeError(f"{name}: {argument} must be {kind} ({ndim}D), got {x.ndim}D of shape {tuple(x.shape)}; use matmul")
+        raise RuntimeError(
+            f"{name}: {argument} must be {kind} ({ndim}D), got {x.ndim}D of shape {tuple(x.shape)}; use matmul"
+        )
 
 
 def mm(input: Any, mat2: Any) -> Tensor:
@@ -354,7 +366,7 @@ def dot(input: Any, tensor: Any) -> Tensor:
     _need(1, "dot", "input", input)
     _need(1, "dot", "tensor", tensor)
     if input.shape != tensor.shape:
-        raise RuntimeError(f"dot: the vectors have {input.shape[0]} and {tensor.shape[0]} elements; they must be as many")
+        raise RuntimeError(f"dot: the vectors have {input.shape[0]} and {tensor.shape[0]} elements; it takes as many")
     return matmul(input, tensor)
 
 
@@ -363,7 +375,7 @@ def vdot(input: Any, other: Any) -> Tensor:
     _need(1, "vdot", "input", input)
     _need(1, "vdot", "other", other)
     if input.shape != other.shape:
-        raise RuntimeError(f"vdot: the vectors have {input.shape[0]} and {other.shape[0]} elements; they must be as many")
+        raise RuntimeError(f"vdot: the vectors have {input.shape[0]} and {other.shape[0]} elements; it takes as many")
     return vecdot_last(as_tensor_argument(input), other)  # type: ignore[no-any-return]
 
 
@@ -383,7 +395,9 @@ def inner(input: Any, other: Any) -> Tensor:
     if not x.ndim or not y.ndim:
         return x * y
     if x.shape[-1] != y.shape[-1]:
-        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {x.shape} and {y.shape}")
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {x.shape} and {y.shape}"
+        )
     return tensordot(x, y, dims=([x.ndim - 1], [y.ndim - 1]))
 
 
@@ -394,11 +408,11 @@ def _scaled_sum(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     if beta == 0:
         np.broadcast_shapes(tuple(input.shape), product.shape)
         return product
-    result = product + input if beta == 1 else product + input * beta
+    result: Tensor = product + input if beta == 1 else product + input * beta
     if result.shape != product.shape:
         raise RuntimeError(
-            f"The expanded size of the tensor must match the existing size: input of shape {tuple(input.shape)} does not "
-            f"broadcast to the product's shape {product.shape}"
+            f"The expanded size of the tensor must match the existing size: input of shape {tuple(input.shape)} "
+            f"does not broadcast to the product's shape {product.shape}"
         )
     return result
 
@@ -428,7 +442,9 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
     _need(3, "addbmm", "batch1", batch1)
     _need(3, "addbmm", "batch2", batch2)
     if batch1.shape[0] != batch2.shape[0] or batch1.shape[2] != batch2.shape[1]:
-        raise RuntimeError(f"addbmm: batches of shapes {tuple(batch1.shape)} and {tuple(batch2.shape)} cannot be multiplied")
+        raise RuntimeError(
+            f"addbmm: batches of shapes {tuple(batch1.shape)} and {tuple(batch2.shape)} cannot be multiplied"
+        )
     product = _contract(as_tensor_argument(batch1), batch2, equation="bij,bjk->ik")
     return _scaled_sum(input, product, beta, alpha)
 
@@ -445,7 +461,9 @@ def chain_matmul(*matrices: Any) -> Tensor:
     operands = [as_tensor_argument(m) for m in matrices]
     for i, operand in enumerate(operands):
         if operand.ndim != 2 and not (operand.ndim == 1 and i in (0, len(operands) - 1)):
-            raise RuntimeError(f"Tensor dimension is {operand.ndim}, expected 2 instead: matrix {i} has shape {operand.shape}")
+            raise RuntimeError(
+                f"Tensor dimension is {operand.ndim}, expected 2 instead: matrix {i} has shape {operand.shape}"
+            )
     if len(operands) < 3:
         return functools.reduce(matmul, operands)
     sizes = [operands[0].shape[0] if operands[0].ndim == 2 else 1]
@@ -548,7 +566,9 @@ def _linear_slowly(input: Any, weight: Any, bias: Any) -> Tensor:
 
 def _unfit_linear(x: Any, weight: Any, bias: Any = None) -> RuntimeError:
     if x.ndim and weight.ndim == 2 and x.shape[-1] == weight.shape[-1] and bias is not None:
-        return RuntimeError(f"linear: bias of shape {tuple(bias.shape)} for {weight.shape[0]} outputs (weight {tuple(weight.shape)})")
+        return RuntimeError(
+            f"linear: bias of shape {tuple(bias.shape)} for {weight.shape[0]} outputs (weight {tuple(weight.shape)})"
+        )
     return RuntimeError(
         f"mat1 and mat2 shapes cannot be multiplied: linear needs input (*, in) and weight (out, in), got input "
         f"{tuple(x.shape)} and weight {tuple(weight.shape)}"
@@ -564,11 +584,13 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
     Shapes: input1 (*, in1), input2 (*, in2), weight (out, in1, in2), bias (out,); result (*, out).
     """
     if tuple(input1.shape[:-1]) != tuple(input2.shape[:-1]):
-        raise RuntimeError(f"bilinear(): input batch dimensions do not match: got {tuple(input1.shape)} and {tuple(input2.shape)}")
+        raise RuntimeError(
+            f"bilinear(): input batch dimensions do not match: got {tuple(input1.shape)} and {tuple(input2.shape)}"
+        )
     if weight.ndim != 3 or input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
         raise RuntimeError(
-            f"bilinear(): inputs of sizes {input1.shape[-1]} and {input2.shape[-1]} do not fit weight {tuple(weight.shape)}, "
-            "which is (out, in1, in2)"
+            f"bilinear(): inputs of sizes {input1.shape[-1]} and {input2.shape[-1]} do not fit weight "
+            f"{tuple(weight.shape)}, which is (out, in1, in2)"
         )
     out = einsum("...i,oij,...j->...o", input1, weight, input2)
     return out if bias is None else out + bias
@@ -613,8 +635,8 @@ def einsum(*args: Any) -> Tensor:
         second = tensors.pop(j)
         first = tensors.pop(i)
         tensors.append(_contract(first, second, equation=pair))
-    result = tensors[0]
-    return result if plan.order == tuple(range(result.ndim)) else np.transpose(result, plan.order)  # type: ignore[call-overload, no-any-return]
+    result: Any = tensors[0]
+    return in_order(result, plan.order)  # type: ignore[no-any-return]
 
 
 def _alone(x: Any, step: str, axes: Any) -> Any:
@@ -687,11 +709,13 @@ def _plan(equation: str, shapes: tuple[tuple[int, ...], ...]) -> Plan:
 
 
 def _letters(equation: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[str], str]:
-    """The operands' subscripts and the result's, a letter for each axis: "..." and an implied result are written out."""
+    """The subscripts of the operands and of the result, "..." and an implied result written out in letters."""
     left, arrow, result = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
-        raise RuntimeError(f"einsum(): the equation {equation!r} names {len(terms)} operands, but {len(shapes)} were given")
+        raise RuntimeError(
+            f"einsum(): the equation {equation!r} names {len(terms)} operands, but {len(shapes)} were given"
+        )
     bare = equation.replace("->", "").replace(",", "").replace("...", "")
     unknown = [c for c in bare if c not in LETTERS]
     if unknown:
@@ -732,7 +756,8 @@ def _steps_alone(
             second = term.index(letter, first + 1)
             if size[first] != size[second]:
                 raise RuntimeError(
-                    f"einsum(): in {equation!r} operand {i} repeats {letter!r} for axes of sizes {size[first]} and {size[second]}"
+                    f"einsum(): in {equation!r} operand {i} repeats {letter!r} for axes of sizes {size[first]} and "
+                    f"{size[second]}"
                 )
             steps.append(("diagonal", (first, second)))
             size.append(size[first])
@@ -770,7 +795,10 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
         dims = dims.tolist()
     if isinstance(dims, (int, np.integer)):
         if dims < 0 or dims > min(a.ndim, b.ndim):
-            raise RuntimeError(f"tensordot expects 0 <= dims <= the operands' dimensions, got dims={dims} for shapes {a.shape} and {b.shape}")
+            raise RuntimeError(
+                f"tensordot expects 0 <= dims <= the operands' dimensions, got dims={dims} for shapes {a.shape} and "
+                f"{b.shape}"
+            )
         dims = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     of_a, of_b = ([d] if isinstance(d, (int, np.integer)) else list(d) for d in dims)
     if len(of_a) != len(of_b):
@@ -878,13 +906,13 @@ def _np_einsum(*operands: Any, out: None = None, optimize: Any = False) -> Tenso
 
 
 @implements(np.cross)
-def _np_cross(
-    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
-) -> Any:
+def _np_cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = as_tensor_argument(a), as_tensor_argument(b)
-    return np.moveaxis(cross_along(np.moveaxis(x, axisa, -1), np.moveaxis(y, axisb, -1), -1), -1, axisc)  # type: ignore[call-overload]
+    x: Any = as_tensor_argument(a)
+    y: Any = as_tensor_argument(b)
+    product: Any = cross_along(np.moveaxis(x, axisa, -1), np.moveaxis(y, axisb, -1), -1)
+    return np.moveaxis(product, -1, axisc)
 
 
 @implements(np.linalg.cross)
@@ -894,9 +922,10 @@ def _np_linalg_cross(x1: Any, x2: Any, axis: int = -1) -> Tensor:
 
 @implements(np.vecdot, np.linalg.vecdot)
 def _np_vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
-    x, y = as_tensor_argument(x1), as_tensor_argument(x2)
+    x: Any = as_tensor_argument(x1)
+    y: Any = as_tensor_argument(x2)
     if axis != -1:
-        x, y = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)  # type: ignore[call-overload]
+        x, y = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
     return vecdot_last(x, y)
 
 

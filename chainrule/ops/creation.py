@@ -148,7 +148,9 @@ def empty_like(input: Any, dtype: Any = None, device: Any = None, requires_grad:
     return _new(np.empty_like(input.array, dtype=_like(input, dtype)), requires_grad)
 
 
-def full_like(input: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """One number in a tensor's shape and type."""
     return _new(np.full_like(input.array, fill_value, dtype=_like(input, dtype)), requires_grad)
 

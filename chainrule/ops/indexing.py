@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, promote, wrap_forward_fn
+from ..core.dtypes import CATEGORY
+from ..core.forward import TENSOR_FUNCS, array_function, cast, promote, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
@@ -339,7 +340,9 @@ def _item(item: Any, copy: bool) -> Any:
     if isinstance(item, Tensor):
         item = item.array
     elif isinstance(item, (list, tuple, range)):
-        item = np.asarray([np.asarray(i) for i in item] if any(isinstance(i, (Tensor, list, tuple)) for i in item) else item)
+        item = np.asarray(
+            [np.asarray(i) for i in item] if any(isinstance(i, (Tensor, list, tuple)) for i in item) else item
+        )
         if not item.size:
             item = item.astype(np.int64)
         copy = False
@@ -352,7 +355,8 @@ def _item(item: Any, copy: bool) -> Any:
     if hasattr(item, "dtype"):
         if item.dtype.kind not in "iub":
             raise IndexError(
-                f"tensors used as indices must be long, int, byte or bool tensors, got {item.dtype} of shape {tuple(item.shape)}"
+                f"tensors used as indices must be long, int, byte or bool tensors, got {item.dtype} of shape "
+                f"{tuple(item.shape)}"
             )
         if not item.ndim and isinstance(item, (ndarray, np.generic)):
             return item.item()
@@ -360,7 +364,8 @@ def _item(item: Any, copy: bool) -> Any:
     if hasattr(item, "__index__"):
         return item.__index__()
     raise IndexError(
-        f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(item).__name__})"
+        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+        f"{type(item).__name__})"
     )
 
 
@@ -382,6 +387,17 @@ def as_index(index: Any, ndim: int, copy: bool) -> tuple[tuple[Any, ...], bool]:
     return items, basic
 
 
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, ndarray) and item.dtype.kind == "b"
+
+
+def _axes_taken(item: Any) -> int:
+    """How many of the tensor's axes an item of an index uses up."""
+    if item is None or item is Ellipsis or type(item) is bool:
+        return 0
+    return int(item.ndim) if _is_mask(item) else 1
+
+
 def _in_two_steps(items: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
     """The numbers of an index first, then its arrays, where NumPy would place the result's axes unlike PyTorch.
 
@@ -393,7 +409,7 @@ def _in_two_steps(items: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], t
     advanced = [i for i, item in enumerate(items) if is_array[i] or type(item) is int]
     if advanced[-1] - advanced[0] + 1 == len(advanced):
         return None
-    used = [0 if i is None or i is Ellipsis or type(i) is bool else i.ndim if getattr(i, "dtype", None) == bool else 1 for i in items]
+    used = [_axes_taken(item) for item in items]
     first: list[Any] = []
     second: list[Any] = []
     for i, item in enumerate(items):
@@ -415,10 +431,15 @@ def _refused(error: IndexError, index: tuple[Any, ...], shape: Any) -> IndexErro
     """NumPy's error with PyTorch's words, and both shapes for a mask."""
     text = str(error).replace("for axis", "for dimension")
     for i, item in enumerate(index):
-        if getattr(item, "dtype", None) == bool and "boolean index" in text:
-            return IndexError(f"The shape of the mask {list(item.shape)} at index {i} does not match the shape of the indexed tensor {list(shape)} at index {i}")
+        if _is_mask(item) and "boolean index" in text:
+            return IndexError(
+                f"The shape of the mask {list(item.shape)} at index {i} does not match the shape of the indexed tensor "
+                f"{list(shape)} at index {i}"
+            )
     if "too many indices" in text:
-        return IndexError(f"too many indices for tensor of dimension {len(shape)} (shape {tuple(shape)}, index {index})")
+        return IndexError(
+            f"too many indices for tensor of dimension {len(shape)} (shape {tuple(shape)}, index {index})"
+        )
     return IndexError(f"{text} (indexed tensor: shape {tuple(shape)})")
 
 
@@ -433,7 +454,7 @@ def _getitem_tensor(input: Tensor, index: Any) -> Tensor:
         IndexError: out of range, too many indices, or a mask of another shape.
     """
     array = input.array
-    items, basic = as_index(index, array.ndim, copy=input._node is not None)
+    items, basic = as_index(index, array.ndim, copy=input.node() is not None)
     try:
         if not basic:
             steps = _in_two_steps(items, array.ndim)
@@ -486,7 +507,7 @@ def _without_repeats(items: tuple[Any, ...], value: Tensor, shape: Any) -> tuple
         return items, value
     if len(arrays) == 1:
         counted = arrays[0].reshape(-1)
-        if not counted.size or np.bincount(counted - counted.min()).max() == 1 and counted.min() >= 0:
+        if not counted.size or (counted.min() >= 0 and np.bincount(counted).max() == 1):
             return items, value
     places = np.arange(math.prod(shape)).reshape(shape)[items].reshape(-1)
     kept = np.flatnonzero(_lasting(places, math.prod(shape)))
@@ -509,7 +530,8 @@ def _write(array: Any, items: tuple[Any, ...], value: Any) -> None:
 
 def _mismatch(have: Any, want: Any) -> RuntimeError:
     return RuntimeError(
-        f"shape mismatch: value tensor of shape {list(have)} cannot be broadcast to indexing result of shape {list(want)}"
+        f"shape mismatch: value tensor of shape {list(have)} cannot be broadcast to indexing result of shape "
+        f"{list(want)}"
     )
 
 
@@ -569,7 +591,7 @@ def _integers(index: Any, name: str) -> Tensor:
     index = as_tensor_argument(index)
     if index.array.dtype.kind not in "iu":
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, got {index.dtype} of shape {index.shape}")
-    return index
+    return index  # type: ignore[no-any-return]
 
 
 def _within(index: Tensor, size: int, name: str, lowest: int = 0) -> None:
@@ -577,7 +599,9 @@ def _within(index: Tensor, size: int, name: str, lowest: int = 0) -> None:
     if isinstance(values, ndarray) and values.size and (values.min() < lowest or values.max() >= size):
         wrong = int(values.min()) if values.min() < lowest else int(values.max())
         kind = RuntimeError if name in ("gather", "scatter", "scatter_add", "scatter_reduce") else IndexError
-        raise kind(f"index {wrong} is out of bounds for dimension with size {size} ({name}, index of shape {index.shape})")
+        raise kind(
+            f"index {wrong} is out of bounds for dimension with size {size} ({name}, index of shape {index.shape})"
+        )
 
 
 @numpy_names
@@ -589,7 +613,9 @@ def select(input: Any, dim: int, index: int) -> Tensor:
     size = input.shape[axis]
     index = int(index)
     if not -size <= index < size:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}"
+        )
     return part(input, axis, index)
 
 
@@ -646,7 +672,7 @@ def _along(name: str, input: Any, dim: int, index: Any) -> tuple[Tensor, int, Te
     input = as_tensor_argument(input)
     index = _integers(index, name)
     axis = normalize_axis(dim, input.ndim)
-    final = None
+    final: Any = None
     if input.ndim == 0:
         final = ()
         input = reshape(input, (1,))
@@ -657,7 +683,8 @@ def _along(name: str, input: Any, dim: int, index: Any) -> tuple[Tensor, int, Te
         final = () if name == "gather" and input.ndim == 1 else None
     if index.array.size and index.ndim != input.ndim:
         raise RuntimeError(
-            f"{name}(): Index tensor must have the same number of dimensions as input tensor, got shapes {index.shape} and {input.shape}"
+            f"{name}(): Index tensor must have the same number of dimensions as input tensor, got shapes "
+            f"{index.shape} and {input.shape}"
         )
     if not index.array.size and index.ndim != input.ndim:
         index = make_tensor(np.zeros((0,) * input.ndim, np.int64), None)
@@ -690,7 +717,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
     given = as_tensor_argument(index).shape
     input, axis, index, final = _along("gather", input, dim, index)
     if not index.array.size:
-        return input.new_zeros(given) + np.sum(input) * 0 if input.requires_grad else input.new_zeros(given)  # type: ignore[no-any-return]
+        return reshape(ravel(input)[:0], given)
     result = _gather_tensor(input, axis, index)
     return result if final is None else reshape(result, given)
 
@@ -702,17 +729,21 @@ def _source(name: str, input: Tensor, index: Tensor, src: Any) -> Tensor:
     src = as_tensor_argument(src)
     if src.array.dtype != input.array.dtype:
         if src.ndim:
-            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+            raise RuntimeError(
+                f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+            )
         src = cast(src, input.array.dtype)
     if src.ndim == 0:
         return expand(src, index.shape)
     if src.ndim != index.ndim or any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
         raise RuntimeError(f"{name}(): Expected index {list(index.shape)} to be no larger than src {list(src.shape)}")
-    return src if src.shape == index.shape else src[tuple(slice(n) for n in index.shape)]
+    return src if src.shape == index.shape else src[tuple(slice(n) for n in index.shape)]  # type: ignore[no-any-return]
 
 
 @numpy_names
-def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+def scatter(
+    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
     """A copy with `src` (a tensor, or one number) written where `gather` reads; or added or multiplied there.
 
     >>> import chainrule as cr
@@ -783,7 +814,9 @@ def _slices(name: str, input: Any, dim: int, index: Any, source: Any) -> tuple[T
     input = reshape(input, (1,)) if number else input
     index = reshape(index, (-1,))
     if source.array.dtype != input.array.dtype:
-        raise RuntimeError(f"{name}(): self ({input.dtype}) and source ({source.dtype}) expected to have the same dtype")
+        raise RuntimeError(
+            f"{name}(): self ({input.dtype}) and source ({source.dtype}) expected to have the same dtype"
+        )
     wanted = (*input.shape[:axis], index.shape[0], *input.shape[axis + 1 :])
     if source.shape != wanted:
         if source.array.size != math.prod(wanted) or source.ndim > 1:
@@ -839,7 +872,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy with one number at the places along an axis that a vector of integers names."""
     if isinstance(value, Tensor):
         if value.ndim:
-            raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+            raise RuntimeError(
+                f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} "
+                "dimension(s)."
+            )
         value = value if value.array.dtype == input.array.dtype else cast(value, input.array.dtype)
     else:
         value = make_tensor(np.asarray(value).astype(input.array.dtype), None)
@@ -848,7 +884,12 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     count = index.array.size
     shape = (*input.shape[:axis], count, *input.shape[axis + 1 :]) if input.ndim else (count,)
     if isinstance(index.array, ndarray) and count and index.array.min() < 0:
-        _within(index, shape[axis] if not input.ndim else input.shape[axis], "index_fill", -(input.shape[axis] if input.ndim else 1))
+        _within(
+            index,
+            shape[axis] if not input.ndim else input.shape[axis],
+            "index_fill",
+            -(input.shape[axis] if input.ndim else 1),
+        )
         index = make_tensor(np.where(index.array < 0, index.array + input.shape[axis], index.array), None)
     return index_copy(input, axis, reshape(index, (-1,)), expand(value, shape))
 
@@ -874,10 +915,13 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
         raise _refused(error, items, input.shape) from None
     values = as_tensor_argument(values)
     if values.array.dtype != input.array.dtype:
-        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source.")
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination "
+            f"and {values.dtype} for the source."
+        )
     values = _fitted(values, shape, input.array)
     if accumulate:
-        return input + _getitem_adjoint(values, items, tuple(input.shape))
+        return input + _getitem_adjoint(values, items, tuple(input.shape))  # type: ignore[no-any-return]
     items, values = _without_repeats(items, values, input.shape)
     return _write_region(input, values, ((getitem, (items,), {}),))  # type: ignore[no-any-return]
 
@@ -916,15 +960,19 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
         return gather(ravel(input), 0, ravel(indices))
     if input.ndim != indices.ndim:
         raise RuntimeError(
-            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
-            f"{input.ndim} dimensions for input, and {indices.ndim} dimensions for indices".removeprefix("torch.")
+            f"take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
         )
     return _take_along(input, indices, normalize_axis(dim, input.ndim))
 
 
 def _take_along(input: Any, indices: Any, axis: int) -> Tensor:
     ours, theirs = list(input.shape), list(indices.shape)
-    common = list(broadcast_shapes([1 if i == axis else n for i, n in enumerate(ours)], [1 if i == axis else n for i, n in enumerate(theirs)]))
+    common = list(
+        broadcast_shapes(
+            [1 if i == axis else n for i, n in enumerate(ours)], [1 if i == axis else n for i, n in enumerate(theirs)]
+        )
+    )
     common[axis] = ours[axis]
     input = expand(input, common)
     common[axis] = theirs[axis]
@@ -938,7 +986,7 @@ def _mask(mask: Any, name: str) -> Tensor:
     mask = as_tensor_argument(mask)
     if mask.array.dtype.kind != "b":
         raise RuntimeError(f"{name}: expected BoolTensor for mask, got {mask.dtype} of shape {mask.shape}")
-    return mask
+    return mask  # type: ignore[no-any-return]
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
@@ -968,11 +1016,14 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     mask = _mask(mask, "masked_fill")
     if isinstance(value, Tensor):
         if value.ndim:
-            raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} "
+                "dimension(s)."
+            )
         value = value if value.array.dtype == input.array.dtype else cast(value, input.array.dtype)
     else:
         number = np.asarray(value)
-        if number.dtype.kind in "fc" and input.array.dtype.kind in "biu" or number.dtype.kind == "c" and input.array.dtype.kind == "f":
+        if CATEGORY[number.dtype.kind] > max(CATEGORY[input.array.dtype.kind], 1):
             raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow: {value}")
         value = make_tensor(number.astype(input.array.dtype), None)
     return where(mask, value, input)  # type: ignore[no-any-return]
@@ -982,7 +1033,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     """The elements where the mask holds, as a vector; tensor and mask are broadcast to each other."""
     mask = _mask(mask, "masked_select")
     input, mask = broadcast_tensors(input, mask)
-    return input[mask] if input.ndim else reshape(input, (1,))[reshape(mask, (1,))]  # type: ignore[no-any-return]
+    return input[mask] if input.ndim else reshape(input, (1,))[reshape(mask, (1,))]
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
@@ -994,11 +1045,16 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     mask = _mask(mask, "masked_scatter")
     source = as_tensor_argument(source)
     if source.array.dtype != input.array.dtype:
-        raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}")
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
+        )
     input, mask = broadcast_tensors(input, mask)
     count = int(np.count_nonzero(mask.array))
     if count > source.array.size:
-        raise RuntimeError(f"masked_scatter: expected source to have at least {count} elements, one for each true place of the mask, got {source.array.size}")
+        raise RuntimeError(
+            f"masked_scatter: expected source to have at least {count} elements, one for each true place of the "
+            f"mask, got {source.array.size}"
+        )
     if not count:
         return input.clone()  # type: ignore[no-any-return]
     order = np.maximum(np.cumsum(mask.array).reshape(mask.shape) - 1, 0)
@@ -1043,7 +1099,10 @@ def _with_region(name: str, input: Any, src: Any, step: Any) -> Tensor:
     func, rest, kwargs = step
     shape = func(np.broadcast_to(np.int8(0), input.shape), *rest, **kwargs).shape
     if src.shape != shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)} ({name})")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size "
+            f"= {list(shape)} ({name})"
+        )
     if src.array.dtype != input.array.dtype:
         src = cast(src, input.array.dtype)
     return _write_region(input, src, (step,))  # type: ignore[no-any-return]
@@ -1059,7 +1118,9 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
     """A copy with `src` at one place along an axis."""
     axis = normalize_axis(dim, input.ndim)
     if not -input.shape[axis] <= index < input.shape[axis]:
-        raise IndexError(f"select_scatter(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+        raise IndexError(
+            f"select_scatter(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}"
+        )
     return _with_region("select_scatter", input, src, (getitem, ((WHOLE,) * axis + (index, Ellipsis),), {}))
 
 
@@ -1084,131 +1145,3 @@ attach(
 )
 attach_in_place(scatter, scatter_add, scatter_reduce, index_add, index_copy, index_fill, index_reduce, index_put, put)
 attach_in_place(masked_fill, masked_scatter)
-
-# ----- NumPy's functions ------------------------------------------------------------------------------------------
-
-
-def _array(x: Any) -> Any:
-    return x.array if isinstance(x, Tensor) else np.asarray(x)
-
-
-@implements(np.take)
-def _np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
-    if out is not None:
-        raise TypeError("np.take on Tensors takes no out")
-    places = _array(indices)
-    if not isinstance(a, Tensor):
-        return make_tensor(np.asarray(np.take(a, places, axis, mode=mode)), None)  # type: ignore[call-overload]
-    if axis is None:
-        a, axis = ravel(a), 0
-    axis = normalize_axis(axis, a.ndim)
-    if mode == "wrap":
-        places = places % a.shape[axis]
-    elif mode == "clip":
-        places = np.clip(places, 0, a.shape[axis] - 1)
-    return _take(a, indices if isinstance(indices, Tensor) and mode == "raise" else places, axis)
-
-
-@implements(np.take_along_axis)
-def _np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    arr, indices = as_tensor_argument(arr), as_tensor_argument(indices)
-    if axis is None:
-        return _gather_tensor(ravel(arr), 0, indices)
-    return _take_along(arr, indices, normalize_axis(axis, arr.ndim))
-
-
-@implements(np.where)
-def _np_where(condition: Any, x: Any = None, y: Any = None) -> Any:
-    return where(condition, x, y)
-
-
-@implements(np.choose)
-def _np_choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
-    index = _array(a)
-    count = len(choices)
-    if mode == "wrap":
-        index = index % count
-    elif mode == "clip":
-        index = np.clip(index, 0, count - 1)
-    elif index.size and (index.min() < 0 or index.max() >= count):
-        raise ValueError("invalid entry in choice array")
-    result = choices[0]
-    for i in range(1, count):
-        result = where(make_tensor(np.asarray(index == i), None), choices[i], result)
-    return expand(as_tensor_argument(result), np.broadcast_shapes(index.shape, result.shape))
-
-
-@implements(np.select)
-def _np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    result = default
-    for condition, choice in reversed(list(zip(condlist, choicelist, strict=True))):
-        result = where(condition, choice, result)
-    return result
-
-
-@implements(np.extract)
-def _np_extract(condition: Any, arr: Any) -> Any:
-    return ravel(as_tensor_argument(arr))[np.nonzero(_array(condition).ravel())[0]]
-
-
-@implements(np.compress)
-def _np_compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
-    return _np_take(as_tensor_argument(a), np.nonzero(_array(condition))[0], axis)
-
-
-@implements(np.delete)
-def _np_delete(arr: Any, obj: Any, axis: Any = None) -> Any:
-    if axis is None:
-        arr, axis = ravel(arr), 0
-    kept = np.delete(np.arange(arr.shape[axis]), obj if isinstance(obj, (int, slice)) else _array(obj))
-    return _np_take(arr, kept, axis)
-
-
-@implements(np.insert)
-def _np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
-    arr, values = as_tensor_argument(arr), as_tensor_argument(values)
-    if axis is None:
-        arr, axis = ravel(arr), 0
-    axis = normalize_axis(axis, arr.ndim)
-    size = arr.shape[axis]
-    place = obj if isinstance(obj, (int, slice)) else _array(obj)
-    # where NumPy puts what: markers are inserted into the positions
-    count = 1 if isinstance(place, (int, np.integer)) or np.ndim(place) == 0 and not isinstance(place, slice) else len(np.arange(size + 1)[place]) if isinstance(place, slice) else len(place)
-    if count == 1 and (isinstance(place, int) or np.ndim(place) == 0):
-        count = values.shape[0] if values.ndim == arr.ndim and axis == 0 else values.shape[axis] if values.ndim == arr.ndim else 1
-    values = cast(values, arr.array.dtype) if values.array.dtype != arr.array.dtype else values
-    values = expand(values, (*arr.shape[:axis], count, *arr.shape[axis + 1 :]))
-    order = np.insert(np.arange(size), place, np.arange(size, size + count))
-    return _np_take(np.concatenate([arr, values], axis=axis), order, axis)
-
-
-@implements(np.argwhere)
-def _np_argwhere(a: Any) -> Any:
-    return nonzero(a)
-
-
-@implements(np.nonzero)
-def _np_nonzero(a: Any) -> Any:
-    return nonzero(a, as_tuple=True)
-
-
-@implements(np.flatnonzero)
-def _np_flatnonzero(a: Any) -> Any:
-    return make_tensor(np.flatnonzero(a.array), None)
-
-
-@implements(np.ix_)
-def _np_ix(*args: Any) -> Any:
-    return tuple(make_tensor(i, None) for i in np.ix_(*(_array(a) for a in args)))
-
-
-@implements(np.unravel_index)
-def _np_unravel_index(indices: Any, shape: Any, order: Any = "C") -> Any:
-    return tuple(make_tensor(np.asarray(i), None) for i in np.unravel_index(_array(indices), shape, order))
-
-
-@implements(np.ravel_multi_index)
-def _np_ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: Any = "C") -> Any:
-    return make_tensor(np.asarray(np.ravel_multi_index(tuple(_array(i) for i in multi_index), dims, mode, order)), None)
-
-

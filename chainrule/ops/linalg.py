@@ -4,7 +4,8 @@ Gradients travel conjugated (see `core/table.py`), so the rule of a holomorphic 
 function itself conjugates (Cholesky, the decompositions with orthogonal factors, pseudo-inverse), the published
 formulas are for PyTorch's gradient; there the rule conjugates what comes in and what goes out. Sources: M. B. Giles,
 "Collected Matrix Derivative Results for Forward and Reverse Mode Algorithmic Differentiation" (2008); S. F. Walter,
-"Structured Higher-Order Algorithmic Differentiation" (2012); G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10 (1973).
+"Structured Higher-Order Algorithmic Differentiation" (2012); G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10
+(1973).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, is_complex, normalize_axes, numpy_names, real_like
 from .contraction import chain_matmul, cross_along, matmul, transposed, vecdot_last
+from .reduction import _vector_norm
 
 __all__ = [
     "cholesky",
@@ -115,7 +117,10 @@ def solve_back1(grad_out: Any, out: Any, a: Any, b: Any) -> Any:
 
 @array_function
 def solve_triangular_matrix(a: Any, b: Any, lower: bool = False, unit_diagonal: bool = False) -> Any:
-    """The x with a @ x = b for triangular a (the other triangle is not looked at). Shapes: a (..., n, n), b (..., n, k)."""
+    """The x with a @ x = b for triangular a; the other triangle is not looked at.
+
+    Shapes: a (..., n, n), b (..., n, k).
+    """
     if type(a) is ndarray and type(b) is ndarray and a.ndim == b.ndim == 2 and a.size and b.size:
         from scipy.linalg import get_blas_funcs
 
@@ -175,16 +180,14 @@ def tolerance(s: Any, x: Any, atol: Any, rtol: Any) -> Any:
 
 
 @backward(pseudo_inverse, 0)
-def pinv_back(
-    grad_out: Any, out: Any, x: Any, atol: Any = None, rtol: Any = None, hermitian: bool = False
-) -> Any:
+def pinv_back(grad_out: Any, out: Any, x: Any, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
     r"""$\overline{\nabla_x L} = -P^H G P^H + (I - xP)\, G^H P P^H + P^H P\, G^H (I - Px)$ with
     $P = out, G = \overline{\nabla_{out} L}$"""
     return conj(pinv_gradient(conj(grad_out), out, x))
 
 
 def pinv_gradient(g: Any, p: Any, x: Any) -> Any:
-    """PyTorch's gradient for x of a loss with PyTorch's gradient g for the pseudo-inverse p of x (Golub and Pereyra)."""
+    """PyTorch's gradient for x from PyTorch's gradient g for its pseudo-inverse p (Golub and Pereyra)."""
     ph, gh = adjoint(p), adjoint(g)
     left = np.matmul(np.matmul(gh, p), ph)
     right = np.matmul(ph, np.matmul(p, gh))
@@ -248,7 +251,7 @@ def cofactors_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \det(x)\left(s\, x^{-1} - x^{-1} (\nabla_{out} L)\, x^{-1}\right)^T$ with
     $s = \mathrm{tr}(x^{-1} \nabla_{out} L)$, by way of singular values, which may be zero"""
     u, s, vh = np.linalg.svd(x)
-    inner = np.matmul(np.matmul(transposed(u), grad_out), transposed(vh))  # in the basis in which x is diag(s)
+    inner = np.matmul(np.matmul(adjoint(u), grad_out), adjoint(vh))  # in the basis in which x is diag(s)
     pairs = products_of_others(s, 2)
     diagonal = np.matmul(pairs, np.expand_dims(diagonal_of(inner), -1))
     scaled = np.eye(x.shape[-1], dtype=x.dtype) * diagonal - pairs * transposed(inner)
@@ -310,7 +313,7 @@ def eigh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
 @backward(np.linalg.eigvalsh, 0)
 def eigvalsh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
     r"""$\overline{\nabla_x L} = V\, \mathrm{diag}(\nabla_{out} L)\, V^H$ with the eigenvectors $V$ of x"""
-    _, v = np.linalg.eigh(x, UPLO)
+    _, v = np.linalg.eigh(x, UPLO)  # type: ignore[call-overload]
     return conj(np.matmul(columns_times(v, grad_out), adjoint(v)))
 
 
@@ -425,8 +428,8 @@ def qr_back(grad_out: Any, out: Any, x: Any, mode: str = "reduced") -> Any:
     m, n = x.shape[-2:]
     if mode == "complete" and m > n:
         raise RuntimeError(
-            f"linalg.qr: the derivative is not implemented when mode='complete' and nrows > ncols ({m} > {n}): the added "
-            "columns of Q are an arbitrary basis; use mode='reduced'"
+            f"linalg.qr: the derivative is not implemented when mode='complete' and nrows > ncols ({m} > {n}): the "
+            "added columns of Q are an arbitrary basis; use mode='reduced'"
         )
     if m >= n:
         return conj(qr_gradient(grad_q, grad_r, q, r))
@@ -469,8 +472,9 @@ def lu_decomposition(x: Any) -> Any:
 
 @backward(lu_decomposition, 0)
 def lu_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\nabla_x L = P\, L^{-T} \left(\mathrm{tril}(L^T \nabla_L L, -1) + \mathrm{triu}(\nabla_U L\; U^T)\right) U^{-T}$
-    with $P, L, U = out$, for square x; the rows or columns beyond the square follow by substitution"""
+    r"""$\nabla_x L = P\, L^{-T} \left(\mathrm{tril}(L^T \nabla_L L, -1) +
+    \mathrm{triu}(\nabla_U L\; U^T)\right) U^{-T}$ with $P, L, U = out$, for square x; the rows
+    or columns beyond the square follow by substitution"""
     p, lower, upper = out
     _, grad_lower, grad_upper = grad_out
     m, n = x.shape[-2:]
@@ -483,9 +487,7 @@ def lu_back(grad_out: Any, out: Any, x: Any) -> Any:
     if m > k:
         of_upper = of_upper - np.matmul(transposed(lower[..., k:, :]), grad_lower[..., k:, :])
     middle = np.tril(of_lower, -1) + np.triu(of_upper)
-    gradient = solve_right(
-        u1, solve_triangular_matrix(transposed(l1), middle, lower=False, unit_diagonal=True)
-    )
+    gradient = solve_right(u1, solve_triangular_matrix(transposed(l1), middle, lower=False, unit_diagonal=True))
     if n > k:
         rest = solve_triangular_matrix(transposed(l1), grad_upper[..., k:], lower=False, unit_diagonal=True)
         gradient = np.concatenate((gradient, rest), axis=-1)
@@ -515,66 +517,6 @@ def matrix_exp_back(grad_out: Any, out: Any, x: Any) -> Any:
     above = np.concatenate((xt, grad_out), axis=-1)
     below = np.concatenate((np.zeros(x.shape, x.dtype), xt), axis=-1)
     return matrix_exponential(np.concatenate((above, below), axis=-2))[..., :n, n:]
-
-
-@array_function
-def norm_of_vectors(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
-    """The norm of the vectors along the axes (a tuple, or None for all): (sum |x|^ord)^(1/ord)."""
-    if ord == 2 and axis is None and not keepdims and type(x) is ndarray and x.dtype.kind == "f" and x.itemsize > 2:
-        flat = x.reshape(-1)
-        return np.sqrt(np.dot(flat, flat))
-    size = np.abs(x)
-    if ord == 2:
-        return np.sqrt(np.sum(np.square(size), axis=axis, keepdims=keepdims))
-    if ord == 1:
-        return np.sum(size, axis=axis, keepdims=keepdims)
-    if ord == math.inf:
-        return np.max(size, axis=axis, keepdims=keepdims)
-    if ord == -math.inf:
-        return np.min(size, axis=axis, keepdims=keepdims)
-    if ord == 0:
-        return np.sum(np.astype(np.not_equal(size, 0), size.dtype), axis=axis, keepdims=keepdims)
-    return np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1.0 / ord)
-
-
-@backward(norm_of_vectors, 0)
-def norm_back(grad_out: Any, out: Any, x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
-    r"""$\nabla_x L = \frac{\overline{x}}{|x|} \left(\frac{|x|}{out}\right)^{ord-1} \nabla_{out} L$; 0 where $x = 0$;
-    for $\pm\infty$ the elements at the extreme share the gradient"""
-    shape = kept_shape(x.shape, axis)
-    grad_out, out = np.reshape(grad_out, shape), np.reshape(out, shape)
-    if ord == 2:
-        return conj(x) * where_not_zero(out, lambda: grad_out / out)
-    if ord == 0:
-        return x * 0
-    size = np.abs(x)
-    direction = np.sign(x) if not is_complex(x) else conj(x) * inverse_or_zero(1, size)
-    if ord == 1:
-        return direction * grad_out
-    if math.isinf(ord):
-        extreme = np.astype(np.equal(size, out), grad_out.dtype)
-        return direction * (extreme * (grad_out / np.sum(extreme, axis=axis, keepdims=True)))
-    power = where_not_zero(size, lambda: size ** (ord - 1))
-    return direction * power * where_not_zero(out, lambda: grad_out * out ** (1 - ord))
-
-
-def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
-    """The shape after a reduction over axes that are kept as 1."""
-    axes = normalize_axes(axis, len(shape))
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def where_not_zero(x: Any, value: Callable[[], Any]) -> Any:
-    """`value()`, and 0 where x is 0. Its own derivative at 0 stays what it is: the norm has no second one there."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result = value()
-    return np.where(np.equal(x, 0), np.zeros((), result.dtype), result)
-
-
-def inverse_or_zero(numerator: Any, divisor: Any) -> Any:
-    """numerator / divisor, and 0 where the divisor is 0."""
-    zero = np.equal(divisor, 0)
-    return numerator / (divisor + zero) * np.logical_not(zero)
 
 
 # ----- what the operations share ----------------------------------------------------------------------------------
@@ -612,7 +554,6 @@ _svdvals = decomposition(np.linalg.svdvals)
 _qr = decomposition(np.linalg.qr)
 _lu = decomposition(lu_decomposition)
 _matrix_exp = decomposition(matrix_exponential)
-_vector_norm = wrap_forward_fn(norm_of_vectors)
 wrap_forward_fn(cofactors)
 
 
@@ -624,11 +565,11 @@ def matrices(name: str, x: Any, square: bool = False, argument: str = "A") -> Te
     """
     x = as_tensor_argument(x)
     if x.ndim < 2:
-        raise RuntimeError(f"linalg.{name}: The input tensor {argument} must have at least 2 dimensions, got shape {x.shape}")
+        raise RuntimeError(f"linalg.{name}: The input tensor {argument} must have at least 2 dimensions, got {x.shape}")
     if square and x.shape[-1] != x.shape[-2]:
         raise RuntimeError(
-            f"linalg.{name}: {argument} must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} "
-            f"matrices (shape {x.shape})"
+            f"linalg.{name}: {argument} must be batches of square matrices, but they are {x.shape[-2]} by "
+            f"{x.shape[-1]} matrices (shape {x.shape})"
         )
     return floating(name, x)
 
@@ -684,7 +625,7 @@ def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     rows = B.shape[-1] if vector else B.shape[-2]
     if rows != A.shape[-1]:
         raise RuntimeError(
-            f"linalg.solve: Incompatible shapes of A and B for the equation AX = B ({tuple(A.shape)} and {tuple(B.shape)})"
+            f"linalg.solve: Incompatible shapes of A and B for the equation AX = B ({A.shape} and {B.shape})"
         )
     return _solve(A, B)
 
@@ -697,9 +638,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     A = matrices("solve_triangular", A, square=True)
     B = matrices("solve_triangular", B, argument="B")
     if not left:
-        return transposed(
-            solve_triangular(transposed(A), transposed(B), upper=not upper, unitriangular=unitriangular)
-        )
+        return transposed(solve_triangular(transposed(A), transposed(B), upper=not upper, unitriangular=unitriangular))
     if B.shape[-2] != A.shape[-1]:
         raise RuntimeError(
             f"linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B ({A.shape} and {B.shape})"
@@ -763,7 +702,9 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     right = np.expand_dims(B, -1) if vector else B
     m, n = A.shape[-2:]
     if right.shape[-2] != m:
-        raise RuntimeError(f"linalg.lstsq: A of shape {A.shape} has {m} rows and B of shape {B.shape} {right.shape[-2]}")
+        raise RuntimeError(
+            f"linalg.lstsq: A of shape {A.shape} has {m} rows and B of shape {B.shape} {right.shape[-2]}"
+        )
     solution = _least_squares(A, right, rcond=rcond)
     s = np.linalg.svdvals(A.array)
     rtol = np.finfo(s.dtype).eps * max(m, n) if rcond is None else rcond
@@ -785,7 +726,7 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
 
 @implements(np.linalg.lstsq)
 def _np_lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
-    return tuple(lstsq(a, b, rcond, driver="gelsd"))  # type: ignore[return-value]
+    return lstsq(a, b, rcond, driver="gelsd")
 
 
 class InvExResult(NamedTuple):
@@ -967,15 +908,18 @@ def qr(A: Any, mode: str = "reduced") -> Any:
     if mode in ("reduced", "complete"):
         return _qr(A, mode=mode)
     if mode != "r":
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     return QRResult(make_tensor(np.zeros(0, A.array.dtype), None), make_tensor(np.linalg.qr(A.array, mode="r"), None))
 
 
 def lu(A: Any, *, pivot: bool = True) -> Any:
-    """P, L, U with A = P @ L @ U: a permutation, a lower triangular factor with unit diagonal, an upper triangular one."""
+    """P, L, U with A = P @ L @ U: a permutation, a lower triangle with unit diagonal, an upper triangle."""
     if not pivot:
         raise RuntimeError("linalg.lu: LU without pivoting is not implemented on the CPU")
-    return _lu(matrices("lu", A))
+    P, L, U = _lu(matrices("lu", A))
+    return LUResult(make_tensor(P.array, None), L, U)  # the permutation is constant wherever it is determined
 
 
 class LUFactorResult(NamedTuple):
@@ -1011,9 +955,12 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> L
     """`lu_factor`, and `info`: the place of the first zero pivot counted from 1, or 0."""
     factors, pivots = lu_factor(A, pivot=pivot)
     zero = np.diagonal(factors.array, axis1=-2, axis2=-1) == 0
-    info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32) if zero.shape[-1] else np.zeros(zero.shape[:-1], np.int32)
+    info = np.zeros(zero.shape[:-1], np.int32)
+    if zero.shape[-1]:
+        info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32)
     if check_errors and info.any():
-        raise LinAlgError(f"linalg.lu_factor: U[{int(info.max())}, {int(info.max())}] is zero, U cannot be used to solve")
+        place = int(info.max())
+        raise LinAlgError(f"linalg.lu_factor: U[{place}, {place}] is zero, the factors cannot be used to solve")
     return LUFactorExResult(factors, pivots, make_tensor(np.asarray(info), None))
 
 
@@ -1090,13 +1037,13 @@ def matrix_power(A: Any, n: int) -> Any:
         return np.where(True, np.eye(A.shape[-1], dtype=A.array.dtype), A)  # a constant, but part of the graph
     if n < 0:
         A, n = inv(A), -n
-    result = None
+    result: Any = None
     while True:  # by the binary digits of n
         if n & 1:
-            result = A if result is None else matmul(result, A)
+            result = +A if result is None else matmul(result, A)
         n >>= 1
         if not n:
-            return result if result is not A else +A
+            return result
         A = matmul(A, A)
 
 
@@ -1115,11 +1062,16 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
     if dtype is not None:
         x = cast(x, as_numpy_dtype(dtype))
     if x.array.dtype.kind not in "fc":
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype}: use .float()")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype}: use .float()"
+        )
     axes = None if dim is None or dim == () or dim == [] else normalize_axes(dim, x.ndim)
     ord = float(ord)
     if (math.isinf(ord) or ord < 0) and 0 in ((x.shape[a] for a in axes) if axes is not None else x.shape):
-        raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on an empty dimension because the operation has no identity")
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {ord} norm on an empty dimension because the operation has no "
+            f"identity (shape {x.shape})"
+        )
     if axes == tuple(range(x.ndim)) and not keepdim:
         axes = None
     return _vector_norm(x, ord=ord, axis=axes if x.ndim else None, keepdims=bool(keepdim))
@@ -1127,21 +1079,29 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
 
 @numpy_names
 def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:
-    """The norm of the matrices in the two axes `dim`: "fro", "nuc", 2, -2 (of singular values), 1, -1, inf, -inf (of sums)."""
+    """The norm of the matrices in the two axes `dim`.
+
+    `ord` is "fro" (of the elements), "nuc", 2, -2 (of the singular values), 1, -1 (of the columns' sums), inf or -inf
+    (of the rows' sums).
+    """
     A = as_tensor_argument(A)
     if dtype is not None:
         A = cast(A, as_numpy_dtype(dtype))
     if A.ndim < 2:
-        raise RuntimeError(f"linalg.matrix_norm: The input tensor A must have at least 2 dimensions, got shape {A.shape}")
+        raise RuntimeError(
+            f"linalg.matrix_norm: The input tensor A must have at least 2 dimensions, got shape {A.shape}"
+        )
     axes = normalize_axes(dim, A.ndim)
     if len(axes) != 2:
         raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
     if ord == "fro":
         return vector_norm(A, 2, axes, keepdim)
     if ord not in ("nuc", 2, -2, 1, -1, math.inf, -math.inf):
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported; it is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf")
+        raise RuntimeError(
+            f"linalg.matrix_norm: Order {ord} not supported; it is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
+        )
     if ord in ("nuc", 2, -2):
-        values = np.linalg.svdvals(np.moveaxis(A, axes, (-2, -1)))  # type: ignore[call-overload]
+        values = np.linalg.svdvals(np.moveaxis(A, axes, (-2, -1)))
         reduce: Any = {"nuc": np.sum, 2: np.max, -2: np.min}[ord]
         result = reduce(values, axis=-1)
     else:
@@ -1242,7 +1202,7 @@ def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
     """The sum of conj(x) * y along `dim`."""
     x, y = as_tensor_argument(x), as_tensor_argument(y)
     if dim != -1:
-        x, y = np.moveaxis(x, dim, -1), np.moveaxis(y, dim, -1)  # type: ignore[call-overload]
+        x, y = np.moveaxis(x, dim, -1), np.moveaxis(y, dim, -1)
     return vecdot_last(x, y)
 
 
@@ -1281,7 +1241,7 @@ def vander(x: Any, N: int | None = None) -> Any:
     """The Vandermonde matrices: powers 0, 1, ..., N - 1 of the elements in the columns. (..., n) gives (..., n, N)."""
     x = as_tensor_argument(x)
     if x.ndim == 0:
-        x = np.reshape(x, (1,))  # type: ignore[assignment]
+        x = np.reshape(x, (1,))
     columns = x.shape[-1] if N is None else N
     if columns < 2:
         raise RuntimeError(f"linalg.vander: N must be greater than 1, got {columns}")
@@ -1304,7 +1264,7 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:
     """The X with tensordot(A, X, X.ndim) = B; the axes `dims` of A are moved to its end first."""
     A, B = as_tensor_argument(A), as_tensor_argument(B)
     if dims is not None:
-        A = np.moveaxis(A, tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))  # type: ignore[call-overload]
+        A = np.moveaxis(A, tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))
     wanted = A.shape[B.ndim :]
     size = math.prod(wanted)
     if size != B.array.size:

@@ -14,12 +14,10 @@ __all__ = [
     "cdist",
     "cholesky_inverse",
     "cholesky_solve",
-    "dist",
     "frobenius_norm",
     "lu",
     "lu_solve",
     "lu_unpack",
-    "norm",
     "nuclear_norm",
     "pinverse",
     "qr",
@@ -81,7 +79,9 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
     data = as_tensor_argument(LU_data)
     m, n = data.shape[-2:]
     k = min(m, n)
-    permutation = lower = upper = make_tensor(np.zeros(0, data.array.dtype), None)
+    permutation: Any = make_tensor(np.zeros(0, data.array.dtype), None)
+    lower: Any = permutation
+    upper: Any = permutation
     if unpack_pivots:
         pivots = as_tensor_argument(LU_pivots).array
         permutation = make_tensor(linalg.permutation_of(pivots, m).astype(data.array.dtype), None)
@@ -129,20 +129,6 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 
 @numpy_names
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None) -> Any:
-    """The norm of all elements or along `dim`: (sum |x|^p)^(1/p), also for two axes; "fro" is p = 2, "nuc" of matrices.
-
-    >>> import chainrule as cr
-    >>> cr.tensor([[3.0, 0.0], [0.0, 4.0]]).norm().item()
-    5.0
-    """
-    if p == "nuc":
-        input = as_tensor_argument(input)
-        return linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    return linalg.vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
-
-
-@numpy_names
 def frobenius_norm(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The square root of the sum of squares."""
     return linalg.vector_norm(input, 2, dim, keepdim)
@@ -154,20 +140,17 @@ def nuclear_norm(input: Any, dim: Any = (-2, -1), keepdim: bool = False) -> Any:
     return linalg.matrix_norm(input, "nuc", dim, keepdim)
 
 
-def dist(input: Any, other: Any, p: float = 2) -> Any:
-    """The p-norm of `input - other`."""
-    return linalg.vector_norm(as_tensor_argument(input) - other, p)
-
-
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
     """The p-norm distance of every row of x1 to every row of x2: (..., n, k) and (..., m, k) give (..., n, m)."""
     x1, x2 = as_tensor_argument(x1), as_tensor_argument(x2)
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
-        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {tuple(x1.shape)} X2: {tuple(x2.shape)}")
+        raise RuntimeError(
+            f"X1 and X2 must have the same number of columns. X1: {tuple(x1.shape)} X2: {tuple(x2.shape)}"
+        )
     differences = np.expand_dims(x1, -2) - np.expand_dims(x2, -3)
     if not x1.shape[-1]:
         return np.sum(differences, axis=-1)
     return linalg.vector_norm(differences, p, -1)
 
 
-attach(norm, dist, pinverse, qr, svd, cholesky_inverse, cholesky_solve, triangular_solve, lu, lu_solve)
+attach(pinverse, qr, svd, cholesky_inverse, cholesky_solve, triangular_solve, lu, lu_solve)

@@ -34,6 +34,7 @@ __all__ = [
     "nanmean",
     "nansum",
     "norm",
+    "pdist",
     "prod",
     "renorm",
     "std",
@@ -91,7 +92,7 @@ def spread(reduced: Any, shape: tuple[int, ...], axis: Any = None, keepdims: boo
     """
     if not keepdims and axis is not None and reduced.ndim < len(shape):
         reduced = np.reshape(reduced, kept_shape(shape, axis))
-    if type(reduced) is np.ndarray and math.prod(shape) <= SMALL:
+    if isinstance(reduced, (np.ndarray, np.generic)) and math.prod(shape) <= SMALL:
         out = np.empty(shape, reduced.dtype)
         out[...] = reduced
         return out
@@ -136,9 +137,9 @@ def first_along(axis: int, shape: tuple[int, ...]) -> Any:
     return np.reshape(line, [-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
 
 
-def product_before(x: Any, axis: int) -> Any:
-    """The product of all elements before each one."""
-    return np.where(first_along(axis, x.shape), 1, np.roll(np.cumprod(x, axis=axis), 1, axis=axis))
+def shifted(x: Any, axis: int, first: float) -> Any:
+    """Every element replaced by the one before it along an axis; at the beginning by `first`."""
+    return np.where(first_along(axis, x.shape), first, np.roll(x, 1, axis=axis))
 
 
 def product_of_others(x: Any, axis: Any) -> Any:
@@ -154,8 +155,9 @@ def product_of_others(x: Any, axis: Any) -> Any:
         flat = np.reshape(moved, (*moved.shape[: x.ndim - len(axes)], count(x.shape, axes)))
         back = tuple(int(i) for i in np.argsort(order))
         return np.transpose(np.reshape(product_of_others(flat, -1), moved.shape), back)
-    after = np.flip(product_before(np.flip(x, axis), axis), axis)
-    return product_before(x, axis) * after
+    before = shifted(np.cumprod(x, axis=axis), axis, 1)
+    after = np.flip(shifted(np.cumprod(np.flip(x, axis), axis=axis), axis, 1), axis)
+    return before * after
 
 
 @backward(np.prod, 0)
@@ -203,6 +205,9 @@ def std_back(grad_out: Any, out: Any, x: Any, axis: Any = None, ddof: float = 0,
 @array_function
 def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of the elements along axes, taken as a vector. `ord`: any real number, 0 counts what is not zero."""
+    if ord == 2 and axis is None and not keepdims and type(x) is np.ndarray and x.dtype.char in "fd":
+        flat = x.reshape(-1)
+        return np.sqrt(np.dot(flat, flat))
     wide = np.astype(x, np.float32) if x.dtype == np.float16 else x
     size = wide if ord == 2 and not is_complex(x) else np.abs(wide)
     if ord == 2:
@@ -218,27 +223,32 @@ def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) 
     return np.astype(out, x.dtype) if wide is not x else out
 
 
+def where_not_zero(x: Any, value: Any) -> Any:
+    """`value()`, and 0 where x is 0. Its own derivative there stays what it is: a norm has no second one at 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = value()
+    return np.where(np.equal(x, 0), np.zeros((), result.dtype), result)
+
+
 @backward(vector_norm, 0)
-def vector_norm_back(
-    grad_out: Any, out: Any, x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False
-) -> Any:
+def vector_norm_back(grad_out: Any, out: Any, x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
     r"""$\nabla_x L = \left(\frac{|x|}{out}\right)^{p-1} \frac{\bar{x}}{|x|} \nabla_{out} L$, 0 where x = 0"""
     gradient = spread(grad_out, x.shape, axis, keepdims)
     norm = spread(out, x.shape, axis, keepdims)
-    norm = np.where(norm == 0, 1, norm)
     if ord == 0:
         return np.zeros_like(x)
     if ord == 2:
-        return np.conj(x) / norm * gradient
-    zero = x == 0
-    size = np.where(zero, 1, np.abs(x))
-    direction = np.conj(x) / size
+        return gradient * where_not_zero(norm, lambda: np.conj(x) / norm)
+    size = np.abs(x)
+    zero = np.equal(size, 0)
+    direction = np.conj(x) / (size + zero) * np.logical_not(zero) if is_complex(x) else np.sign(x)
     if ord == 1:
         return direction * gradient
     if ord in (math.inf, -math.inf):
-        chosen = np.astype(np.abs(x) == spread(out, x.shape, axis, keepdims), gradient.dtype)
+        chosen = np.astype(np.equal(size, norm), gradient.dtype)
         return direction * (gradient * (chosen / np.sum(chosen, axis=axis, keepdims=True)))
-    return np.where(zero, 0, (size / norm) ** (ord - 1)) * direction * gradient
+    power = where_not_zero(size, lambda: size ** (ord - 1))
+    return direction * power * where_not_zero(norm, lambda: gradient * norm ** (1 - ord))
 
 
 # ----- the table: log-sum-exp -----------------------------------------------------------------------------------------
@@ -308,8 +318,9 @@ _min = _reduction(np.min, lambda x, axis, keepdims: np.minimum.reduce(x, axis=ax
 _mean = _reduction(np.mean, _mean_of_array)
 
 
-def _to(input: Any, dtype: Any) -> Any:
-    return input if dtype is None else cast(input, as_numpy_dtype(dtype))
+def in_type(input: Any, dtype: Any) -> Any:
+    """The tensor in a type, if one is given and it has another."""
+    return input if dtype is None or input.array.dtype == dtype else cast(input, as_numpy_dtype(dtype))
 
 
 def _accumulating(input: Any, dtype: Any) -> Any:
@@ -317,7 +328,7 @@ def _accumulating(input: Any, dtype: Any) -> Any:
     input = as_tensor_argument(input)
     if dtype is None and input.array.dtype.kind in "biu":
         dtype = np.dtype("int64")
-    return input if dtype is None or input.array.dtype == dtype else cast(input, as_numpy_dtype(dtype))
+    return in_type(input, dtype)
 
 
 def _need_floating(input: Any, name: str) -> Any:
@@ -362,7 +373,8 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     """
     if dtype is not None or not isinstance(input, Tensor) or input.array.dtype.kind in "biu":
         input = _accumulating(input, dtype)
-    return _sum(input, reduced_axis(dim, input.array.ndim), keepdim)  # type: ignore[no-any-return]
+    total = _sum(input, reduced_axis(dim, input.array.ndim), keepdim)
+    return total if dtype is None else in_type(total, dtype)  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -373,7 +385,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         RuntimeError: the input has integers and no `dtype` is given.
     """
     if dtype is not None or not isinstance(input, Tensor) or input.array.dtype.kind in "biu":
-        input = _need_floating(_to(as_tensor_argument(input), dtype), "mean")
+        input = _need_floating(in_type(as_tensor_argument(input), dtype), "mean")
     return _mean(input, reduced_axis(dim, input.array.ndim), keepdim)  # type: ignore[no-any-return]
 
 
@@ -388,7 +400,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     Tensor(array([0., 8., 0.], dtype=float32), requires_grad=False)
     """
     input = _accumulating(input, dtype)
-    return _prod(input, reduced_axis(dim, input.ndim), keepdim)  # type: ignore[no-any-return]
+    return in_type(_prod(input, reduced_axis(dim, input.ndim), keepdim), dtype)  # type: ignore[no-any-return]
 
 
 def _extreme(operation: Callable[..., Any], input: Any, dim: Any, keepdim: bool, name: str) -> Tensor:
@@ -511,13 +523,14 @@ def std_mean(
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum of the elements that are numbers."""
     input = _accumulating(input, dtype)
-    return _nansum(input, axis=reduced_axis(dim, input.ndim), keepdims=keepdim)  # type: ignore[no-any-return]
+    total = _nansum(input, axis=reduced_axis(dim, input.ndim), keepdims=keepdim)
+    return in_type(total, dtype)  # type: ignore[no-any-return]
 
 
 @numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of the elements that are numbers; NaN where there are none."""
-    input = _need_floating(_to(as_tensor_argument(input), dtype), "nanmean")
+    input = _need_floating(in_type(as_tensor_argument(input), dtype), "nanmean")
     axis = reduced_axis(dim, input.ndim)
     numbers = np.sum(~np.isnan(input.array), axis=axis, keepdims=keepdim)
     with np.errstate(all="ignore"):
@@ -542,10 +555,10 @@ def norm(
     >>> cr.norm(x).item(), cr.norm(x, 1).item(), cr.norm(x, float("inf")).item()
     (5.0, 7.0, 4.0)
     """
-    input = _need_floating(_to(as_tensor_argument(input), dtype), "norm")
+    input = _need_floating(in_type(as_tensor_argument(input), dtype), "norm")
     if isinstance(p, str):
         if p == "nuc":
-            from .. import linalg
+            from . import linalg
 
             return linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)  # type: ignore[no-any-return]
         if p != "fro":
@@ -563,6 +576,21 @@ def dist(input: Any, other: Any, p: Any = 2) -> Tensor:
     return norm(input - other, p)
 
 
+def pdist(input: Any, p: float = 2) -> Tensor:
+    """The p-norm of the difference of every two rows i < j of an (N, M) tensor: N (N - 1) / 2 numbers.
+
+    Raises:
+        RuntimeError: the input has another number of axes, or `p` is negative.
+    """
+    input = as_tensor_argument(input)
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got shape {input.shape}")
+    if p < 0:
+        raise RuntimeError(f"pdist only supports non-negative p values, got {p}")
+    first, second = np.triu_indices(input.shape[0], 1)
+    return norm(input[first] - input[second], p, 1)
+
+
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     """The tensor with every slice along `dim` scaled down to the p-norm `maxnorm` where its norm is larger."""
     input = as_tensor_argument(input)
@@ -577,8 +605,8 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """`log(sum(exp(input)))` over an axis or several, without overflow.
 
     >>> import chainrule as cr
-    >>> cr.logsumexp(cr.tensor([1000.0, 1000.0]), 0)
-    Tensor(array(1000.6931, dtype=float32), requires_grad=False)
+    >>> round(cr.logsumexp(cr.tensor([1000.0, 1000.0]), 0).item(), 3)
+    1000.693
     """
     input = as_tensor_argument(input)
     if input.array.dtype.kind not in "fc":
@@ -629,7 +657,7 @@ def _numpy_reduction(operation: Callable[..., Any], *functions: Any) -> None:
     def reduction(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
         if out is not None:
             raise TypeError(f"np.{functions[0].__name__} on Tensors takes no out=")
-        return operation(_to(a, dtype), axis=axis, keepdims=keepdims)
+        return operation(in_type(a, dtype), axis=axis, keepdims=keepdims)
 
 
 def _numpy_extreme(operation: Callable[..., Any], *functions: Any) -> None:
@@ -649,7 +677,7 @@ def _ufunc_reduction(operation: Callable[..., Any], *ufuncs: Any) -> None:
         def reduction(a: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
             if out is not None:
                 raise TypeError("a ufunc's reduce on Tensors takes no out=")
-            return operation(_to(a, dtype), axis=axis, keepdims=keepdims)
+            return operation(in_type(a, dtype), axis=axis, keepdims=keepdims)
 
         TENSOR_FUNCS[ufunc, "reduce"] = reduction
 
@@ -686,7 +714,8 @@ def _numpy_deviation(operation: Callable[..., Any], function: Any) -> None:
     ) -> Any:
         if out is not None:
             raise TypeError(f"np.{function.__name__} on Tensors takes no out=")
-        return operation(_to(a, dtype), axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
+        ddof = ddof if correction is None else correction
+        return operation(in_type(a, dtype), axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 _numpy_deviation(_var, np.var)
@@ -734,4 +763,3 @@ def _numpy_average(
 @implements(np.count_nonzero)
 def _numpy_count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return make_tensor(np.asarray(np.count_nonzero(a.array, axis=axis, keepdims=keepdims)), None)
-

@@ -8,6 +8,7 @@ nothing is ever divided by an element that may be zero.
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
-from .reduction import _accumulating, first_along
+from .reduction import _accumulating, in_type, shifted
 from .selection import take_along_tensor
 
 __all__ = [
@@ -50,9 +51,10 @@ def cumsum_back(grad_out: Any, out: Any, x: Any, axis: int | None = None) -> Any
 
 
 @array_function
-def linear_recurrence(decay: Any, drive: Any, axis: int) -> Any:
-    """`out[i] = decay[i] * out[i - 1] + drive[i]` along an axis, `out[0] = drive[0]`; `decay[0]` is not used.
+def linear_recurrence(decay: Any, drive: Any, axis: int, reverse: bool = False) -> Any:
+    """`out[i] = decay[i] * out[i - 1] + drive[i]` along an axis, from `out[0] = drive[0]`; `decay[0]` is not used.
 
+    With `reverse` the transpose: `out[i] = decay[i + 1] * out[i + 1] + drive[i]`, from the last element.
     Pairs of steps are joined into one, again and again (Blelloch, "Prefix sums and their applications", 1990):
     about log2(n) passes over the arrays.
 
@@ -60,6 +62,21 @@ def linear_recurrence(decay: Any, drive: Any, axis: int) -> Any:
     array([1., 3., 7.])
     """
     n = drive.shape[axis]
+    if type(drive) is np.ndarray and type(decay) is np.ndarray:
+        out, factors = drive.copy(), decay.copy()
+        ahead, behind = out, factors
+        if reverse:
+            ahead, behind = np.flip(out, axis), np.roll(np.flip(factors, axis), 1, axis)
+        step = 1
+        while step < n:
+            factor = part(behind, axis, step, None)
+            part(ahead, axis, step, None)[...] += factor * part(ahead, axis, None, n - step)
+            factor[...] = factor * part(behind, axis, None, n - step)
+            step *= 2
+        return out
+    if reverse:
+        turned = np.roll(np.flip(decay, axis), 1, axis=axis)
+        return np.flip(linear_recurrence(turned, np.flip(drive, axis), axis), axis)
     step = 1
     while step < n:
         factor = part(decay, axis, step, None)
@@ -72,22 +89,18 @@ def linear_recurrence(decay: Any, drive: Any, axis: int) -> Any:
     return drive
 
 
-def reverse_recurrence(decay: Any, drive: Any, axis: int) -> Any:
-    """`out[i] = drive[i] + decay[i + 1] * out[i + 1]` along an axis: the transpose of `linear_recurrence`."""
-    return np.flip(linear_recurrence(np.roll(np.flip(decay, axis), 1, axis=axis), np.flip(drive, axis), axis), axis)
-
-
 @backward(linear_recurrence, 0)
-def linear_recurrence_back0(grad_out: Any, out: Any, decay: Any, drive: Any, axis: int) -> Any:
-    r"""$\nabla_{decay_i} L = out_{i-1} \nabla_{drive_i} L$"""
-    before = np.where(first_along(axis, drive.shape), 0, np.roll(out, 1, axis=axis))
-    return before * reverse_recurrence(decay, grad_out, axis)
+def linear_recurrence_back0(grad_out: Any, out: Any, decay: Any, drive: Any, axis: int, reverse: bool = False) -> Any:
+    r"""$\nabla_{decay_i} L = out_{i-1} \nabla_{drive_i} L$; reversed $out_i \nabla_{drive_{i-1}} L$"""
+    grad_drive = linear_recurrence_back1(grad_out, out, decay, drive, axis, reverse)
+    source, target = (grad_drive, out) if reverse else (out, grad_drive)
+    return shifted(source, axis, 0) * target
 
 
 @backward(linear_recurrence, 1)
-def linear_recurrence_back1(grad_out: Any, out: Any, decay: Any, drive: Any, axis: int) -> Any:
-    r"""$\nabla_{drive_i} L = \nabla_{out_i} L + decay_{i+1} \nabla_{drive_{i+1}} L$"""
-    return reverse_recurrence(decay, grad_out, axis)
+def linear_recurrence_back1(grad_out: Any, out: Any, decay: Any, drive: Any, axis: int, reverse: bool = False) -> Any:
+    r"""$\nabla_{drive_i} L = \nabla_{out_i} L + decay_{i+1} \nabla_{drive_{i+1}} L$; forwards if reversed"""
+    return linear_recurrence(decay, grad_out, axis, not reverse)
 
 
 # ----- the table: running products ------------------------------------------------------------------------------------
@@ -99,8 +112,7 @@ def cumprod_back(grad_out: Any, out: Any, x: Any, axis: int | None = None) -> An
     if not x.shape or axis is None:
         flat = np.reshape(x, (-1,))
         return np.reshape(cumprod_back(np.reshape(grad_out, (-1,)), np.reshape(out, (-1,)), flat, 0), x.shape)
-    before = np.where(first_along(axis, x.shape), 1, np.roll(out, 1, axis=axis))
-    return before * reverse_recurrence(x, grad_out, axis)
+    return shifted(out, axis, 1) * linear_recurrence(x, grad_out, axis, True)
 
 
 @array_function
@@ -116,9 +128,8 @@ def _logcumsumexp(x: Any, axis: int) -> Any:
 def logcumsumexp_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
     r"""$\nabla_{x_i} L = \sum_{j \geq i} e^{x_i - out_j} \nabla_{out_j} L$"""
     finite = np.where(np.isfinite(out), out, 0)
-    shrink = np.exp(np.roll(out, 1, axis=axis) - finite)  # never more than 1, so nothing overflows
-    shrink = np.where(first_along(axis, x.shape), 0, shrink)
-    return np.exp(x - finite) * reverse_recurrence(shrink, grad_out, axis)
+    shrink = np.exp(shifted(out, axis, -math.inf) - finite)  # never more than 1, so nothing overflows
+    return np.exp(x - finite) * linear_recurrence(shrink, grad_out, axis, True)
 
 
 # ----- the table: differences -----------------------------------------------------------------------------------------
@@ -161,7 +172,7 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """
     input = _accumulating(input, dtype)
     axis = _along(input, dim)
-    return _cumsum(input, axis=axis) if axis is not None else _whole(input)  # type: ignore[no-any-return]
+    return in_type(_cumsum(input, axis=axis) if axis is not None else _whole(input), dtype)  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -169,7 +180,7 @@ def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """The running product along an axis; its gradient is right where elements are zero."""
     input = _accumulating(input, dtype)
     axis = _along(input, dim)
-    return _cumprod(input, axis=axis) if axis is not None else _whole(input)  # type: ignore[no-any-return]
+    return in_type(_cumprod(input, axis=axis) if axis is not None else _whole(input), dtype)  # type: ignore[no-any-return]
 
 
 def _whole(input: Tensor) -> Any:
@@ -238,11 +249,11 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     axis = normalize_axis(dim, input.ndim)
+    if not n:
+        return _whole(input)  # type: ignore[no-any-return]
     parts = [p for p in (prepend, input, append) if p is not None]
     if len(parts) > 1:
         input = TENSOR_FUNCS[np.concatenate](parts, axis=axis)
-    if not n:
-        return _whole(input)  # type: ignore[no-any-return]
     return _diff(input, n=builtins.min(n, input.shape[axis]), axis=axis)  # type: ignore[no-any-return]
 
 

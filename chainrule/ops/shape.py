@@ -1,6 +1,7 @@
 """Operations that move data about without computing: reshaping, permuting, joining, splitting, repeating, padding.
 
-Results are views where PyTorch's are. Read next: `indexing.py`.
+Results are views where PyTorch's are. NumPy's own functions of this kind, on tensors, are in `numpy_forms.py`.
+Read next: `indexing.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.dtypes import as_dtype, as_numpy_dtype, dtype
-from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, promote, wrap_forward_fn
+from ..core.dtypes import as_numpy_dtype, dtype
+from ..core.forward import array_function, cast, promote, wrap_forward_fn
 from ..core.table import EACH, backward
-from ..core.tensor import Tensor, as_array, device, device_of, make_tensor
+from ..core.tensor import Tensor, make_tensor
 from ..core.views import write_in_place
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axes, normalize_axis, numpy_names
 
@@ -56,7 +57,6 @@ __all__ = [
     "meshgrid",
     "moveaxis",
     "movedim",
-    "numel",
     "pad",
     "permute",
     "ravel",
@@ -319,7 +319,7 @@ def _fold(values: Any, shape: Any, axis: int, size: int, step: int) -> Any:
     if _owned(values):
         out = np.zeros(shape, values.dtype)
         count = values.shape[axis]
-        before = (slice(None),) * axis
+        before: tuple[Any, ...] = (slice(None),) * axis
         for i in range(size):
             out[(*before, slice(i, i + step * (count - 1) + 1, step), ...)] += values[..., i]
         return out
@@ -382,7 +382,10 @@ def as_sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """`f(2, 3)` and `f((2, 3))` as (2, 3)."""
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
-    return tuple(int(n) for n in sizes)
+    for n in sizes:
+        if type(n) is not int:
+            return tuple(int(n) for n in sizes)
+    return sizes
 
 
 def reshape(input: Any, *shape: Any) -> Tensor:
@@ -402,7 +405,8 @@ def reshape(input: Any, *shape: Any) -> Tensor:
     try:
         return _reshape(input, shape)  # type: ignore[no-any-return]
     except ValueError:
-        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {input.array.size} (shape {input.shape})") from None
+        size = input.array.size
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size} (shape {input.shape})") from None
 
 
 def _reshape_method(self: Tensor, *shape: Any, **named: Any) -> Tensor:
@@ -422,7 +426,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     if result._alias is None and result.array.size:
         raise RuntimeError(
             f"view size {result.shape} is not compatible with input tensor's size {input.shape} and stride "
-            f"{stride(input)} (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+            f"{stride(input)} (at least one dimension spans across two contiguous subspaces). Use .reshape(...) "
+            "instead."
         )
     return result
 
@@ -481,7 +486,10 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
     if -1 in sizes:
         sizes = tuple(size // max(known, 1) if n == -1 else n for n in sizes)
     if math.prod(sizes) != size:
-        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({size}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({size}) in "
+            "the input tensor"
+        )
     return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
 
 
@@ -545,7 +553,8 @@ def _permute_method(self: Tensor, *dims: Any, **named: Any) -> Tensor:
 def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     """Two axes exchanged; a view."""
     ndim = input.ndim
-    return _swapaxes(input, normalize_axis(dim0, ndim), normalize_axis(dim1, ndim)) if ndim else _reshape(input, ())  # type: ignore[no-any-return]
+    first, second = normalize_axis(dim0, ndim), normalize_axis(dim1, ndim)
+    return _swapaxes(input, first, second) if ndim else _reshape(input, ())  # type: ignore[no-any-return]
 
 
 def swapaxes(input: Any, axis0: int, axis1: int) -> Tensor:
@@ -565,13 +574,23 @@ def t(input: Any) -> Tensor:
         RuntimeError: more than two axes.
     """
     if input.ndim > 2:
-        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D (shape {input.shape}): use mT or permute")
+        raise RuntimeError(
+            f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D (shape {input.shape}): use "
+            "mT or permute"
+        )
+    return _transpose(input)  # type: ignore[no-any-return]
+
+
+def _reversed(input: Any) -> Tensor:
+    """All axes in reverse order."""
     return _transpose(input)  # type: ignore[no-any-return]
 
 
 def _matrix_transpose(input: Any) -> Tensor:
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return transpose(input, -2, -1)
 
 
@@ -634,7 +653,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     extra = len(wanted) - len(have)
     if extra < 0:
         raise RuntimeError(
-            f"expand(sizes={list(wanted)}): the number of sizes provided ({len(wanted)}) must be greater or equal to the "
+            f"expand(sizes={list(wanted)}): the number of sizes provided ({len(wanted)}) must be greater or "
+            "equal to the "
             f"number of dimensions in the tensor ({len(have)})"
         )
     shape = tuple(have[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
@@ -753,7 +773,8 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     for i, x in enumerate(given):
         if x.shape != first:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and {list(x.shape)} at entry {i}"
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(x.shape)} at entry {i}"
             )
     return _stack_tensors(*_one_type(given), axis=normalize_axis(dim, len(first) + 1))  # type: ignore[no-any-return]
 
@@ -818,7 +839,9 @@ def block_diag(*tensors: Any) -> Tensor:
     """The matrix with the given matrices along its diagonal; a vector is a row."""
     blocks = [_atleast(as_tensor_argument(x), 2) for x in tensors] or [make_tensor(np.zeros((1, 0), np.float32), None)]
     if any(x.ndim > 2 for x in blocks):
-        raise RuntimeError(f"block_diag(): Input tensors must have 2 or fewer dimensions, got shapes {[x.shape for x in blocks]}")
+        raise RuntimeError(
+            f"block_diag(): Input tensors must have 2 or fewer dimensions, got shapes {[x.shape for x in blocks]}"
+        )
     width = builtins.sum(x.shape[1] for x in blocks)
     rows = []
     start = 0
@@ -948,7 +971,10 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Te
 
 def _even_split(input: Any, where: Any, axis: int, name: str) -> tuple[Tensor, ...]:
     if input.ndim < max(axis, 0) + 1:
-        raise RuntimeError(f"{name} requires a tensor with at least {axis + 1} dimension, but got a tensor with {input.ndim} dimensions!")
+        raise RuntimeError(
+            f"{name} requires a tensor with at least {axis + 1} dimension, but got a tensor with {input.ndim} "
+            "dimensions!"
+        )
     if isinstance(where, int) and (where <= 0 or input.shape[axis] % where):
         raise RuntimeError(
             f"{name} attempted to split along dimension {axis}, but the size of the dimension {input.shape[axis]} is "
@@ -965,7 +991,9 @@ def hsplit(input: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
 def vsplit(input: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Parts along the first axis of a tensor of two axes or more."""
     if input.ndim < 2:
-        raise RuntimeError(f"vsplit requires a tensor with at least 2 dimension, but got a tensor with {input.ndim} dimensions!")
+        raise RuntimeError(
+            f"vsplit requires a tensor with at least 2 dimension, but got a tensor with {input.ndim} dimensions!"
+        )
     return _even_split(input, indices_or_sections, 0, "vsplit")
 
 
@@ -1005,7 +1033,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     counts = as_sizes(repeats)
     if len(counts) < input.ndim:
         raise RuntimeError(
-            f"Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: {len(counts)} < {input.ndim}"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: "
+            f"{len(counts)} < {input.ndim}"
         )
     return _tile(input, counts)  # type: ignore[no-any-return]
 
@@ -1016,7 +1045,9 @@ def tile(input: Any, *dims: Any) -> Tensor:
 
 
 @numpy_names
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each element along an axis (of the flattened tensor, without `dim`) that many times in a row.
 
     Args:
@@ -1036,8 +1067,10 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         counts = np.asarray(repeats.array if isinstance(repeats, Tensor) else repeats)
         if counts.size != 1:
             if counts.size != size:
-                raise RuntimeError(f"repeats must have the same size as input along dim, but got {counts.size} and {size}")
-            return np.take(input, np.repeat(np.arange(size), counts), axis=axis)  # type: ignore[no-any-return]
+                raise RuntimeError(
+                    f"repeats must have the same size as input along dim, but got {counts.size} and {size}"
+                )
+            return np.take(input, np.repeat(np.arange(size), counts), axis=axis)  # type: ignore[return-value]
         repeats = int(counts.item())
     if repeats < 0:
         raise RuntimeError(f"Repeats must be non-negative, got {repeats}")
@@ -1092,7 +1125,9 @@ def roll(input: Any, shifts: Any, dims: Any = None, *, dim: Any = None) -> Tenso
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turned `k` quarters from the first of two axes towards the second."""
     if len(dims) != 2 or input.ndim < 2:
-        raise RuntimeError(f"rot90 expects two dims and a tensor of at least two, got dims {dims} and shape {input.shape}")
+        raise RuntimeError(
+            f"rot90 expects two dims and a tensor of at least two, got dims {dims} and shape {input.shape}"
+        )
     a, b = normalize_axes(tuple(dims), input.ndim)
     k %= 4
     if k == 0:
@@ -1135,8 +1170,10 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tens
                 f"The input size {input.shape[i]}, plus negative padding {before} and {after}, resulted in a negative "
                 f"output size, which is invalid. Check dimension {i} of your input."
             )
-    if any(n < 0 for n in numbers):
-        cut = tuple(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(input.shape, widths, strict=True))
+    if mode != "replicate" and any(n < 0 for n in numbers):
+        cut = tuple(
+            slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(input.shape, widths, strict=True)
+        )
         input = input[cut]
         widths = [(max(before, 0), max(after, 0)) for before, after in widths]
     if mode == "constant":
@@ -1161,7 +1198,12 @@ def _pad_by_index(input: Tensor, widths: Any, numpy_mode: Any) -> Tensor:
                     f"Padding size should be less than the corresponding input dimension, but got: padding ({before}, "
                     f"{after}) at dimension {axis} of input {list(input.shape)}"
                 )
-            index = np.pad(np.arange(size), (before, after), mode=numpy_mode)
+            if numpy_mode == "edge":
+                if not size:
+                    raise RuntimeError(f"replicate padding of axis {axis}, which is empty: input shape {input.shape}")
+                index = np.clip(np.arange(-before, size + after), 0, size - 1)
+            else:
+                index = np.pad(np.arange(size), (before, after), mode=numpy_mode)
             input = np.take(input, index, axis=axis)  # type: ignore[assignment]
     return input
 
@@ -1267,7 +1309,9 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if not input.ndim:
         return reshape(input, (size,)) if size else reshape(input, (1,))[:0]
     if size == 0:
-        windows = expand(unsqueeze(part(input, axis, slice(0, 1)), -1), (*input.shape[:axis], 1, *input.shape[axis + 1 :], 1))
+        windows = expand(
+            unsqueeze(part(input, axis, slice(0, 1)), -1), (*input.shape[:axis], 1, *input.shape[axis + 1 :], 1)
+        )
         return expand(windows, (*input.shape[:axis], length // step + 1, *input.shape[axis + 1 :], 1))[..., :0]
     return _windows(input, axis, size, step)  # type: ignore[no-any-return]
 
@@ -1290,7 +1334,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     return _strided(input, size, stride, offset)  # type: ignore[no-any-return]
 
 
-# ----- copies, types, properties ----------------------------------------------------------------------------------
+# ----- copies and writes --------------------------------------------------------------------------------------------
 
 
 def clone(input: Any, *, memory_format: Any = None) -> Tensor:
@@ -1313,7 +1357,9 @@ def fill(input: Any, value: Any) -> Tensor:
     """A tensor like `input` that holds one number."""
     if isinstance(value, Tensor):
         if value.ndim:
-            raise RuntimeError(f"fill only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+            raise RuntimeError(
+                f"fill only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+            )
         value = value if value.array.dtype == input.array.dtype else cast(value, input.array.dtype)
         return clone(_fill_like(input, value))
     if isinstance(value, np.generic):
@@ -1376,450 +1422,31 @@ def _reshaped_in_place(operation: Any, name: str) -> Any:
     return method
 
 
-def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The tensor in another type, `to(dtype)`, `to(other)` or `to(device, dtype)`; itself if nothing changes.
-
-    Raises:
-        RuntimeError: another device is asked for.
-    """
-    wanted = kwargs.pop("dtype", None)
-    place = kwargs.pop("device", None)
-    copy = kwargs.pop("copy", False)
-    kwargs.pop("non_blocking", None)
-    kwargs.pop("memory_format", None)
-    if kwargs:
-        raise TypeError(f"to() takes no argument {', '.join(kwargs)}")
-    for i, arg in enumerate(args):
-        if isinstance(arg, Tensor):
-            wanted, place = arg.array.dtype, arg.device
-        elif isinstance(arg, device) or (isinstance(arg, str) and not _names_a_type(arg)):
-            place = arg
-        elif isinstance(arg, bool):
-            copy = copy or (arg and i == len(args) - 1 and i >= 2)
-        elif arg is not None:
-            wanted = arg
-    if place is not None and str(place).partition(":")[0] != str(device_of(self.array)).partition(":")[0]:
-        raise RuntimeError(
-            f"cannot move a tensor from {self.device} to {place}: a tensor lives where its array does; make it of an "
-            "array that is already there"
-        )
-    kind = self.array.dtype if wanted is None else as_numpy_dtype(wanted)
-    if kind != self.array.dtype:
-        return cast(self, kind)
-    return clone(self) if copy else self
-
-
-def _names_a_type(text: str) -> bool:
-    try:
-        np.dtype(text)
-    except TypeError:
-        return False
-    return True
-
-
-def _to_type(name: str) -> Any:
-    kind = np.dtype(name)
-
-    def method(self: Tensor, memory_format: Any = None) -> Tensor:
-        return self if self.array.dtype == kind else cast(self, kind)
-
-    method.__doc__ = f"The tensor in {as_dtype(kind)!r}; itself if it is."
-    return method
-
-
-TYPE_NAMES = {
-    "float32": "FloatTensor",
-    "float64": "DoubleTensor",
-    "float16": "HalfTensor",
-    "int64": "LongTensor",
-    "int32": "IntTensor",
-    "int16": "ShortTensor",
-    "int8": "CharTensor",
-    "uint8": "ByteTensor",
-    "bool": "BoolTensor",
-    "complex64": "ComplexFloatTensor",
-    "complex128": "ComplexDoubleTensor",
-}
-
-
-def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, such as "torch.FloatTensor"; or, given a type, the tensor in it."""
-    if dtype is None:
-        return "torch." + TYPE_NAMES.get(self.array.dtype.name, self.array.dtype.name)
-    if isinstance(dtype, str):
-        short = dtype.rpartition(".")[2]
-        dtype = {theirs: name for name, theirs in TYPE_NAMES.items()}.get(short, short)
-    return to(self, as_numpy_dtype(dtype))
-
-
-def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor in the type of `other`."""
-    return to(self, other.array.dtype)
-
-
-def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself, whose array is a NumPy array.
-
-    Raises:
-        RuntimeError: it is another library's array.
-    """
-    return to(self, "cpu")
-
-
-class Count(int):
-    """A number of elements: NumPy's `x.size` is a number, PyTorch's `x.size()` a shape; this is both."""
-
-    shape: tuple[int, ...]
-
-    def __call__(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[normalize_axis(dim, len(self.shape))]
-
-
-def _size(self: Tensor) -> Count:
-    """The number of elements; called, the shape, or with `dim` the size along an axis."""
-    count = Count(self.array.size)
-    count.shape = self.array.shape
-    return count
-
-
-def numel(input: Any) -> int:
-    """The number of elements."""
-    return int(input.array.size)
-
-
-def dim(self: Tensor) -> int:
-    """The number of axes."""
-    return int(self.array.ndim)
-
-
 def stride(self: Tensor, dim: int | None = None) -> Any:
     """The distance in memory, in elements, from one element to the next along each axis, or along one."""
     strides = tuple(s // self.array.itemsize for s in self.array.strides)
     return strides if dim is None else strides[normalize_axis(dim, len(strides))]
 
 
-def element_size(self: Tensor) -> int:
-    """The size of an element in bytes."""
-    return int(self.array.dtype.itemsize)
-
-
-def _new(array: Any, requires_grad: bool) -> Tensor:
-    return make_tensor(array, None).requires_grad_() if requires_grad else make_tensor(array, None)
-
-
-def _kind(self: Tensor, dtype: Any) -> Any:
-    return self.array.dtype if dtype is None else as_numpy_dtype(dtype)
-
-
-def new_zeros(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
-    """Zeros of a shape, in this tensor's type."""
-    return _new(np.zeros(as_sizes(size), _kind(self, dtype)), requires_grad)
-
-
-def new_ones(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
-    """Ones of a shape, in this tensor's type."""
-    return _new(np.ones(as_sizes(size), _kind(self, dtype)), requires_grad)
-
-
-def new_empty(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
-    """Whatever the memory held, of a shape, in this tensor's type."""
-    return _new(np.empty(as_sizes(size), _kind(self, dtype)), requires_grad)
-
-
-def new_full(
-    self: Tensor, size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
-) -> Tensor:
-    """One number, of a shape, in this tensor's type."""
-    number = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    return _new(np.full(as_sizes((size,)), number, _kind(self, dtype)), requires_grad)
-
-
-def new_tensor(self: Tensor, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of the given data, in this tensor's type."""
-    return _new(np.array(as_array(data), dtype=_kind(self, dtype)), requires_grad)
-
-
 # ----- methods ----------------------------------------------------------------------------------------------------
 
 attach(view, view_as, reshape_as, flatten, unflatten, ravel, squeeze, unsqueeze, transpose, swapaxes, swapdims, t)
-attach(adjoint, movedim, moveaxis, broadcast_to, expand, expand_as, repeat, tile, repeat_interleave, flip, fliplr, flipud)
-attach(roll, rot90, split, split_with_sizes, chunk, tensor_split, hsplit, vsplit, dsplit, unbind, diagonal, diag_embed)
-attach(diag, diagflat, trace, tril, triu, unfold, as_strided, clone, contiguous, is_contiguous, fill_, zero_, copy_, set_)
-attach(to, type_as, cpu, numel, dim, stride, element_size, new_zeros, new_ones, new_empty, new_full, new_tensor)
-attach(reshape=_reshape_method, permute=_permute_method, type=type_, ndimension=dim, nelement=numel, size=property(_size))
-attach(T=property(lambda self: _transpose(self)), mT=property(_matrix_transpose), mH=property(adjoint), H=property(_hermitian))
 attach(
-    **{name: _to_type(kind) for name, kind in (
-        ("float", "float32"), ("double", "float64"), ("half", "float16"), ("int", "int32"), ("long", "int64"),
-        ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool"), ("cfloat", "complex64"), ("cdouble", "complex128"),
-    )}
+    adjoint, movedim, moveaxis, broadcast_to, expand, expand_as, repeat, tile, repeat_interleave, flip, fliplr, flipud
 )
-for _function in (squeeze, unsqueeze, transpose, swapaxes, swapdims, t):
-    attach(**{_function.__name__ + "_": _reshaped_in_place(_function, _function.__name__ + "_")})
-attach_in_place(tril, triu)
-
-# ----- NumPy's functions ------------------------------------------------------------------------------------------
-
-
-def _axis(axis: Any, ndim: int) -> int:
-    return normalize_axis(int(axis), ndim)
-
-
-@implements(np.ravel)
-def _np_ravel(a: Any, order: str = "C") -> Any:
-    return _reshape(a, (-1,)) if order == "C" else _reshape(a, (-1,), order=order)
-
-
-@implements(np.squeeze)
-def _np_squeeze(a: Any, axis: Any = None) -> Any:
-    if axis is None:
-        axis = tuple(i for i, n in enumerate(a.shape) if n == 1)
-    return _squeeze(a, axis)
-
-
-@implements(np.moveaxis)
-def _np_moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    return movedim(a, source, destination)
-
-
-@implements(np.rollaxis)
-def _np_rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    axis = _axis(axis, a.ndim)
-    start = start + a.ndim if start < 0 else start
-    order = [i for i in range(a.ndim) if i != axis]
-    order.insert(start - 1 if axis < start else start, axis)
-    return _transpose(a, tuple(order))
-
-
-@implements(np.matrix_transpose)
-def _np_matrix_transpose(x: Any) -> Any:
-    return _matrix_transpose(x)
-
-
-@implements(np.broadcast_to)
-def _np_broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
-    return expand(array, (shape,) if isinstance(shape, int) else tuple(shape))
-
-
-@implements(np.broadcast_arrays)
-def _np_broadcast_arrays(*args: Any, subok: bool = False) -> Any:
-    return broadcast_tensors(*args)
-
-
-@implements(np.copy)
-def _np_copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return _copy(a) if order == "K" else _copy(a, order=order)
-
-
-@implements(np.concatenate)
-def _np_concatenate(arrays: Any, axis: Any = 0, **kwargs: Any) -> Any:
-    dtype = kwargs.pop("dtype", None)
-    if any(v is not None for k, v in kwargs.items() if k == "out"):
-        raise TypeError("np.concatenate on Tensors takes no out")
-    arrays = [as_tensor_argument(a) for a in arrays]
-    if axis is None:
-        arrays, axis = [ravel(a) for a in arrays], 0
-    result = cat(arrays, axis)
-    return result if dtype is None else to(result, dtype)
-
-
-@implements(np.stack)
-def _np_stack(arrays: Any, axis: int = 0, **kwargs: Any) -> Any:
-    dtype = kwargs.pop("dtype", None)
-    result = stack(arrays, axis)
-    return result if dtype is None else to(result, dtype)
-
-
-@implements(np.append)
-def _np_append(arr: Any, values: Any, axis: Any = None) -> Any:
-    return _np_concatenate((arr, values), axis)
-
-
-for _numpy, _ours in (
-    (np.vstack, vstack), (np.hstack, hstack), (np.dstack, dstack), (np.column_stack, column_stack),
+attach(roll, rot90, split, split_with_sizes, chunk, tensor_split, hsplit, vsplit, dsplit, unbind, diagonal, diag_embed)
+attach(
+    diag, diagflat, trace, tril, triu, unfold, as_strided, clone, contiguous, is_contiguous, fill_, zero_, copy_, set_
+)
+attach(stride)
+attach(reshape=_reshape_method, permute=_permute_method)
+for _name, _getter in (
+    ("T", _reversed),
+    ("mT", _matrix_transpose),
+    ("mH", adjoint),
+    ("H", _hermitian),
 ):
-    TENSOR_FUNCS[_numpy] = lambda tup, *, dtype=None, casting=None, _ours=_ours: (
-        _ours(tup) if dtype is None else to(_ours(tup), dtype)
-    )
-for _numpy, _ours in ((np.atleast_1d, atleast_1d), (np.atleast_2d, atleast_2d), (np.atleast_3d, atleast_3d)):
-    TENSOR_FUNCS[_numpy] = _ours
-
-
-@implements(np.split)
-def _np_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    if isinstance(indices_or_sections, int) and ary.shape[axis] % indices_or_sections:
-        raise ValueError("array split does not result in an equal division")
-    return list(tensor_split(ary, indices_or_sections, axis))
-
-
-@implements(np.array_split)
-def _np_array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    return list(tensor_split(ary, indices_or_sections, axis))
-
-
-@implements(np.hsplit)
-def _np_hsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return list(hsplit(ary, indices_or_sections))
-
-
-@implements(np.vsplit)
-def _np_vsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return list(vsplit(ary, indices_or_sections))
-
-
-@implements(np.dsplit)
-def _np_dsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return list(dsplit(ary, indices_or_sections))
-
-
-@implements(np.unstack)
-def _np_unstack(x: Any, /, *, axis: int = 0) -> Any:
-    return unbind(x, axis)
-
-
-@implements(np.repeat)
-def _np_repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
-    return repeat_interleave(a, repeats, axis)
-
-
-@implements(np.tile)
-def _np_tile(A: Any, reps: Any) -> Any:
-    return _tile(A, (reps,) if isinstance(reps, (int, np.integer)) else tuple(int(n) for n in reps))
-
-
-@implements(np.flip)
-def _np_flip(m: Any, axis: Any = None) -> Any:
-    return _flip_axes(m, normalize_axes(axis, m.ndim))
-
-
-TENSOR_FUNCS[np.fliplr] = fliplr
-TENSOR_FUNCS[np.flipud] = flipud
-
-
-@implements(np.rot90)
-def _np_rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    return rot90(m, k, axes)
-
-
-@implements(np.pad)
-def _np_pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
-    if isinstance(pad_width, dict):
-        widths = np.zeros((array.ndim, 2), int)
-        for axis, width in pad_width.items():
-            widths[axis] = width
-    else:
-        widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))
-    pairs = tuple((int(before), int(after)) for before, after in widths)
-    if mode == "constant":
-        value = kwargs.pop("constant_values", 0)
-        if kwargs or np.ndim(value):
-            raise TypeError(f"np.pad on Tensors takes one number as constant_values, got {value} and {', '.join(kwargs) or 'nothing else'}")
-        return _constant_pad_tensor(array, pairs, value.item() if hasattr(value, "item") else value)
-    if kwargs or mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise TypeError(f"np.pad on Tensors knows constant, edge, reflect, symmetric and wrap, without options; got {mode} {kwargs}")
-    for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            index = np.pad(np.arange(array.shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
-            array = np.take(array, index, axis=axis)
-    return array
-
-
-@implements(np.diag)
-def _np_diag(v: Any, k: int = 0) -> Any:
-    return diag(v, k)
-
-
-@implements(np.diagflat)
-def _np_diagflat(v: Any, k: int = 0) -> Any:
-    return diagflat(v, k)
-
-
-@implements(np.diagonal)
-def _np_diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    return diagonal(a, offset, axis1, axis2)
-
-
-@implements(np.linalg.diagonal)
-def _np_linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
-    return diagonal(x, offset, -2, -1)
-
-
-@implements(np.trace)
-def _np_trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
-    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
-
-
-@implements(np.linalg.trace)
-def _np_linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
-    return np.sum(diagonal(x, offset, -2, -1), axis=-1)
-
-
-@implements(np.tril)
-def _np_tril(m: Any, k: int = 0) -> Any:
-    return _tril(m, k)
-
-
-@implements(np.triu)
-def _np_triu(m: Any, k: int = 0) -> Any:
-    return _triu(m, k)
-
-
-@implements(np.lib.stride_tricks.sliding_window_view)
-def _np_windows(x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Any:
-    sizes = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
-    axes = tuple(range(x.ndim)) if axis is None else normalize_axes(axis, x.ndim)
-    for place, size in zip(axes, sizes, strict=True):
-        x = _windows(x, place, size, 1)
-    return x
-
-
-@implements(np.meshgrid)
-def _np_meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    if sparse:
-        raise TypeError("np.meshgrid on Tensors takes no sparse=True: the axes broadcast as they are")
-    return meshgrid(*(ravel(as_tensor_argument(x)) for x in xi), indexing=indexing)
-
-
-def _values_of(x: Any) -> Any:
-    return x.array if isinstance(x, Tensor) else x
-
-
-@implements(np.zeros_like)
-def _np_zeros_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **_: Any) -> Any:
-    return make_tensor(np.zeros_like(a.array, dtype=dtype, shape=shape), None)
-
-
-@implements(np.ones_like)
-def _np_ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **_: Any) -> Any:
-    return make_tensor(np.ones_like(a.array, dtype=dtype, shape=shape), None)
-
-
-@implements(np.empty_like)
-def _np_empty_like(prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **_: Any) -> Any:
-    return make_tensor(np.empty_like(prototype.array, dtype=dtype, shape=shape), None)
-
-
-@implements(np.full_like)
-def _np_full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **_: Any
-) -> Any:
-    if isinstance(fill_value, Tensor):
-        target = np.empty_like(_values_of(a), dtype=dtype, shape=shape)
-        value = fill_value if fill_value.array.dtype == target.dtype else cast(fill_value, target.dtype)
-        return clone(expand(value, target.shape))
-    return make_tensor(np.full_like(a.array, fill_value, dtype=dtype, shape=shape), None)
-
-
-@implements(np.shape)
-def _np_shape(a: Any) -> Any:
-    return a.array.shape
-
-
-@implements(np.ndim)
-def _np_ndim(a: Any) -> Any:
-    return a.array.ndim
-
-
-@implements(np.size)
-def _np_size(a: Any, axis: Any = None) -> Any:
-    return np.size(a.array, axis)
+    setattr(Tensor, _name, property(_getter))
+for _view in (squeeze, unsqueeze, transpose, swapaxes, swapdims, t):
+    attach(**{f"{_view.__name__}_": _reshaped_in_place(_view, f"{_view.__name__}_")})
+attach_in_place(tril, triu)

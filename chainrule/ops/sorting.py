@@ -127,9 +127,7 @@ def _no_axes(input: Any) -> ValuesIndices:
 
 
 def _extreme(input: Any, dim: Any, keepdim: bool, name: str) -> Any:
-    full, elementwise, position = (
-        (_max, np.maximum, np.argmax) if name == "max" else (_min, np.minimum, np.argmin)
-    )
+    full, elementwise, position = (_max, np.maximum, np.argmax) if name == "max" else (_min, np.minimum, np.argmin)
     input = as_tensor_argument(input)
     if dim is None:
         need_elements(input, None, name)
@@ -660,5 +658,3 @@ def _numpy_unique(
     numpy_unique: Any = np.unique
     found = numpy_unique(ar.array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     return tuple(map(constant, found)) if isinstance(found, tuple) else constant(found)
-
-

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import Any
 
 import numpy as np
 
 from ..core.forward import TENSOR_FUNCS, implements
-from ..core.tensor import Tensor, make_tensor
+from ..core.tensor import Tensor
 from .common import as_tensor_argument, attach, is_complex
 
 __all__ = ["corrcoef", "cov"]
 
 
 def _weights(given: Any, observations: int, name: str) -> Any:
-    """The weights of the observations as a 1-D array, or None.
+    """The weights of the observations as a tensor, or None.
 
     Raises:
         RuntimeError: there is not one for each observation.
     """
     if given is None:
         return None
-    array = as_tensor_argument(given).array
-    if array.shape != (observations,):
-        raise RuntimeError(f"cov(): {name} needs one number for each of {observations} observations, got {array.shape}")
-    return array
+    weights = as_tensor_argument(given)
+    if weights.shape != (observations,):
+        raise RuntimeError(f"cov(): {name} must have {observations} numbers, one an observation, got {weights.shape}")
+    return weights
 
 
 def cov(input: Any, *, correction: float = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
@@ -49,19 +48,21 @@ def cov(input: Any, *, correction: float = 1, fweights: Any = None, aweights: An
         raise RuntimeError(f"cov(): expected input to have two or fewer dimensions, got shape {input.shape}")
     x = input if input.ndim == 2 else input.reshape(1, -1)
     observations = x.shape[1]
-    repeats, importance = _weights(fweights, observations, "fweights"), _weights(aweights, observations, "aweights")
+    repeats = _weights(fweights, observations, "fweights")
+    importance = _weights(aweights, observations, "aweights")
     weights = repeats if importance is None else importance if repeats is None else repeats * importance
-    total: Any = observations if weights is None else weights.sum()
+    total = observations if weights is None else np.sum(weights)
     freedom = total - correction
     if importance is not None and correction != 0:
-        freedom = total - correction * (weights * importance).sum() / total
-    weight = None if weights is None else make_tensor(weights.astype(x.array.real.dtype), None)
+        freedom = total - correction * np.sum(weights * importance) / total
+    if freedom <= 0:
+        freedom = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        weighted = x if weight is None else x * weight
-        centred = x - weighted.sum(1, True) / (float(total) or np.nan)
-        left = centred if weight is None else centred * weight
+        weighted = x if weights is None else x * weights
+        centred = x - np.sum(weighted, axis=1, keepdims=True) / (total if observations else np.nan)
+        left = centred if weights is None else centred * weights
         products = left @ np.swapaxes(np.conj(centred) if is_complex(x) else centred, 0, 1)
-        result = products / builtins.max(float(freedom), 0.0)
+        result = products / freedom
     return result if input.ndim == 2 and x.shape[0] != 1 else result.reshape(())  # type: ignore[no-any-return]
 
 

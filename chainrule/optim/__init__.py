@@ -1,4 +1,4 @@
-"""Optimisers: change parameters by their gradients. `optimizer.step()` reads `.grad` and writes the parameters' arrays."""
+"""Optimisers: `optimizer.step()` reads the parameters' gradients and writes their arrays."""
 
 from .adam import Adam, AdamW
 from .optimizer import Optimizer

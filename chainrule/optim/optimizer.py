@@ -64,9 +64,13 @@ class Optimizer:
             given = [tensor for _, tensor in given]
         for tensor in given:
             if not isinstance(tensor, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(tensor).__name__}")
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {type(tensor).__name__}"
+                )
             if not tensor.is_leaf:
-                raise ValueError(f"can't optimize a non-leaf Tensor: one of shape {tensor.shape} is the result of an operation")
+                raise ValueError(
+                    f"can't optimize a non-leaf Tensor: one of shape {tensor.shape} is the result of an operation"
+                )
         group["params"] = given
         for name, value in self.defaults.items():
             if value is required and name not in group:
@@ -149,7 +153,9 @@ class Optimizer:
         saved = state_dict["param_groups"]
         sizes, wanted = ([len(g["params"]) for g in groups] for groups in (saved, self.param_groups))
         if len(sizes) != len(wanted):
-            raise ValueError(f"loaded state dict has a different number of parameter groups: {len(sizes)}, not {len(wanted)}")
+            raise ValueError(
+                f"loaded state dict has a different number of parameter groups: {len(sizes)}, not {len(wanted)}"
+            )
         if sizes != wanted:
             raise ValueError(
                 "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "

@@ -163,7 +163,7 @@ def test_from_numpy_shares_memory_and_keeps_the_type() -> None:
     assert t.dtype == cr.float64
 
 
-def test_tensor_copies_its_data_and_Tensor_shares_it() -> None:  # noqa: N802
+def test_tensor_copies_its_data_and_Tensor_shares_it() -> None:
     a = np.arange(3, dtype=np.float32)
     assert not np.shares_memory(cr.tensor(a).array, a)
     assert cr.Tensor(a).array is a

@@ -19,7 +19,9 @@ def children(node: Node) -> list[Node]:
     return node.children
 
 
-@given(st.integers(1, 12).flatmap(lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=40)))
+@given(
+    st.integers(1, 12).flatmap(lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=40))
+)
 def test_every_node_comes_once_and_after_its_children(pairs: list[tuple[int, int]]) -> None:
     edges: dict[int, list[int]] = {i: [] for i in range(12)}
     for a, b in pairs:

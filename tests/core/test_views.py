@@ -232,7 +232,9 @@ def test_writing_to_a_saved_argument_raises_at_backward_and_names_both_places() 
     h = x * 1
     y = h * h
     h.add_(1)  # the line that the message names
-    with pytest.raises(RuntimeError, match=r"multiply saved argument [01] of shape .*add_ wrote to it at .*test_views.py:\d+"):
+    with pytest.raises(
+        RuntimeError, match=r"multiply saved argument [01] of shape .*add_ wrote to it at .*test_views.py:\d+"
+    ):
         y.backward()
     assert x.grad is None
 

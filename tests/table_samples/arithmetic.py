@@ -22,7 +22,11 @@ SAMPLES = [
         )
     ),
     *(Sample(function, (2.0, positive(3))) for function in (np.add, np.subtract, np.multiply, np.true_divide)),
-    *(Sample(function, (x,)) for function in (np.negative, np.positive, np.reciprocal) for x in (positive(3, 2), positive(), complex_normal(2))),
+    *(
+        Sample(function, (x,))
+        for function in (np.negative, np.positive, np.reciprocal)
+        for x in (positive(3, 2), positive(), complex_normal(2))
+    ),
     Sample(np.astype, (normal(3), np.float64)),
     Sample(np.astype, (normal(3), np.complex128)),
 ]

@@ -114,10 +114,21 @@ SAMPLES = [
     *(
         Sample(function, (np.asarray(distinct(*shape) * 0.37),))
         for function in (
-            activation._relu, activation._hardsigmoid, activation._hardswish, activation._sigmoid,
+            activation._relu,
+            activation._hardsigmoid,
+            activation._hardswish,
+            activation._sigmoid,
             activation._logsigmoid,
-            activation._silu, activation._mish, activation._softsign, activation._tanhshrink, activation._softplus,
-            activation._gelu, activation._elu, activation._leaky_relu, activation._hardtanh, activation._softshrink,
+            activation._silu,
+            activation._mish,
+            activation._softsign,
+            activation._tanhshrink,
+            activation._softplus,
+            activation._gelu,
+            activation._elu,
+            activation._leaky_relu,
+            activation._hardtanh,
+            activation._softshrink,
             activation._hardshrink,
         )
         for shape in ((4, 5), (), (0, 2))
@@ -150,7 +161,11 @@ SAMPLES = [
     *of_one(0.3, 3, special._i0e, special._i1e, special._bessel_y0, special._bessel_y1),
     *of_one(-3, -0.3, special._i0e, special._i1e),
     *of_one(
-        0.3, 3, special._modified_bessel_k0, special._modified_bessel_k1, special._scaled_modified_bessel_k0,
+        0.3,
+        3,
+        special._modified_bessel_k0,
+        special._modified_bessel_k1,
+        special._scaled_modified_bessel_k0,
         special._scaled_modified_bessel_k1,
     ),
 ]

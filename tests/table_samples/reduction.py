@@ -49,10 +49,10 @@ SAMPLES += [
     for p in (2, 1, 3, 1.5, 0.5, -1, 0, math.inf, -math.inf)
     for kwargs in ({}, {"axis": 1}, {"axis": (0, 1), "keepdims": True})
 ]
+SAMPLES += [Sample(vector_norm, (complex_normal(3, 2),), {"ord": p, "axis": 0}) for p in (2, 1, 3, math.inf)]
 SAMPLES += [
-    Sample(vector_norm, (complex_normal(3, 2),), {"ord": p, "axis": 0}) for p in (2, 1, 3, math.inf)
+    Sample(vector_norm, (np.array(-1.5),)),
+    Sample(vector_norm, (np.array([0.0, 1.0, -2.0]),), {"ord": 3}),
 ]
-SAMPLES += [
-    Sample(_logsumexp, (between(-3, 3, 2, 3, 2),), kwargs) for kwargs in ANY_AXES
-]
+SAMPLES += [Sample(_logsumexp, (between(-3, 3, 2, 3, 2),), kwargs) for kwargs in ANY_AXES]
 SAMPLES += [Sample(_logsumexp, (np.array(0.5),)), Sample(_logsumexp, (complex_normal(4),))]

@@ -28,6 +28,7 @@ SAMPLES += [
     Sample(_logcumsumexp, (complex_normal(4), 0)),
     Sample(linear_recurrence, (normal(7), normal(7, seed=1), 0)),
     Sample(linear_recurrence, (normal(2, 4, 2), normal(2, 4, 2, seed=1), 1)),
+    Sample(linear_recurrence, (normal(3, 6), normal(3, 6, seed=1), -1, True)),
     Sample(linear_recurrence, (normal(1, 2), normal(1, 2, seed=1), 0)),
     Sample(np.diff, (normal(6),)),
     Sample(np.diff, (normal(3, 5),), {"n": 2, "axis": 0}),

@@ -1,0 +1,112 @@
+"""The command line: `chainrule demo`, also `python -m chainrule demo`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+BAD_USAGE = 2  # the exit code for a value that makes no sense
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with exit code 2."""
+        self.exit(BAD_USAGE, f"{self.prog}: {message}\n")
+
+
+def whole_number(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return value
+
+
+def seed_number(text: str) -> int:
+    """A whole number of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {text!r}")
+    return value
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1 with commas between them."""
+    try:
+        return tuple(whole_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers of at least 1 with commas between them, such as 128,64, got {text!r}"
+        ) from None
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = OneLineParser(
+        prog="chainrule", description="Automatic differentiation with PyTorch's interface on NumPy arrays."
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=OneLineParser)
+    demo = commands.add_parser(
+        "demo",
+        help="train a network on handwritten digits and show what happened",
+        description="Train a multilayer perceptron on scikit-learn's handwritten digits and show what happened.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    option = demo.add_argument
+    option("--epochs", type=whole_number, default=30, metavar="N", help="how often the training set is seen")
+    option("--lr", type=positive_number, default=0.05, metavar="X", help="learning rate at the start")
+    option("--hidden", type=layer_sizes, default="128,64", metavar="N[,N...]", help="sizes of the hidden layers")
+    option("--seed", type=seed_number, default=0, metavar="N", help="decides split, initial weights and order")
+    option("--out", default="chainrule-demo", metavar="DIR", help="where pictures and weights go")
+    demo.set_defaults(run=run_demo)
+    return parser
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """`chainrule demo`."""
+    from .demo import main as demo
+
+    return demo(options.epochs, options.lr, options.hidden, options.seed, options.out)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from . import __version__
+
+        print(f"chainrule {__version__}")
+        return 0
+    run: Callable[[Any], int] | None = getattr(options, "run", None)
+    if run is None:
+        parser.print_help()
+        return 0
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print(f"chainrule {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Pictures of drawings: made by the Graphviz that the `draw` extra brings, and a clear message without it."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+import chainrule as cr
+from chainrule.explain import drawing
+
+has_graphviz = pytest.mark.skipif(drawing.graphviz_command() is None, reason="no Graphviz here: the draw extra has one")
+
+
+def a_drawing() -> drawing.Drawing:
+    a = cr.tensor([1.0, 2.0], requires_grad=True)
+    return cr.draw((a * 3).sum(), {"a": a})
+
+
+@has_graphviz
+def test_a_drawing_becomes_an_svg_picture_with_the_names_that_were_given() -> None:
+    root = ElementTree.fromstring(a_drawing().svg)
+    assert root.tag.endswith("svg")
+    assert any("a" in (text or "").split() for text in root.itertext())
+
+
+@has_graphviz
+def test_a_drawing_becomes_a_png_picture() -> None:
+    assert a_drawing().png.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@has_graphviz
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(RuntimeError, match="'painting'"):
+        a_drawing().render("painting")
+
+
+def test_without_graphviz_the_message_names_the_extra_and_notebooks_show_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "graphviz_command", lambda: None)
+    with pytest.raises(ImportError, match=r"chainrule\[draw\]"):
+        _ = a_drawing().svg
+    assert a_drawing()._repr_svg_() is None
