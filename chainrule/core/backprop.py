@@ -444,7 +444,10 @@ def seeds_for(ends: tuple[Tensor, ...], given: Any, create: bool) -> list[Any]:
             )
         array = end.array
         if seed is None:
-            seed = np.ones(array.shape, array.dtype) if type(array) is np.ndarray else np.ones_like(array)
+            if type(array) is not np.ndarray:
+                seed = np.ones_like(array)
+            else:
+                seed = np.ones(array.shape, array.dtype) if array.ndim else array.dtype.type(1)
         else:
             if not isinstance(seed, Tensor):
                 seed = make_tensor(seed if is_array(seed) else as_array(seed), None)
@@ -495,10 +498,19 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
         tensor, gradient, node = pairs.pop()
         if tensor is None:
             continue
-        shared = isinstance(gradient, np.ndarray) and not is_unshared(gradient)
-        result = as_gradient(gradient, tensor, create)
-        if not create:
-            result.array = result.array.copy() if shared and result.array is gradient else own(result.array)
+        if (
+            type(gradient) is np.ndarray
+            and gradient.dtype is tensor.array.dtype
+            and gradient.dtype.kind == "f"
+            and gradient.base is None
+            and sys.getrefcount(gradient) <= UNSHARED
+            and gradient.flags.c_contiguous
+        ):  # nothing to convert, and nobody else holds it
+            result = make_tensor(gradient, None)
+        else:
+            result = as_gradient(gradient, tensor, create)
+            if not create:
+                result.array = result.array.copy() if result.array is gradient else own(result.array)
         ready.append((tensor, result, node))
     for tensor, result, node in reversed(ready):
         if tensor.grad is None:
@@ -518,21 +530,12 @@ def add_to(total: Any, more: Any) -> Any:
     return total + more
 
 
-def is_unshared(gradient: Any) -> bool:
-    """Whether the caller's variable is the only holder of the array (as measured on this interpreter at import)."""
-    return sys.getrefcount(gradient) <= UNSHARED
-
-
 def _measure() -> int:
-    """The reference count that `is_unshared` sees of an array held by one variable, taken as `deliver` takes it."""
+    """What `deliver` reads of the reference count of an array that nobody else holds, on this interpreter."""
     gradient = np.empty(1)
     pairs = [(None, gradient, None)]
     del gradient
     _, gradient, _ = pairs.pop()
-    return _count(gradient)
-
-
-def _count(gradient: Any) -> int:
     return sys.getrefcount(gradient)
 
 

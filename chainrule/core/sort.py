@@ -43,6 +43,10 @@ def topological_sort(root: Node, get_children: Callable[[Node], Iterable[Node | 
                 if child in entered:
                     raise ValueError(f"cycle detected: {child!r} is computed from itself")
                 stack.append(child)
+        if stack[-1] is node:  # no children to wait for
+            stack.pop()
+            done.add(node)
+            order.append(node)
     return order
 
 

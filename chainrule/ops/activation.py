@@ -16,7 +16,7 @@ from ..core.forward import array_function, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import attach, in_place
-from .elementwise import _one_argument, keep_where
+from .elementwise import ZERO, _one_argument, keep_where
 from .special import SQRT_2PI, SQRT_HALF, _erf
 
 # ----- the table: rectifiers --------------------------------------------------------------------------------------
@@ -25,13 +25,15 @@ from .special import SQRT_2PI, SQRT_HALF, _erf
 @array_function
 def _relu(x: Any) -> Any:
     """max(x, 0)."""
-    return np.maximum(x, 0)
+    return np.maximum(x, ZERO.get(x.dtype.char, 0) if type(x) is np.ndarray else 0)
 
 
 @backward(_relu, 0)
 def relu_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\nabla_x L = [out > 0] \nabla_{out} L$"""
-    return keep_where(grad_out, out > 0)
+    r"""$\nabla_x L = [out \neq 0] \nabla_{out} L$, where $out \geq 0$"""
+    if type(grad_out) is np.ndarray and type(out) is np.ndarray and grad_out.size < 1024:
+        return np.where(out, grad_out, ZERO.get(grad_out.dtype.char, 0))
+    return keep_where(grad_out, out != 0)
 
 
 @array_function

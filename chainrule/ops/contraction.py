@@ -56,6 +56,28 @@ def transposed(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
+def matrix_product(x: Any, y: Any) -> Any:
+    """`np.matmul`, in half its time for small matrices: `ndarray.dot` goes to BLAS by a shorter way."""
+    if type(x) is ndarray and type(y) is ndarray and x.ndim == 2 and y.ndim == 2:
+        return x.dot(y)
+    return np.matmul(x, y)
+
+
+def sum_of_rows(x: Any) -> Any:
+    """The sum over the first axis of a matrix; of a small one by BLAS, in a third of the time of np.add.reduce."""
+    if type(x) is ndarray and x.size < 1 << 14 and x.dtype.char in "fd":
+        return row_of_ones(x.shape[0], x.dtype.char).dot(x)
+    return np.add.reduce(x, axis=0)
+
+
+@functools.lru_cache(maxsize=64)
+def row_of_ones(length: int, kind: str) -> ndarray[Any, Any]:
+    """Ones, shared by all callers: not to be written to."""
+    ones = np.ones(length, kind)
+    ones.flags.writeable = False
+    return ones
+
+
 # ----- the table: matrix products ---------------------------------------------------------------------------------
 
 
@@ -63,7 +85,7 @@ def transposed(x: Any) -> Any:
 def matmul_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_x L = (\nabla_{out} L)\, y^T$"""
     if y.ndim == 2 and x.ndim == 2:
-        return np.matmul(grad_out, transposed(y))
+        return matrix_product(grad_out, transposed(y))
     if y.ndim == 1:
         if x.ndim == 1:
             return grad_out * y
@@ -79,9 +101,9 @@ def matmul_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_y L = x^T\, \nabla_{out} L$"""
     if y.ndim == 2:
         if x.ndim == 2:
-            return np.matmul(transposed(x), grad_out)
+            return matrix_product(transposed(x), grad_out)
         if x.ndim > 2:  # all the rows of the batch in one product
-            return np.matmul(transposed(as_rows(x)), as_rows(grad_out))
+            return matrix_product(transposed(as_rows(x)), as_rows(grad_out))
     if y.ndim == 1:
         if x.ndim == 1:
             return grad_out * x
@@ -118,9 +140,9 @@ def vecdot_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias`. Shapes: x (*, in), weight (out, in), bias (out,) or None; result (*, out)."""
     if x.ndim > 2 and type(x) is ndarray:  # one product instead of one for each matrix of the batch
-        out = np.matmul(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
+        out = matrix_product(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
     else:
-        out = np.matmul(x, transposed(weight))
+        out = matrix_product(x, transposed(weight))
     if bias is None:
         return out
     if type(out) is ndarray and bias.ndim == 1 and type(bias) is ndarray:
@@ -133,8 +155,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 def linear_back0(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_x L = (\nabla_{out} L)\, weight$"""
     if x.ndim > 2:
-        return np.reshape(np.matmul(as_rows(grad_out), weight), x.shape)
-    return np.matmul(grad_out, weight)
+        return np.reshape(matrix_product(as_rows(grad_out), weight), x.shape)
+    return matrix_product(grad_out, weight)
 
 
 @backward(linear, 1)
@@ -145,14 +167,14 @@ def linear_back1(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None)
     if x.ndim > 2:
         x = as_rows(x)
         grad_out = as_rows(grad_out)
-    return np.matmul(transposed(grad_out), x)
+    return matrix_product(transposed(grad_out), x)
 
 
 @backward(linear, 2)
 def linear_back2(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{bias} L = \sum_{rows} \nabla_{out} L$"""
     if grad_out.ndim == 2 and bias.shape == grad_out.shape[1:]:
-        return np.add.reduce(grad_out, axis=0)
+        return sum_of_rows(grad_out)
     return unbroadcast(grad_out, bias)
 
 

@@ -1,0 +1,148 @@
+"""`import torch` means chainrule, in this process: `as_torch`, and the aliases under which modules are found.
+
+PyTorch's module names lead to the same module objects as chainrule's, so a class is one class under both names. Real
+PyTorch, installed or not, is neither needed nor touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+__all__ = ["TORCH_VERSION", "as_torch", "install_aliases"]
+
+PACKAGE = __name__.partition(".")[0]
+TORCH_VERSION = "2.13.0"  # the PyTorch whose interface is followed
+
+PLATFORM = (  # chainrule.NAME is chainrule.platform.NAME
+    *("accelerator", "amp", "backends", "cpu", "cuda", "distributed", "jit", "mps", "multiprocessing", "onnx"),
+    *("profiler", "types", "version", "xpu"),
+)
+RENAMED = {  # PyTorch's places for names that have another place here
+    **{f"chainrule.{name}": f"chainrule.platform.{name}" for name in PLATFORM},
+    "chainrule.autograd.grad_mode": "chainrule.core.grad_mode",
+    "chainrule.autograd.gradcheck": "chainrule.testing",
+    "chainrule.autograd.profiler": "chainrule.platform.profiler",
+    "chainrule.autograd.variable": "chainrule.autograd",
+    "chainrule.functional": "chainrule",
+    "chainrule.masked": "chainrule.ops.masked",
+    "chainrule.nn.modules": "chainrule.nn",
+    "chainrule.nn.modules.batchnorm": "chainrule.nn.normalization",
+    "chainrule.nn.modules.container": "chainrule.nn.containers",
+    "chainrule.nn.parallel": "chainrule.platform.parallel",
+    "chainrule.nn.parallel.data_parallel": "chainrule.platform.parallel",
+    "chainrule.nn.parallel.distributed": "chainrule.platform.parallel",
+    "chainrule.utils.data.dataloader": "chainrule.utils.data",
+    "chainrule.utils.data.dataset": "chainrule.utils.data",
+    "chainrule.utils.data.sampler": "chainrule.utils.data",
+}
+FALLBACK = {"chainrule.nn.modules.": "chainrule.nn"}  # whatever file of PyTorch's a layer is in, it is in nn here
+
+
+def real_name(name: str) -> str | None:
+    """The module that an alias stands for; None if `name` is no alias."""
+    ours = PACKAGE + name[len("torch") :] if name == "torch" or name.startswith("torch.") else name
+    for alias in (ours, *(ours[:i] for i in range(len(ours) - 1, 0, -1) if ours[i] == ".")):
+        if alias in RENAMED:
+            target = RENAMED[alias] + ours[len(alias) :]
+            if alias == ours or importlib.util.find_spec(target) is not None:
+                return target
+    for prefix, target in FALLBACK.items():
+        if ours.startswith(prefix):
+            return target
+    return None if ours == name else ours
+
+
+class Alias:
+    """Finds, for one package's name, the modules that names under it stand for; a finder and a loader of Python's."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.specs: dict[str, Any] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """How to import `name`; None if it is not under this package, or stands for nothing."""
+        if name != self.package and not name.startswith(self.package + "."):
+            return None
+        real = real_name(name)
+        if real is None:
+            return None
+        try:
+            found = importlib.util.find_spec(real)
+        except (ImportError, ValueError):
+            return None
+        if found is None:
+            return None
+        return importlib.machinery.ModuleSpec(
+            name, self, origin=found.origin, is_package=found.submodule_search_locations is not None
+        )
+
+    def create_module(self, spec: Any) -> ModuleType:
+        """The module that the name stands for, imported."""
+        module = importlib.import_module(real_name(spec.name) or "")
+        self.specs[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run: the module is there. Its own spec, which Python has replaced by the alias's, is put back."""
+        alias = getattr(module.__spec__, "name", "")
+        if alias in self.specs:
+            module.__spec__ = self.specs.pop(alias)
+
+
+_here = Alias(PACKAGE)
+_torch = Alias("torch")
+
+
+def install_aliases() -> None:
+    """Let `import chainrule.cuda` and its like find the modules that are kept elsewhere in the package."""
+    if _here not in sys.meta_path:
+        sys.meta_path.append(_here)  # type: ignore[arg-type]
+
+
+class as_torch:
+    """From here on `import torch`, and every module under it, is chainrule; as a context manager, until its end.
+
+    Raises:
+        RuntimeError: real PyTorch is imported already.
+
+    >>> import chainrule
+    >>> with chainrule.as_torch():
+    ...     import torch
+    ...     from torch.nn import functional as F
+    >>> torch is chainrule, F is chainrule.nn.functional
+    (True, True)
+    """
+
+    _depth = 0
+    _version = ""
+
+    def __init__(self) -> None:
+        package = sys.modules[PACKAGE]
+        present = sys.modules.get("torch")
+        if present is not None and present is not package:
+            raise RuntimeError(
+                f"torch is already imported, from {getattr(present, '__file__', 'somewhere')}: call "
+                "chainrule.as_torch() before anything imports torch"
+            )
+        if as_torch._depth == 0:
+            as_torch._version = vars(package)["__version__"]
+            vars(package)["__version__"] = f"{TORCH_VERSION}+chainrule.{as_torch._version}"
+            sys.meta_path.insert(0, _torch)  # type: ignore[arg-type]
+            sys.modules["torch"] = package
+        as_torch._depth += 1
+
+    def __enter__(self) -> as_torch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        as_torch._depth -= 1
+        if as_torch._depth == 0:
+            vars(sys.modules[PACKAGE])["__version__"] = as_torch._version
+            sys.meta_path.remove(_torch)  # type: ignore[arg-type]
+            for name in [name for name in sys.modules if name == "torch" or name.startswith("torch.")]:
+                del sys.modules[name]
