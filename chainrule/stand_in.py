@@ -24,6 +24,8 @@ PLATFORM = (  # chainrule.NAME is chainrule.platform.NAME
 )
 RENAMED = {  # PyTorch's places for names that have another place here
     **{f"chainrule.{name}": f"chainrule.platform.{name}" for name in PLATFORM},
+    "chainrule.cpu.amp": "chainrule.platform.amp",
+    "chainrule.cuda.amp": "chainrule.platform.cuda_amp",
     "chainrule.autograd.grad_mode": "chainrule.core.grad_mode",
     "chainrule.autograd.gradcheck": "chainrule.testing",
     "chainrule.autograd.profiler": "chainrule.platform.profiler",
@@ -77,9 +79,8 @@ class Alias:
             return None
         if found is None:
             return None
-        return importlib.machinery.ModuleSpec(
-            name, self, origin=found.origin, is_package=found.submodule_search_locations is not None
-        )
+        # a package, so that something can be imported by a name under it, such as torch.cuda.amp
+        return importlib.machinery.ModuleSpec(name, self, origin=found.origin, is_package=True)
 
     def create_module(self, spec: Any) -> ModuleType:
         """The module that the name stands for, imported."""

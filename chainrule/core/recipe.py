@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -70,6 +69,8 @@ def user_line() -> str:
 
 def user_trace() -> str:
     """The stack down to the innermost frame outside this package, formatted as in a traceback."""
+    import traceback
+
     frames = [f for f in traceback.extract_stack() if not f.filename.startswith(PACKAGE)]
     return "".join(traceback.format_list(frames))
 
@@ -229,6 +230,17 @@ class RemovableHandle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def register_hook(hooks: dict[int, Any], hook: Any, first: bool = False) -> RemovableHandle:
+    """Add a hook to a dict of hooks, before all others if `first`."""
+    handle = RemovableHandle(hooks)
+    later = dict(hooks) if first else {}
+    if first:
+        hooks.clear()
+    hooks[handle.id] = hook
+    hooks.update(later)
+    return handle
 
 
 class Overwritten:

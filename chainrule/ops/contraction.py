@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import string
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -620,7 +619,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
 
 # ----- einsum -----------------------------------------------------------------------------------------------------
 
-LETTERS = string.ascii_uppercase + string.ascii_lowercase
+LETTERS = "".join(map(chr, (*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1))))
 
 
 class Plan(NamedTuple):

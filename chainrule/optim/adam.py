@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""Adam and its relatives: a running mean of the gradient in units of a running estimate of its size."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor, make_tensor
-from .optimizer import Optimizer, as_real, check_betas, check_settings, zeros_for
+from ..core.tensor import Tensor
+from .kernels import Kernels, in_pieces
+from .optimizer import Optimizer, check_betas, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 
 class Adam(Optimizer):
@@ -23,18 +24,28 @@ class Adam(Optimizer):
         eps: added to the size of the gradient, against division by zero.
         weight_decay: adds this much of the parameter to its gradient.
         amsgrad: use the largest size so far (Reddi et al. 2018).
+        foreach, fused: accepted; there is one way to run a step.
         maximize: go up instead of down.
+        capturable, differentiable: must be False.
         decoupled_weight_decay: shrink the parameter itself instead, as AdamW.
 
     Raises:
         ValueError: a negative setting, or a beta outside [0, 1).
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([1.0], requires_grad=True)
+    >>> optimizer = Adam([x], lr=0.25)
+    >>> (x * x).backward(); optimizer.step(); round(x.item(), 4)
+    0.75
     """
+
+    state_like_parameter = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: Any = 1e-3,
+        betas: tuple[Any, Any] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
         amsgrad: bool = False,
@@ -46,8 +57,11 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_settings(**{"learning rate": lr, "epsilon": eps, "weight_decay": weight_decay})
+        check_learning_rate(lr, foreach=foreach, capturable=capturable)
+        check_settings(epsilon=eps, weight_decay=weight_decay)
         check_betas(betas)
+        if not any(all(isinstance(beta, kind) for beta in betas) for kind in (float, Tensor)):
+            raise ValueError(f"betas must be either both floats or both Tensors, but got {betas}")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -66,72 +80,84 @@ class Adam(Optimizer):
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * mean / (sqrt(mean square) + eps), both means corrected for their start at zero."""
         beta1, beta2 = (float(beta) for beta in group["betas"])
+        lr, eps, amsgrad, maximize = float(group["lr"]), group["eps"], group["amsgrad"], group["maximize"]
+        decay, shrink = _decays(group)
         for tensor in tensors:
             state = self.state[tensor]
             if not state:
-                state["step"] = make_tensor(np.zeros((), np.float32), None)
+                state["step"] = count_tensor()
                 state["exp_avg"] = zeros_for(tensor)
                 state["exp_avg_sq"] = zeros_for(tensor)
-                if group["amsgrad"]:
+                if amsgrad:
                     state["max_exp_avg_sq"] = zeros_for(tensor)
-            state["step"].array += 1
-            count = float(state["step"].array)
-            assert tensor.grad is not None
-            names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq")
-            arrays = (tensor.array, tensor.grad.array, *(state[name].array for name in names))
-            _update(
-                *(as_real(array) for array in arrays),
-                amsgrad=group["amsgrad"],
-                sign=-1.0 if group["maximize"] else 1.0,
-                beta1=beta1,
-                beta2=beta2,
-                step=float(group["lr"]) / (1 - beta1**count),
-                root=math.sqrt(1 - beta2**count),
-                eps=float(group["eps"]),
-                decay=0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
-                shrink=1 - float(group["lr"]) * group["weight_decay"] if group["decoupled_weight_decay"] else 1.0,
-            )
+            count = next_count(state)
+            root = math.sqrt(1 - beta2**count)
+            # mean / (sqrt(square) / root + eps) = root * mean / (sqrt(square) + root * eps)
+            step = -lr / (1 - beta1**count) * root
+            keep = (state["exp_avg"].array, state["exp_avg_sq"].array)
+            if amsgrad:
+                keep += (state["max_exp_avg_sq"].array,)  # type: ignore[assignment]
+            gradient = tensor.grad.array  # type: ignore[union-attr]
+            settings = (beta1, beta2, step, eps * root, shrink)
+            in_pieces(_amsgrad if amsgrad else _adam, tensor.array, gradient, keep, settings, maximize, decay)
 
 
-def _update(
-    parameter: Any,
-    gradient: Any,
+def _decays(group: dict[str, Any]) -> tuple[float, float]:
+    """How much of the parameter joins its gradient, and by what the parameter itself is multiplied."""
+    decay = float(group["weight_decay"])
+    return (0.0, 1 - float(group["lr"]) * decay) if group["decoupled_weight_decay"] else (decay, 1.0)
+
+
+def _follow(k: Kernels, g: Any, mean: Any, square: Any, beta1: float, beta2: float) -> Any:
+    """Update the running means; returns a scratch array of the same shape."""
+    k.scal(beta1, mean)
+    k.axpy(g, mean, None, 1 - beta1)
+    work = np.multiply(g, g)
+    k.scal(beta2, square)
+    k.axpy(work, square, None, 1 - beta2)
+    return work
+
+
+def _adam(
+    k: Kernels,
+    x: Any,
+    g: Any,
     mean: Any,
     square: Any,
-    largest: Any,
-    *,
-    amsgrad: bool,
-    sign: float,
     beta1: float,
     beta2: float,
     step: float,
-    root: float,
     eps: float,
-    decay: float,
     shrink: float,
 ) -> None:
-    """One step of Adam on arrays, in place. `largest` counts only with amsgrad."""
-    if sign != 1.0:
-        gradient = gradient * sign
+    work = _follow(k, g, mean, square, beta1, beta2)
+    _divide(k, x, mean, np.sqrt(square, out=work), step, eps, shrink)
+
+
+def _amsgrad(
+    k: Kernels,
+    x: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    largest: Any,
+    beta1: float,
+    beta2: float,
+    step: float,
+    eps: float,
+    shrink: float,
+) -> None:
+    work = _follow(k, g, mean, square, beta1, beta2)
+    np.maximum(largest, square, out=largest)
+    _divide(k, x, mean, np.sqrt(largest, out=work), step, eps, shrink)
+
+
+def _divide(k: Kernels, x: Any, mean: Any, size: Any, step: float, eps: float, shrink: float) -> None:
+    """x = shrink * x + step * mean / (size + eps); `size` is used up."""
     if shrink != 1.0:
-        parameter *= shrink
-    if decay:
-        gradient = gradient + parameter * decay
-    work = np.subtract(gradient, mean, out=np.empty_like(mean))
-    work *= 1 - beta1
-    mean += work
-    np.multiply(gradient, gradient, out=work)
-    work *= 1 - beta2
-    square *= beta2
-    square += work
-    if amsgrad:
-        np.maximum(largest, square, out=largest)
-    np.sqrt(largest if amsgrad else square, out=work)
-    work /= root
-    work += eps
-    np.divide(mean, work, out=work)
-    work *= step
-    parameter -= work
+        k.scal(shrink, x)
+    size += eps
+    k.axpy(np.divide(mean, size, out=size), x, None, step)
 
 
 class AdamW(Adam):
@@ -140,8 +166,8 @@ class AdamW(Adam):
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: Any = 1e-3,
+        betas: tuple[Any, Any] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
@@ -166,3 +192,293 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
         )
+
+
+class Adamax(Optimizer):
+    """Adam with the largest gradient in place of its mean square (Kingma, Ba 2015, section 7).
+
+    Args:
+        params: the parameters; see `Optimizer`.
+        lr: about the length of a step in each number.
+        betas: how much of the running mean of the gradient and of its largest size is kept.
+        eps: added to the size of the gradient.
+        weight_decay: adds this much of the parameter to its gradient.
+        foreach: accepted; there is one way to run a step.
+        maximize: go up instead of down.
+        differentiable, capturable: must be False.
+
+    Raises:
+        ValueError: a negative setting, or a beta outside [0, 1).
+    """
+
+    state_like_parameter = ("exp_avg", "exp_inf")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_learning_rate(lr)
+        check_settings(epsilon=eps, weight_decay=weight_decay)
+        check_betas(betas)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
+        """x -= lr * mean / largest."""
+        beta1, beta2 = group["betas"]
+        for tensor in tensors:
+            state = self.state[tensor]
+            if not state:
+                state["step"] = count_tensor()
+                state["exp_avg"] = zeros_for(tensor)
+                state["exp_inf"] = zeros_for(tensor)
+            step = -float(group["lr"]) / (1 - beta1 ** next_count(state))
+            in_pieces(
+                _adamax,
+                tensor.array,
+                tensor.grad.array,  # type: ignore[union-attr]
+                (state["exp_avg"].array, state["exp_inf"].array),
+                (beta1, beta2, group["eps"], step),
+                group["maximize"],
+                group["weight_decay"],
+            )
+
+
+def _adamax(
+    k: Kernels, x: Any, g: Any, mean: Any, largest: Any, beta1: float, beta2: float, eps: float, step: float
+) -> None:
+    k.scal(beta1, mean)
+    k.axpy(g, mean, None, 1 - beta1)
+    work = np.absolute(g)
+    work += eps
+    k.scal(beta2, largest)
+    np.maximum(largest, work, out=largest)
+    k.axpy(np.divide(mean, largest, out=work), x, None, step)
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat 2016).
+
+    Args:
+        params: the parameters; see `Optimizer`.
+        lr: about the length of a step in each number.
+        betas: how much of the running mean of the gradient and of its square is kept.
+        eps: added to the size of the gradient, against division by zero.
+        weight_decay: adds this much of the parameter to its gradient.
+        momentum_decay: how slowly the momentum grows to its full strength.
+        decoupled_weight_decay: shrink the parameter itself instead.
+        foreach: accepted; there is one way to run a step.
+        maximize: go up instead of down.
+        capturable, differentiable: must be False.
+
+    Raises:
+        ValueError: a negative setting, or a beta outside [0, 1).
+    """
+
+    state_like_parameter = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_learning_rate(lr)
+        check_settings(epsilon=eps, weight_decay=weight_decay, momentum_decay=momentum_decay)
+        check_betas(betas)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
+        """x -= lr * (share of the gradient + share of the mean) / (sqrt(mean square) + eps)."""
+        beta1, beta2 = group["betas"]
+        lr = float(group["lr"])
+        decay, shrink = _decays(group)
+
+        def momentum(count: float) -> float:
+            return beta1 * (1.0 - 0.5 * 0.96 ** (count * group["momentum_decay"]))  # type: ignore[no-any-return]
+
+        for tensor in tensors:
+            state = self.state[tensor]
+            if not state:
+                state["step"] = count_tensor()
+                state["mu_product"] = count_tensor(1.0)
+                state["exp_avg"] = zeros_for(tensor)
+                state["exp_avg_sq"] = zeros_for(tensor)
+            count = next_count(state)
+            now, after = momentum(count), momentum(count + 1)
+            state["mu_product"].array.fill(state["mu_product"].array.item() * now)
+            product = state["mu_product"].array.item()
+            root = math.sqrt(1 - beta2**count)
+            steps = -lr * root * (1 - now) / (1 - product), -lr * root * after / (1 - product * after)
+            in_pieces(
+                _nadam,
+                tensor.array,
+                tensor.grad.array,  # type: ignore[union-attr]
+                (state["exp_avg"].array, state["exp_avg_sq"].array),
+                (beta1, beta2, group["eps"] * root, shrink, *steps),
+                group["maximize"],
+                decay,
+            )
+
+
+def _nadam(
+    k: Kernels,
+    x: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    shrink: float,
+    gradient_step: float,
+    mean_step: float,
+) -> None:
+    if shrink != 1.0:
+        k.scal(shrink, x)
+    work = _follow(k, g, mean, square, beta1, beta2)
+    size = np.sqrt(square)
+    size += eps
+    k.axpy(np.divide(g, size, out=work), x, None, gradient_step)
+    k.axpy(np.divide(mean, size, out=work), x, None, mean_step)
+
+
+class RAdam(Optimizer):
+    """Adam that waits with its division until the mean square is a good estimate (Liu et al. 2020).
+
+    Args:
+        params: the parameters; see `Optimizer`.
+        lr: about the length of a step in each number.
+        betas: how much of the running mean of the gradient and of its square is kept.
+        eps: added to the size of the gradient, against division by zero.
+        weight_decay: adds this much of the parameter to its gradient.
+        decoupled_weight_decay: shrink the parameter itself instead.
+        foreach: accepted; there is one way to run a step.
+        maximize: go up instead of down.
+        capturable, differentiable: must be False.
+
+    Raises:
+        ValueError: a negative setting, or a beta outside [0, 1).
+    """
+
+    state_like_parameter = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_learning_rate(lr)
+        check_settings(epsilon=eps, weight_decay=weight_decay)
+        check_betas(betas)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
+        """x -= lr * mean, or from some step on lr * rectification * mean / (sqrt(mean square) + eps)."""
+        beta1, beta2 = group["betas"]
+        decay, shrink = _decays(group)
+        longest = 2 / (1 - beta2) - 1
+        for tensor in tensors:
+            state = self.state[tensor]
+            if not state:
+                state["step"] = count_tensor()
+                state["exp_avg"] = zeros_for(tensor)
+                state["exp_avg_sq"] = zeros_for(tensor)
+            count = next_count(state)
+            step = -float(group["lr"]) / (1 - beta1**count)
+            rest = 1 - beta2**count
+            length = longest - 2 * count * beta2**count / rest  # of the average, in steps
+            adaptive = length > 5
+            if adaptive:
+                variance = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+                step *= math.sqrt(variance * rest)
+            in_pieces(
+                _radam,
+                tensor.array,
+                tensor.grad.array,  # type: ignore[union-attr]
+                (state["exp_avg"].array, state["exp_avg_sq"].array),
+                (beta1, beta2, step, group["eps"], shrink, adaptive),
+                group["maximize"],
+                decay,
+            )
+
+
+def _radam(
+    k: Kernels,
+    x: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    beta1: float,
+    beta2: float,
+    step: float,
+    eps: float,
+    shrink: float,
+    adaptive: bool,
+) -> None:
+    work = _follow(k, g, mean, square, beta1, beta2)
+    if adaptive:
+        _divide(k, x, mean, np.sqrt(square, out=work), step, eps, shrink)
+    else:
+        if shrink != 1.0:
+            k.scal(shrink, x)
+        k.axpy(mean, x, None, step)

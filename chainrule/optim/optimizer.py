@@ -10,14 +10,14 @@ import copy
 import functools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ..core.dtypes import default_float
 from ..core.grad_mode import enable_grad
-from ..core.recipe import RemovableHandle, register_handle
+from ..core.recipe import RemovableHandle, register_hook
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 
@@ -29,12 +29,12 @@ POST_HOOKS: dict[int, Callable[..., Any]] = {}
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` before every step of every optimiser."""
-    return register_handle(PRE_HOOKS, hook)
+    return register_hook(PRE_HOOKS, hook)
 
 
 def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` after every step of every optimiser."""
-    return register_handle(POST_HOOKS, hook)
+    return register_hook(POST_HOOKS, hook)
 
 
 def with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,27 +205,27 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before every step; it may return new (args, kwargs)."""
-        return register_handle(self._optimizer_step_pre_hooks, hook)
+        return register_hook(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after every step."""
-        return register_handle(self._optimizer_step_post_hooks, hook)
+        return register_hook(self._optimizer_step_post_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before `state_dict`."""
-        return register_handle(self._optimizer_state_dict_pre_hooks, hook, prepend)
+        return register_hook(self._optimizer_state_dict_pre_hooks, hook, prepend)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` after `state_dict`; what it returns, if anything, replaces the dict."""
-        return register_handle(self._optimizer_state_dict_post_hooks, hook, prepend)
+        return register_hook(self._optimizer_state_dict_post_hooks, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before loading; what it returns, if anything, is loaded instead."""
-        return register_handle(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
+        return register_hook(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after loading."""
-        return register_handle(self._optimizer_load_state_dict_post_hooks, hook, prepend)
+        return register_hook(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
     # ---- saving and loading --------------------------------------------------------------------------------------
 
@@ -289,12 +289,127 @@ class Optimizer:
                     wrong.append(f"{name} of parameter {number}: {value.shape}, the parameter has {tensor.shape}")
         if wrong:
             raise ValueError("loaded state dict has state of another shape: " + "; ".join(wrong))
+        groups = []
         for group, mine in zip(saved, self.param_groups, strict=True):
-            group = {name: _unshared(value) for name, value in group.items() if name != "params"}
-            group["params"] = mine["params"]
-            if "param_names" in mine:
-                group.setdefault("param_names", mine["param_names"])
-            saved[saved.index(group)] = group if False else group
-        self._take(state, [self._group_from(g, m) for g, m in zip(saved, self.param_groups, strict=True)])
+            kept = {name: mine[name] for name in ("params", "param_names") if name in mine}
+            groups.append({**kept, **_like(group, None, None), "params": mine["params"]})
+        self.__setstate__({"state": state, "param_groups": groups})
         for hook in list(self._optimizer_load_state_dict_post_hooks.values()):
             hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over parts of a saved optimiser; groups of an older one get the settings that they lack."""
+        self.__dict__.update(state)
+        if "_optimizer_step_pre_hooks" not in self.__dict__:
+            self._make_hooks()
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        for values in self.state.values():
+            if "step" in values and not isinstance(values["step"], Tensor):
+                values["step"] = count_tensor(values["step"])
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+            lines.append("")
+        return "\n".join([*lines[:-1], ")"])
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()
+
+
+def _like(value: Any, name: str | None, tensor: Tensor | None) -> Any:
+    """A copy of a saved value; arrays become tensors of the parameter's type, except for the count of steps."""
+    if isinstance(value, dict):
+        return {key: _like(inner, key, tensor) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_like(inner, None, tensor) for inner in value)
+    if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+        return copy.deepcopy(value)
+    array = np.array(value.array if isinstance(value, Tensor) else value)
+    if name != "step" and tensor is not None and tensor.array.dtype.kind == "f":
+        array = array.astype(tensor.array.dtype, copy=False)
+    return make_tensor(array, None)
+
+
+# ----- what optimisers share -------------------------------------------------------------------------------------
+
+
+def zeros_for(tensor: Tensor) -> Tensor:
+    """State for a parameter, to start with."""
+    return make_tensor(np.zeros_like(tensor.array), None)
+
+
+def count_tensor(value: float = 0.0) -> Tensor:
+    """A number that is kept as state, such as the count of steps: a 0-d tensor, float32 as in PyTorch."""
+    return make_tensor(np.array(value, np.float64 if default_float() == np.float64 else np.float32), None)
+
+
+def next_count(state: dict[str, Any]) -> float:
+    """Count one more step in a parameter's state."""
+    array = state["step"].array
+    count: float = array.item() + 1
+    array.fill(count)
+    return count
+
+
+def check_learning_rate(lr: Any, *, foreach: bool | None = False, capturable: bool = False) -> None:
+    """Refuse a learning rate that is negative, NaN, or a tensor of several numbers."""
+    if isinstance(lr, Tensor):
+        if foreach and not capturable:
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        if lr.array.size != 1:
+            raise ValueError(f"Tensor lr must be 1-element, but its shape is {lr.shape}")
+    if not float(lr) >= 0.0:
+        raise ValueError(f"Invalid learning rate: {lr}")
+
+
+def check_settings(**limits: Any) -> None:
+    """Refuse settings that make no sense.
+
+    Args:
+        limits: name -> value that must not be negative (nor NaN).
+    """
+    for name, value in limits.items():
+        if not value >= 0.0:
+            raise ValueError(f"Invalid {name} value: {value}")
+
+
+def check_betas(betas: Iterable[Any]) -> None:
+    """Refuse decay rates outside [0, 1)."""
+    for i, beta in enumerate(betas):
+        if isinstance(beta, Tensor) and beta.array.size != 1:
+            raise ValueError(f"Tensor betas[{i}] must be 1-element, but its shape is {beta.shape}")
+        if not 0.0 <= float(beta) < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def check_modes(name: str, group: dict[str, Any]) -> None:
+    """Refuse the ways to run a step that arrays on a CPU cannot have; the others are the same here.
+
+    Raises:
+        RuntimeError: `differentiable`, or two ways at once.
+        AssertionError: `capturable`, as PyTorch has it for parameters on the CPU.
+    """
+    if group.get("fused") and group.get("differentiable"):
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if group.get("fused") and group.get("foreach"):
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if group.get("differentiable"):
+        raise RuntimeError(
+            f"{name}(differentiable=True): a step writes plain arrays and is not recorded. Write the update with "
+            "tensors, new = old - lr * grad, and backward(create_graph=True), to differentiate through it"
+        )
+    if group.get("capturable"):
+        raise AssertionError(f"{name}(capturable=True): params must be on a device with graphs, and these are arrays")

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, plain and averaged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .optimizer import Optimizer, check_settings
+from .kernels import Kernels, in_pieces, kernels_for
+from .optimizer import Optimizer, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
 
-__all__ = ["SGD"]
+__all__ = ["ASGD", "SGD"]
 
 
 class SGD(Optimizer):
@@ -23,6 +24,8 @@ class SGD(Optimizer):
         weight_decay: adds this much of the parameter to its gradient.
         nesterov: look one step ahead along the momentum.
         maximize: go up instead of down.
+        foreach, fused: accepted; there is one way to run a step.
+        differentiable: must be False.
 
     Raises:
         ValueError: a negative setting, or nesterov without momentum or with dampening.
@@ -34,13 +37,15 @@ class SGD(Optimizer):
     0.5
     """
 
+    state_like_parameter = ("momentum_buffer",)
+
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
+        lr: Any = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
-        weight_decay: float = 0,
+        weight_decay: Any = 0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
@@ -48,7 +53,8 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check_settings(**{"learning rate": lr, "momentum": momentum, "weight_decay": weight_decay})
+        check_learning_rate(lr)
+        check_settings(momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         defaults = {
@@ -66,32 +72,138 @@ class SGD(Optimizer):
 
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * direction."""
-        step = float(group["lr"])
-        if group["momentum"] or group["weight_decay"] or group["maximize"]:
+        step = -float(group["lr"])
+        momentum = group["momentum"]
+        if momentum or group["weight_decay"] or group["maximize"]:
             for tensor in tensors:
-                x = tensor.array
-                x -= step * self._direction(group, tensor)
+                self._update_with(group, tensor, momentum, step)
             return
         for tensor in tensors:
             x = tensor.array
-            x -= tensor.grad.array * step  # type: ignore[union-attr]
+            gradient = tensor.grad.array  # type: ignore[union-attr]
+            kernels = kernels_for(x)
+            if kernels is not None and x.dtype.kind == "f":
+                kernels.axpy(gradient.reshape(-1), x.reshape(-1), None, step)
+            else:
+                x += gradient * step
 
-    def _direction(self, group: dict[str, Any], tensor: Tensor) -> Any:
-        """The gradient, turned round to climb, with decay and momentum."""
-        assert tensor.grad is not None
-        gradient = tensor.grad.array
-        if group["maximize"]:
-            gradient = -gradient
-        if group["weight_decay"]:
-            gradient = gradient + tensor.array * group["weight_decay"]
-        momentum = group["momentum"]
-        if not momentum:
-            return gradient
-        state = self.state[tensor]
-        buffer = state.get("momentum_buffer")
-        if buffer is None:
-            buffer = state["momentum_buffer"] = make_tensor(np.array(gradient), None)
-        else:
-            buffer.array *= momentum
-            buffer.array += gradient * (1 - group["dampening"]) if group["dampening"] else gradient
-        return gradient + buffer.array * momentum if group["nesterov"] else buffer.array
+    def _update_with(self, group: dict[str, Any], tensor: Tensor, momentum: float, step: float) -> None:
+        keep: tuple[Any, ...] = ()
+        first = False
+        if momentum:
+            state = self.state[tensor]
+            first = state.get("momentum_buffer") is None
+            if first:
+                state["momentum_buffer"] = make_tensor(np.empty_like(tensor.array), None)
+            keep = (state["momentum_buffer"].array,)
+        in_pieces(
+            _descend,
+            tensor.array,
+            tensor.grad.array,  # type: ignore[union-attr]
+            keep,
+            (step, momentum, 1.0 - group["dampening"], group["nesterov"], first) if momentum else (step,),
+            group["maximize"],
+            float(group["weight_decay"]),
+        )
+
+
+def _descend(k: Kernels, x: Any, g: Any, *rest: Any) -> None:
+    """One step of SGD; with momentum, `rest` is the buffer and the settings, else the step alone."""
+    if len(rest) == 1:
+        k.axpy(g, x, None, rest[0])
+        return
+    buffer, step, momentum, share, nesterov, first = rest
+    if first:
+        buffer[...] = g
+    else:
+        k.scal(momentum, buffer)
+        k.axpy(g, buffer, None, share)
+    if nesterov:
+        k.axpy(g, x, None, step)
+        k.axpy(buffer, x, None, step * momentum)
+    else:
+        k.axpy(buffer, x, None, step)
+
+
+class ASGD(Optimizer):
+    """Averaged stochastic gradient descent: the state's "ax" is the average of the parameters (Polyak, Juditsky 1992).
+
+    Args:
+        params: the parameters; see `Optimizer`.
+        lr: the step for a gradient of one, at the start.
+        lambd: how fast the parameter and the step shrink.
+        alpha: the power with which the step shrinks.
+        t0: the step at which averaging begins.
+        weight_decay: adds this much of the parameter to its gradient.
+        maximize: go up instead of down.
+        foreach: accepted; there is one way to run a step.
+        differentiable, capturable: must be False.
+
+    Raises:
+        ValueError: a negative learning rate or weight decay.
+    """
+
+    state_like_parameter = ("ax",)
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_learning_rate(lr)
+        check_settings(weight_decay=weight_decay)
+        defaults = {
+            "lr": lr,
+            "lambd": lambd,
+            "alpha": alpha,
+            "t0": t0,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
+        """x -= eta * (gradient + lambd * x), and its average; eta shrinks with the steps."""
+        lr, lambd = float(group["lr"]), group["lambd"]
+        for tensor in tensors:
+            state = self.state[tensor]
+            if not state:
+                state["step"] = count_tensor()
+                state["eta"] = count_tensor(lr)
+                state["mu"] = count_tensor(1.0)
+                state["ax"] = zeros_for(tensor)
+            count = next_count(state)
+            settings = (state["eta"].array.item(), state["mu"].array.item(), lambd)
+            gradient = tensor.grad.array  # type: ignore[union-attr]
+            in_pieces(
+                _average,
+                tensor.array,
+                gradient,
+                (state["ax"].array,),
+                settings,
+                group["maximize"],
+                group["weight_decay"],
+            )
+            state["eta"].array.fill(lr / (1 + lambd * lr * count) ** group["alpha"])
+            state["mu"].array.fill(1 / max(1, count - group["t0"]))
+
+
+def _average(k: Kernels, x: Any, g: Any, average: Any, eta: float, mu: float, lambd: float) -> None:
+    k.scal(1 - lambd * eta, x)
+    k.axpy(g, x, None, -eta)
+    if mu == 1:
+        average[...] = x
+    else:
+        k.scal(1 - mu, average)
+        k.axpy(x, average, None, mu)

@@ -1,0 +1,80 @@
+"""Files that are replaced whole: at any moment the old or the new content is there, never a part of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import IO, Any
+
+__all__ = ["replacing", "replacing_path", "write_whole"]
+
+
+@contextlib.contextmanager
+def replacing_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The name of a temporary file beside `path` that takes its place at the end of the block.
+
+    The block writes the file and leaves it closed. Its content is on the disk before the name changes; an exception in
+    the block removes it and leaves what was at `path` as it was. A link is followed, and the permissions of a file that
+    is replaced are kept. Something that cannot be replaced, such as a pipe or /dev/null, is written to itself.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        OSError: the folder is not there or cannot be written to.
+    """
+    target = os.path.realpath(path)
+    try:
+        before = os.stat(target)
+    except FileNotFoundError:
+        before = None
+    if before is not None and stat.S_ISDIR(before.st_mode):
+        raise IsADirectoryError(f"{os.fspath(path)} is a folder: give the name of a file")
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        yield target
+        return
+    temporary = _new_file_beside(target)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if before is not None:
+            os.chmod(temporary, stat.S_IMODE(before.st_mode))
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(os.path.dirname(target))
+
+
+def _new_file_beside(target: str) -> str:
+    folder, name = os.path.split(target)
+    while True:
+        temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
+        with contextlib.suppress(FileExistsError), open(temporary, "xb"):
+            return temporary
+
+
+def _sync_folder(folder: str) -> None:
+    """Bring the new name itself to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file open for writing that takes the place of `path` at the end of the block; see `replacing_path`."""
+    with replacing_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
+def write_whole(path: str | os.PathLike[str], content: Any) -> None:
+    """Write bytes to a file so that at any moment either the old or the new content is there, whole."""
+    with replacing(path) as file:
+        file.write(content)
