@@ -40,7 +40,7 @@ def explain(owner: str, name: str) -> str:
 
 def absent(module: str) -> Callable[[str], Any]:
     """The `__getattr__` of a module of this package that stands for one of PyTorch's: says what is missing, and why."""
-    owner = "torch" + module.partition(".")[2].join((".", "")) if "." in module else "torch"
+    owner = "torch" + module.removeprefix("chainrule")
 
     def __getattr__(name: str) -> NoReturn:
         message = f"module {module!r} has no attribute {name!r}" if name.startswith("__") else explain(owner, name)

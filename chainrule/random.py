@@ -17,10 +17,12 @@ from .core.dtypes import as_numpy_dtype, default_float, to_real
 from .core.tensor import Tensor, make_tensor
 from .core.views import write_in_place
 from .ops.common import attach
+from .ops.creation import factory
 
 __all__ = [
     "Generator",
     "bernoulli",
+    "binomial",
     "default_generator",
     "fork_rng",
     "get_rng_state",
@@ -218,42 +220,36 @@ def _dtype(dtype: Any, fallback: Any = None) -> np.dtype[Any]:
     return default_float() if fallback is None else as_numpy_dtype(fallback)
 
 
-def _new(array: Any, requires_grad: bool, out: Tensor | None = None) -> Tensor:
-    if out is not None:
-        return write_in_place(out, "out=", lambda _: make_tensor(np.asarray(array), None))
+def _new(array: Any, requires_grad: bool) -> Tensor:
     return make_tensor(np.asarray(array), None).requires_grad_(requires_grad)
 
 
+@factory
 def rand(
     *size: Any,
     generator: Generator | None = None,
-    out: Tensor | None = None,
     dtype: Any = None,
-    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-    pin_memory: bool = False,
 ) -> Tensor:
     """Uniform numbers on [0, 1), of the given size.
 
     >>> rand(2, 3).shape, rand((4,)).shape
     ((2, 3), (4,))
     """
-    return _new(_uniform(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad, out)
+    return _new(_uniform(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad)
 
 
+@factory
 def randn(
     *size: Any,
     generator: Generator | None = None,
-    out: Tensor | None = None,
     dtype: Any = None,
-    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-    pin_memory: bool = False,
 ) -> Tensor:
     """Standard normal numbers, of the given size."""
-    return _new(_normal(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad, out)
+    return _new(_normal(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad)
 
 
 def _integers(numbers: Any, low: int, high: int, shape: Any, dtype: np.dtype[Any]) -> Any:
@@ -263,15 +259,14 @@ def _integers(numbers: Any, low: int, high: int, shape: Any, dtype: np.dtype[Any
     return numbers.integers(low, high, shape, dtype=np.int64).astype(dtype, copy=False)
 
 
+@factory
 def randint(
     low: int,
     high: Any = None,
     size: Any = None,
     *,
     generator: Generator | None = None,
-    out: Tensor | None = None,
     dtype: Any = None,
-    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -287,38 +282,38 @@ def randint(
         low, high, size = 0, low, high
     if isinstance(size, int) or size is None:
         raise TypeError(f"randint(): argument 'size' must be a tuple of ints, not {type(size).__name__}")
-    return _new(
-        _integers(numbers_of(generator), low, high, _size((size,)), _dtype(dtype, np.int64)), requires_grad, out
-    )
+    shape = _size((size,))
+    return _new(_integers(numbers_of(generator), low, high, shape, _dtype(dtype, np.int64)), requires_grad)
 
 
+@factory
 def randperm(
     n: int,
     *,
     generator: Generator | None = None,
-    out: Tensor | None = None,
     dtype: Any = None,
-    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-    pin_memory: bool = False,
 ) -> Tensor:
     """The integers 0 to n - 1 in random order."""
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    return _new(numbers_of(generator).permutation(int(n)).astype(_dtype(dtype, np.int64)), requires_grad, out)
+    return _new(numbers_of(generator).permutation(int(n)).astype(_dtype(dtype, np.int64)), requires_grad)
 
 
+@factory
 def rand_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None, **options: Any) -> Tensor:
     """Uniform numbers on [0, 1) in a tensor's shape and type."""
     return rand(input.shape, generator=generator, dtype=dtype or input.dtype, **_without_format(options))
 
 
+@factory
 def randn_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None, **options: Any) -> Tensor:
     """Standard normal numbers in a tensor's shape and type."""
     return randn(input.shape, generator=generator, dtype=dtype or input.dtype, **_without_format(options))
 
 
+@factory
 def randint_like(
     input: Tensor,
     low: int,
@@ -343,13 +338,13 @@ def _array(value: Any) -> Any:
     return value.array if isinstance(value, Tensor) else value
 
 
+@factory
 def normal(
     mean: Any,
     std: Any = 1.0,
     size: Any = None,
     *,
     generator: Generator | None = None,
-    out: Tensor | None = None,
     dtype: Any = None,
     **options: Any,
 ) -> Tensor:
@@ -370,7 +365,7 @@ def normal(
     else:
         shape = _size((size,))
     array = np.asarray(_normal(numbers_of(generator), shape, kind) * std + mean).astype(kind, copy=False)
-    return _new(array, bool(options.get("requires_grad", False)), out)
+    return _new(array, bool(options.get("requires_grad", False)))
 
 
 def _check_probability(p: Any) -> Any:
@@ -380,7 +375,8 @@ def _check_probability(p: Any) -> Any:
     return p
 
 
-def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
+@factory
+def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in `input` (or `p`, in the shape of `input`), zeros elsewhere.
 
     Raises:
@@ -388,21 +384,30 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     """
     chance = _check_probability(_array(input if p is None else p))
     draws = numbers_of(generator).random(input.shape) < chance
-    return _new(draws.astype(input.array.dtype), False, out)
+    return _new(draws.astype(input.array.dtype), False)
 
 
+@factory
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the rates in `input`."""
     return _new(numbers_of(generator).poisson(input.array).astype(input.array.dtype), False)
 
 
+@factory
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """Binomial numbers: how many of `count` trials succeed with probability `prob`."""
+    chance = _check_probability(_array(prob))
+    draws = numbers_of(generator).binomial(_array(count).astype(np.int64), chance)
+    return _new(np.asarray(draws).astype(_array(count).dtype), False)
+
+
+@factory
 def multinomial(
     input: Tensor,
     num_samples: int,
     replacement: bool = False,
     *,
     generator: Generator | None = None,
-    out: Tensor | None = None,
 ) -> Tensor:
     """Indices drawn with probabilities in proportion to `input`, (categories,) or (rows, categories).
 
@@ -440,7 +445,7 @@ def multinomial(
         # the largest of weight / exponential noise: successive sampling without replacement (Efraimidis, Spirakis 2006)
         races = np.where(rows > 0, rows, -1.0) / numbers.exponential(size=rows.shape)
         chosen = np.argsort(-races, axis=1)[:, :num_samples]
-    return _new(chosen.reshape(*weights.shape[:-1], num_samples).astype(np.int64), False, out)
+    return _new(chosen.reshape(*weights.shape[:-1], num_samples).astype(np.int64), False)
 
 
 # ----- filling a tensor in place ----------------------------------------------------------------------------------

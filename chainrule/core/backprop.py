@@ -20,6 +20,7 @@ import numpy as np
 
 from .forward import Several, output_node, wrapped_array
 from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
+from .levels import LEVELS, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
@@ -70,6 +71,11 @@ def backward(
             overwritten. No `.grad` has changed then.
         KeyError: an operation on the way has no backward function.
     """
+    if LEVELS.get():
+        raise RuntimeError(
+            "backward() inside a function under vmap: a leaf's .grad holds one gradient, but there is one for each "
+            "sample. Use autograd.grad or func.grad, or call backward() on the result of vmap"
+        )
     ends = as_tuple(tensors)
     seeds = seeds_for(ends, grad_tensors, create_graph)
     wanted = None if inputs is None else as_tuple(inputs)
@@ -217,6 +223,7 @@ def run(
                 args, out = as_tensors(node, args, out)
             if type(gradient) is Several and not hasattr(func, "joint_backward"):
                 gradient = tuple(np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True))
+            fit = None if type(node._out) is np.ndarray else gradient_fitter(node._out)
             backs = found.get(func) or NOTHING
             joint = None
             position = -1
@@ -236,6 +243,8 @@ def run(
                     backs = found[func]
                 if contribution is None:
                     continue
+                if fit is not None:
+                    contribution = fit(contribution, node._args[position])
                 try:
                     right = contribution.shape == args[position].shape
                 except AttributeError:

@@ -11,21 +11,30 @@ from typing import Any, Self
 import numpy as np
 
 __all__ = [
+    "bfloat16",
     "bool_",
     "can_cast",
+    "cdouble",
+    "cfloat",
     "complex64",
     "complex128",
+    "double",
     "dtype",
+    "finfo",
     "float16",
     "float32",
     "float64",
     "get_default_dtype",
+    "half",
+    "iinfo",
     "int8",
     "int16",
     "int32",
     "int64",
+    "long",
     "promote_types",
     "set_default_dtype",
+    "short",
     "uint8",
     "uint16",
     "uint32",
@@ -100,6 +109,44 @@ complex64, complex128 = dtype("complex64"), dtype("complex128")
 int8, int16, int32, int64 = dtype("int8"), dtype("int16"), dtype("int32"), dtype("int64")
 uint8, uint16, uint32, uint64 = dtype("uint8"), dtype("uint16"), dtype("uint32"), dtype("uint64")
 bool_ = dtype("bool")
+half, double, cfloat, cdouble = float16, float64, complex64, complex128  # PyTorch's other names
+short, int_, long, float_ = int16, int32, int64, float32
+
+
+class _MissingDtype(dtype):
+    """A type that programs name, and that NumPy has not: it can be compared and passed on; using it raises."""
+
+    __slots__ = ("missing",)
+    missing: str
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "missing", name)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        raise TypeError(f"there are no arrays of {self.missing}, NumPy has no such type: use chainrule.float32")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return hash(self.missing)
+
+    def __repr__(self) -> str:
+        return f"chainrule.{self.missing}"
+
+    def __reduce__(self) -> str:  # type: ignore[override]
+        return self.missing
+
+    is_floating_point = is_signed = True  # type: ignore[assignment]
+    is_complex = False  # type: ignore[assignment]
+    itemsize = 2
+
+
+bfloat16 = _MissingDtype("bfloat16")
 
 FACES = {
     face.dtype: face
@@ -125,13 +172,75 @@ def as_numpy_dtype(value: Any) -> np.dtype[Any]:
         return value
     numpy_dtype: np.dtype[Any]
     if isinstance(value, dtype):
-        numpy_dtype = object.__getattribute__(value, "dtype")
+        numpy_dtype = value.dtype
         return numpy_dtype
     try:
         numpy_dtype = np.dtype(value)
         return numpy_dtype
     except TypeError:
         raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}") from None
+
+
+class _Info:
+    """What a type can hold; attributes as PyTorch has them."""
+
+    def __init__(self, type: Any) -> None:
+        self._dtype = as_dtype(type)
+
+    @property
+    def dtype(self) -> str:
+        """The type's name."""
+        return self._dtype.dtype.name
+
+    @property
+    def bits(self) -> int:
+        """The size of a number in bits, of one part of a complex one."""
+        return to_real(self._dtype.dtype).itemsize * 8
+
+    def __repr__(self) -> str:
+        names = ("resolution", "min", "max", "eps", "smallest_normal", "tiny", "bits", "dtype")
+        shown = (f"{name}={getattr(self, name)!r}" for name in names if hasattr(self, name))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class finfo(_Info):
+    """The limits of a floating or complex type, of the default one if none is given.
+
+    Raises:
+        TypeError: an integer type.
+
+    >>> import chainrule as cr
+    >>> cr.finfo(cr.float32).eps, cr.finfo(cr.float64).bits
+    (1.1920928955078125e-07, 64)
+    """
+
+    def __init__(self, type: Any = None) -> None:
+        super().__init__(_default if type is None else type)
+        if self._dtype.dtype.kind not in "fc":
+            raise TypeError(f"finfo() requires a floating point type, got {self._dtype!r}; use iinfo()")
+        limits: Any = np.finfo(self._dtype.dtype)
+        self.eps, self.max, self.min = float(limits.eps), float(limits.max), float(limits.min)
+        self.tiny = self.smallest_normal = float(limits.tiny)
+        self.resolution = float(str(limits.resolution))
+
+
+class iinfo(_Info):
+    """The limits of an integer type.
+
+    Raises:
+        TypeError: a floating, complex or boolean type.
+
+    >>> import chainrule as cr
+    >>> cr.iinfo(cr.int8).max
+    127
+    """
+
+    def __init__(self, type: Any) -> None:
+        super().__init__(type)
+        if self._dtype.dtype.kind not in "iu":
+            raise TypeError(f"iinfo() requires an integer type, got {self._dtype!r}; use finfo()")
+        limits = np.iinfo(self._dtype.dtype)
+        self.max, self.min = int(limits.max), int(limits.min)
 
 
 def get_default_dtype() -> dtype:

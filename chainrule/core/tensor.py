@@ -6,6 +6,7 @@ Read next: `forward.py`, how an operation runs.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,30 @@ import numpy as np
 from .dtypes import as_dtype, as_numpy_dtype, default_float, dtype, to_complex
 from .recipe import Leaf, Recipe, RemovableHandle, Storage, extra_of, new_object
 
-__all__ = ["Tensor", "as_array", "device"]
+__all__ = ["Size", "Tensor", "as_array", "device"]
+
+_item = tuple.__getitem__
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple that counts its elements.
+
+    >>> Size((2, 3)).numel(), Size((2, 3))[1:].numel(), Size((2, 3)) == (2, 3)
+    (6, 3, True)
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = _item(self, index)
+        return Size(found) if type(found) is tuple else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, other))
 
 
 class device:
@@ -46,8 +70,31 @@ class device:
     def __hash__(self) -> int:
         return hash(str(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return device, (str(self),)
+
+    def __enter__(self) -> device:
+        check_device(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
 
 CPU = device("cpu")
+
+
+def check_device(place: Any) -> None:
+    """Refuse to make a tensor anywhere else than on the cpu.
+
+    Raises:
+        RuntimeError: another device.
+    """
+    if place is not None and str(place).partition(":")[0] != "cpu":
+        raise RuntimeError(
+            f"there is no device {str(place)!r} here: tensors are made on the cpu; leave device= out, or ask "
+            "cuda.is_available() first"
+        )
 
 
 def device_of(array: Any) -> device:
@@ -123,7 +170,9 @@ class Tensor:
 
     Args:
         array: a NumPy array (shared, not copied, when its type fits), number, nested list, or an array of another
-            library that speaks NumPy's protocols. float64 becomes the default float unless `dtype` says otherwise.
+            library that speaks NumPy's protocols. float64, and lists of integers, become the default float unless
+            `dtype` says otherwise. Sizes, `Tensor(2, 3)` or `Tensor(x.size())`, make a tensor of that shape with
+            whatever values the memory held.
         requires_grad: whether gradients are wanted; integers then become the default float.
         dtype: the element type.
 
@@ -140,8 +189,16 @@ class Tensor:
     _node: Recipe | Leaf | None
     _alias: Alias | None
 
-    def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
-        self.array = as_array(array, dtype)
+    def __init__(self, array: Any = (), requires_grad: Any = False, dtype: Any = None, *sizes: int) -> None:
+        if type(array) is int or type(array) is Size:
+            if type(requires_grad) is int:
+                array = (array, requires_grad, *(() if dtype is None else (dtype,)), *sizes)
+                requires_grad, dtype = False, None
+            self.array = np.empty(array, default_float() if dtype is None else as_numpy_dtype(dtype))
+        else:
+            self.array = as_array(array, dtype)
+            if dtype is None and isinstance(array, (list, tuple)) and self.array.dtype.kind in "biu":
+                self.array = self.array.astype(default_float())
         self.grad = None
         self._node = None
         self._alias = None
@@ -381,8 +438,8 @@ class Tensor:
     # ---- the array ---------------------------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape  # type: ignore[no-any-return]
+    def shape(self) -> Size:
+        return Size(self.array.shape)
 
     @property
     def ndim(self) -> int:

@@ -58,9 +58,11 @@ def refresh(view: Tensor, alias: Alias) -> None:
         return
     token = mode.set(recording_mode())
     try:
-        view._node = follow(base, alias.chain)._node
+        node = follow(base, alias.chain)._node
     finally:
         mode.reset(token)
+    _move_retained(view._node, node)
+    view._node = node
 
 
 def write_region(base: Any, value: Any, chain: tuple[Any, ...]) -> Any:
@@ -214,7 +216,6 @@ def write_part(
     """
     tracked = check_writable(target, operation) or (value._node is not None and bool(grad_mode()))
     write_flat(target.array, value.array, step)
-    old = target.node()
     storage = storage_of(target)
     alias = target._alias
     assert alias is not None
@@ -222,7 +223,6 @@ def write_part(
     if tracked:
         if alias.base is None:
             _rebase(target, value, (step,))
-            _move_retained(old, target._node)
         else:
             _rebase(alias.base, value, (*alias.chain, step))
 
@@ -238,6 +238,7 @@ def _rebase(base: Tensor, value: Tensor, chain: tuple[Any, ...]) -> None:
     inputs = (make_tensor(base.array, base._node), value, chain)
     recipe = make_recipe(write_region, (base.array, value.array, chain), NO_KWARGS, inputs, edges, base.array)
     recipe._saved_at = CLOCK.now
+    _move_retained(base._node, recipe)
     base._node = recipe
     if grad_mode() == 2:
         extra_of(recipe).trace = user_trace()

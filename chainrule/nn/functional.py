@@ -45,6 +45,15 @@ from ..ops.activation import threshold_ as threshold_
 from ..ops.common import as_tensor_argument, numpy_names
 from ..ops.contraction import bilinear as bilinear
 from ..ops.contraction import linear_operation
+from ..ops.convolution import conv1d as conv1d
+from ..ops.convolution import conv2d as conv2d
+from ..ops.convolution import conv3d as conv3d
+from ..ops.convolution import conv_tbc as conv_tbc
+from ..ops.convolution import conv_transpose1d as conv_transpose1d
+from ..ops.convolution import conv_transpose2d as conv_transpose2d
+from ..ops.convolution import conv_transpose3d as conv_transpose3d
+from ..ops.convolution import fold_blocks as fold
+from ..ops.convolution import unfold_blocks as unfold
 from ..ops.elementwise import abs as _abs
 from ..ops.elementwise import clamp, exp, log, minimum, sqrt
 from ..ops.elementwise import tanh as tanh

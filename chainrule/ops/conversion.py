@@ -8,8 +8,9 @@ import numpy as np
 
 from ..core.dtypes import as_dtype, as_numpy_dtype
 from ..core.forward import cast
-from ..core.tensor import Tensor, as_array, device, device_of, make_tensor
+from ..core.tensor import Size, Tensor, as_array, check_device, device, device_of, make_tensor
 from .common import attach, normalize_axis
+from .legacy import TYPE_NAMES, kind_of
 from .shape import as_sizes, clone
 
 __all__ = ["numel"]
@@ -68,28 +69,13 @@ def _to_type(name: str) -> Any:
     return method
 
 
-TYPE_NAMES = {
-    "float32": "FloatTensor",
-    "float64": "DoubleTensor",
-    "float16": "HalfTensor",
-    "int64": "LongTensor",
-    "int32": "IntTensor",
-    "int16": "ShortTensor",
-    "int8": "CharTensor",
-    "uint8": "ByteTensor",
-    "bool": "BoolTensor",
-    "complex64": "ComplexFloatTensor",
-    "complex128": "ComplexDoubleTensor",
-}
-
-
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, such as "torch.FloatTensor"; or, given a type, the tensor in it."""
     if dtype is None:
         return "torch." + TYPE_NAMES.get(self.array.dtype.name, self.array.dtype.name)
+    dtype = kind_of(dtype)
     if isinstance(dtype, str):
-        short = dtype.rpartition(".")[2]
-        dtype = {theirs: name for name, theirs in TYPE_NAMES.items()}.get(short, short)
+        dtype = dtype.rpartition(".")[2]
     return to(self, as_numpy_dtype(dtype))
 
 
@@ -113,7 +99,7 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 class Count(int):
     """A number of elements: NumPy's `x.size` is a number, PyTorch's `x.size()` a shape; this is both."""
 
-    shape: tuple[int, ...]
+    shape: Size
 
     def __call__(self, dim: int | None = None) -> Any:
         return self.shape if dim is None else self.shape[normalize_axis(dim, len(self.shape))]
@@ -122,7 +108,7 @@ class Count(int):
 def _size(self: Tensor) -> Count:
     """The number of elements; called, the shape, or with `dim` the size along an axis."""
     count = Count(self.array.size)
-    count.shape = self.array.shape
+    count.shape = self.shape
     return count
 
 

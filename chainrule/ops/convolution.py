@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -76,8 +77,15 @@ class Layout(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def layout_of(spatial: Sizes, kernel: Sizes, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Layout:
-    """The layout for an input of sizes `spatial` and a result of sizes `size`."""
+    """The layout for an input of sizes `spatial` and a result of sizes `size`.
+
+    Raises:
+        RuntimeError: the windows would reach behind the end of the padded input.
+    """
     padded = tuple(n + before + after for n, (before, after) in zip(spatial, padding, strict=True))
+    reach = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(size, stride, dilation, kernel, strict=True)]
+    if any(r > n for r, n in zip(reach, padded, strict=True)):
+        raise RuntimeError(f"{size} windows reach over {tuple(reach)} elements, and the padded input has {padded}")
     spacing = tuple(math.prod(padded[i + 1 :]) for i in range(len(padded)))
     planes = (size[0], *padded[1:])
     gapless = all(step == 1 or n == 1 for step, n in zip(stride, size, strict=True))
@@ -108,7 +116,7 @@ def columns_of(
     """
     samples, channels = x.shape[:2]
     volume = math.prod(layout.padded)
-    most = min(at_once, samples)
+    most = max(1, min(at_once, samples))
     copied = layout.fused or x.shape[2:] != layout.padded or x.dtype != dtype or not x.flags.c_contiguous
     if copied:
         beyond = layout.spacing[0] if layout.fused else 0  # the last windows of whole planes reach behind the end
@@ -160,12 +168,12 @@ def spread(g: Any, layout: Layout, groups: int, dtype: Any) -> Any:
     n, channels = g.shape[:2]
     if layout.grid == g.shape[2:]:
         if n == 1 and g.dtype == dtype:
-            return g.reshape(groups, channels // groups, -1)
+            return g.reshape(groups, channels // groups, layout.length)
         matrix = np.empty((channels, n, *layout.grid), dtype)
     else:
         matrix = np.zeros((channels, n, *layout.grid), dtype)
     matrix[(slice(None), slice(None), *map(slice, g.shape[2:]))] = np.swapaxes(g, 0, 1)
-    return matrix.reshape(groups, channels // groups, -1)
+    return matrix.reshape(groups, channels // groups, n * layout.length)
 
 
 def is_pointwise(spatial: Sizes, kernel: Sizes, size: Sizes, padding: Pairs) -> bool:
@@ -219,29 +227,15 @@ def between_zeros(x: Any, padded: Sizes, window: tuple[slice, ...]) -> Any:
 
 
 @backward(windows, 0)
-def windows_back(
-    grad_out: Any, out: Any, x: Any, kernel: Sizes, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes
-) -> Any:
+def windows_back(grad_out: Any, out: Any, x: Any, **settings: Any) -> Any:
     r"""$\nabla_{x_i} L = \sum_{\text{windows } w \ni i} \nabla_{out_{w, i}} L$"""
-    return add_windows(
-        grad_out, kernel=kernel, size=size, spatial=x.shape[2:], stride=stride, padding=padding, dilation=dilation
-    )
+    return add_windows(grad_out, spatial=x.shape[2:], **settings)
 
 
 @backward(add_windows, 0)
-def add_windows_back(
-    grad_out: Any,
-    out: Any,
-    columns: Any,
-    kernel: Sizes,
-    size: Sizes,
-    spatial: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-) -> Any:
+def add_windows_back(grad_out: Any, out: Any, columns: Any, *, spatial: Sizes, **settings: Any) -> Any:
     r"""$\nabla_{columns_{w, i}} L = \nabla_{out_i} L$"""
-    return windows(grad_out, kernel=kernel, size=size, stride=stride, padding=padding, dilation=dilation)
+    return windows(grad_out, **settings)
 
 
 # ----- the table: convolution -----------------------------------------------------------------------------------------
@@ -296,7 +290,7 @@ def _convolve_arrays(
     shift = None if bias is None else bias.reshape(outputs, 1, *(1,) * len(size))
     crop = (slice(None), slice(None), *map(slice, size))
     for first, last, columns in columns_of(x, layout, kernel, stride, dilation, dtype, at_once):
-        product = np.matmul(matrix, columns.reshape(groups, matrix.shape[2], -1))
+        product = np.matmul(matrix, columns.reshape(groups, matrix.shape[2], (last - first) * layout.length))
         product = product.reshape(outputs, last - first, *layout.grid)[crop]
         target = np.swapaxes(out[first:last], 0, 1)
         if shift is None:
@@ -397,165 +391,62 @@ def _convolve_weight_arrays(
     total = np.zeros((groups, outputs // groups, rows // groups), dtype)
     at_once = samples_at_once(rows, outputs, groups, layout.length)
     for first, last, columns in columns_of(x, layout, kernel, stride, dilation, dtype, at_once):
-        columns = columns.reshape(groups, rows // groups, -1)
+        columns = columns.reshape(groups, rows // groups, (last - first) * layout.length)
         total += np.matmul(spread(g[first:last], layout, groups, dtype), np.swapaxes(columns, 1, 2))
     return total.astype(x.dtype, copy=False)
 
 
-def _over_channels(gradient: Any) -> Any:
-    """The sum of (N, O, *size) for each channel."""
-    n, channels = gradient.shape[:2]
-    lines = np.reshape(gradient, (n, channels, math.prod(gradient.shape[2:])))
-    if type(lines) is np.ndarray and lines.dtype.char in "fd":  # BLAS sums lines in half the time of np.sum
-        return np.dot(lines.reshape(n * channels, -1), np.ones(lines.shape[2], lines.dtype)).reshape(n, channels).sum(0)
-    return np.sum(lines, axis=(0, 2))
+# Every backward function hands on the settings: stride, padding, dilation and groups.
 
 
 @backward(convolve, 0)
-def convolve_back0(
-    grad_out: Any,
-    out: Any,
-    x: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
+def convolve_back0(grad_out: Any, out: Any, x: Any, w: Any, bias: Any = None, *, size: Sizes, **settings: Any) -> Any:
     r"""$\nabla_{x_i} L = \sum_{s p + d k - q = i} w_k \nabla_{out_p} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve_input(grad_out, w, size=x.shape[2:], **settings)
 
 
 @backward(convolve, 1)
-def convolve_back1(
-    grad_out: Any,
-    out: Any,
-    x: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
+def convolve_back1(grad_out: Any, out: Any, x: Any, w: Any, bias: Any = None, *, size: Sizes, **settings: Any) -> Any:
     r"""$\nabla_{w_k} L = \sum_p x_{s p + d k - q} \nabla_{out_p} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve_weight(x, grad_out, size=w.shape[2:], **settings)
-
-
-@backward(convolve, 2)
-def convolve_back2(
-    grad_out: Any,
-    out: Any,
-    x: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
-    r"""$\nabla_{bias} L = \sum_{n, p} \nabla_{out_{n, p}} L$"""
-    return _over_channels(grad_out)
 
 
 @backward(convolve_input, 0)
 def convolve_input_back0(
-    grad_out: Any,
-    out: Any,
-    g: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
+    grad_out: Any, out: Any, g: Any, w: Any, bias: Any = None, *, size: Sizes, **settings: Any
 ) -> Any:
     r"""$\nabla_{g_p} L = \sum_k w_k \nabla_{out_{s p + d k - q}} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve(grad_out, w, size=g.shape[2:], **settings)
 
 
 @backward(convolve_input, 1)
 def convolve_input_back1(
-    grad_out: Any,
-    out: Any,
-    g: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
+    grad_out: Any, out: Any, g: Any, w: Any, bias: Any = None, *, size: Sizes, **settings: Any
 ) -> Any:
     r"""$\nabla_{w_k} L = \sum_p g_p \nabla_{out_{s p + d k - q}} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve_weight(grad_out, g, size=w.shape[2:], **settings)
 
 
+@backward(convolve, 2)
 @backward(convolve_input, 2)
-def convolve_input_back2(
-    grad_out: Any,
-    out: Any,
-    g: Any,
-    w: Any,
-    bias: Any = None,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
-    r"""$\nabla_{bias} L = \sum_{n, i} \nabla_{out_{n, i}} L$"""
-    return _over_channels(grad_out)
+def convolve_back2(grad_out: Any, out: Any, x: Any, w: Any, bias: Any = None, **settings: Any) -> Any:
+    r"""$\nabla_{bias} L = \sum_{n, p} \nabla_{out_{n, p}} L$"""
+    n, channels = grad_out.shape[:2]
+    lines = np.reshape(grad_out, (n, channels, math.prod(grad_out.shape[2:])))
+    if type(lines) is np.ndarray and lines.dtype.char in "fd":  # BLAS sums lines in half the time of np.sum
+        return np.add.reduce(np.dot(lines, np.ones(lines.shape[2], lines.dtype)), axis=0)
+    return np.sum(lines, axis=(0, 2))
 
 
 @backward(convolve_weight, 0)
-def convolve_weight_back0(
-    grad_out: Any,
-    out: Any,
-    x: Any,
-    g: Any,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
+def convolve_weight_back0(grad_out: Any, out: Any, x: Any, g: Any, *, size: Sizes, **settings: Any) -> Any:
     r"""$\nabla_{x_i} L = \sum_{s p + d k - q = i} g_p \nabla_{out_k} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve_input(g, grad_out, size=x.shape[2:], **settings)
 
 
 @backward(convolve_weight, 1)
-def convolve_weight_back1(
-    grad_out: Any,
-    out: Any,
-    x: Any,
-    g: Any,
-    *,
-    size: Sizes,
-    stride: Sizes,
-    padding: Pairs,
-    dilation: Sizes,
-    groups: int = 1,
-) -> Any:
+def convolve_weight_back1(grad_out: Any, out: Any, x: Any, g: Any, *, size: Sizes, **settings: Any) -> Any:
     r"""$\nabla_{g_p} L = \sum_k x_{s p + d k - q} \nabla_{out_k} L$, with stride s, dilation d and padding q"""
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return convolve(x, grad_out, size=g.shape[2:], **settings)
 
 
@@ -564,3 +455,496 @@ _convolve_input = wrap_forward_fn(convolve_input)
 _convolve_weight = wrap_forward_fn(convolve_weight)
 _windows = wrap_forward_fn(windows)
 _add_windows = wrap_forward_fn(add_windows)
+
+# ----- the settings of an operation -----------------------------------------------------------------------------------
+
+
+def sizes_of(value: Any, argument: str, count: int, name: str) -> Sizes:
+    """A setting as a number for each spatial dimension: one number stands for all.
+
+    Raises:
+        TypeError: it is no integer and no sequence of integers.
+        RuntimeError: a sequence of another length.
+    """
+    if type(value) is int:
+        return (value,) * count
+    try:
+        numbers = tuple(map(operator.index, value)) if hasattr(value, "__len__") else (operator.index(value),)
+    except TypeError:
+        raise TypeError(
+            f"{name}(): argument '{argument}' must be tuple of ints, not {type(value).__name__}: {value!r}"
+        ) from None
+    if len(numbers) == 1:
+        return numbers * count
+    if len(numbers) != count:
+        raise RuntimeError(
+            f"{name}: expected {argument} to be a single integer value or a list of {count} values to match the "
+            f"convolution dimensions, but got {argument}={list(numbers)}"
+        )
+    return numbers
+
+
+class Setting(NamedTuple):
+    """How a public operation was called: all that its result's shape depends on, and nothing else."""
+
+    name: str
+    input: Sizes
+    weight: Sizes
+    bias: Sizes | None
+    stride: Sizes
+    padding: Sizes | str
+    dilation: Sizes
+    groups: int
+    output_padding: Sizes | None  # None where the convolution is not transposed
+
+
+@functools.lru_cache(maxsize=1024)
+def keywords_of(setting: Setting) -> dict[str, Any]:
+    """The keywords of `convolve` or `convolve_input` for an operation.
+
+    Raises:
+        RuntimeError: the shapes do not fit, or a number is out of range.
+    """
+    name, input, weight, _, stride, padding, dilation, groups, output_padding = setting
+    count = len(stride)
+    transposed = output_padding is not None
+    check_numbers(setting)
+    check_shapes(setting)
+    spatial, kernel = input[-count:], weight[2:]
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    pairs: Pairs
+    if padding == "same":
+        if any(step != 1 for step in stride):
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
+        pairs = tuple((r // 2, r - r // 2) for r in reach)
+    elif isinstance(padding, str):
+        if padding != "valid":
+            raise RuntimeError(f"Invalid padding string: '{padding}', it should be 'same' or 'valid'")
+        pairs = ((0, 0),) * count
+    else:
+        pairs = tuple((p, p) for p in padding)
+    if transposed:
+        size = tuple(
+            (n - 1) * step - before - after + r + more + 1
+            for n, step, (before, after), r, more in zip(
+                spatial, stride, pairs, reach, output_padding or (), strict=True
+            )
+        )
+        if min(spatial, default=1) < 1 or min(size, default=1) < 1:
+            raise RuntimeError(
+                f"{name}: Given input size per channel: ({times(spatial)}). Calculated output size per channel: "
+                f"({times(size)}). Output size is too small"
+            )
+    else:
+        padded = tuple(n + before + after for n, (before, after) in zip(spatial, pairs, strict=True))
+        if any(n < r + 1 for n, r in zip(padded, reach, strict=True)):
+            raise RuntimeError(
+                f"{name}: Calculated padded input size per channel: ({times(padded)}). Kernel size: "
+                f"({times([r + 1 for r in reach])}). Kernel size can't be greater than actual input size"
+            )
+        size = tuple((n - r - 1) // step + 1 for n, r, step in zip(padded, reach, stride, strict=True))
+    return {"size": size, "stride": stride, "padding": pairs, "dilation": dilation, "groups": groups}
+
+
+def times(numbers: Any) -> str:
+    """Sizes as PyTorch's messages write them: 5 x 5."""
+    return " x ".join(map(str, numbers))
+
+
+def check_numbers(setting: Setting) -> None:
+    """Refuse numbers that are out of range, whatever the shapes.
+
+    Raises:
+        RuntimeError: names the number.
+    """
+    name, stride, dilation = setting.name, setting.stride, setting.dilation
+    if min(stride) < 1:
+        raise RuntimeError(f"{name}: non-positive stride is not supported, got stride={list(stride)}")
+    if not isinstance(setting.padding, str) and min(setting.padding) < 0:
+        raise RuntimeError(f"{name}: negative padding is not supported, got padding={list(setting.padding)}")
+    if min(dilation) < 1:
+        raise RuntimeError(f"{name}: dilation should be greater than zero, but got {list(dilation)}")
+    if setting.groups < 1:
+        raise RuntimeError(f"{name}: non-positive groups is not supported, got groups={setting.groups}")
+    if setting.output_padding is None:
+        return
+    if min(setting.output_padding) < 0:
+        raise RuntimeError(f"{name}: negative output_padding is not supported, got {list(setting.output_padding)}")
+    if any(more >= max(s, d) for more, s, d in zip(setting.output_padding, stride, dilation, strict=True)):
+        raise RuntimeError(
+            f"{name}: output padding must be smaller than either stride or dilation, but got output_padding: "
+            f"{list(setting.output_padding)}, stride: {list(stride)}, dilation: {list(dilation)}"
+        )
+
+
+def check_shapes(setting: Setting) -> None:
+    """Refuse shapes that do not fit each other.
+
+    Raises:
+        RuntimeError: names the shapes.
+    """
+    name, input, weight, bias, groups = setting.name, setting.input, setting.weight, setting.bias, setting.groups
+    count = len(setting.stride)
+    transposed = setting.output_padding is not None
+    if len(input) not in (count + 1, count + 2):
+        raise RuntimeError(
+            f"Expected {count + 1}D (unbatched) or {count + 2}D (batched) input to {name}, but got input of size: "
+            f"{list(input)}"
+        )
+    shown = f"weight of size {list(weight)}"
+    if len(weight) != count + 2:
+        raise RuntimeError(f"{name}: expected {count + 2}-dimensional weight, but got {shown}")
+    if min(weight[2:]) < 1:
+        raise RuntimeError(f"{name}: kernel size should be greater than zero, but got {shown}")
+    if weight[0] < groups:
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got {shown} instead"
+        )
+    if weight[0] % groups:
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got {shown} "
+            "instead"
+        )
+    given = "transposed=1" if transposed else f"groups={groups}"
+    channels = input[-count - 1]
+    expected = weight[0] if transposed else weight[1] * groups
+    if channels != expected:
+        raise RuntimeError(
+            f"Given {given}, {shown}, expected input{list(input)} to have {expected} channels, but got {channels} "
+            "channels instead"
+        )
+    outputs = weight[1] * groups if transposed else weight[0]
+    if bias is not None and bias != (outputs,):
+        raise RuntimeError(
+            f"Given {given}, {shown}, expected bias to be 1-dimensional with {outputs} elements, but got bias of size "
+            f"{list(bias)} instead"
+        )
+
+
+def check_types(name: str, input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Refuse operands of different element types, and booleans.
+
+    Raises:
+        RuntimeError: names the types.
+    """
+    kind = input.array.dtype
+    for what, other in (("weight", weight), ("bias", bias)):
+        if other is not None and other.array.dtype != kind:
+            raise RuntimeError(
+                f"{name}: Input type ({kind}) and {what} type ({other.array.dtype}) should be the same: convert one "
+                "with .to(other.dtype)"
+            )
+    if kind.kind == "b":
+        raise NotImplementedError(f"{name} is not implemented for bool")
+
+
+def _convolution(
+    name: str,
+    count: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    output_padding: Any = None,
+) -> Tensor:
+    """The operation behind all public ones; transposed where `output_padding` is given."""
+    input, weight = as_tensor_argument(input), as_tensor_argument(weight)
+    bias = None if bias is None else as_tensor_argument(bias)
+    transposed = output_padding is not None
+    keywords = keywords_of(
+        Setting(
+            name,
+            input.array.shape,
+            weight.array.shape,
+            None if bias is None else bias.array.shape,
+            sizes_of(stride, "stride", count, name),
+            padding if isinstance(padding, str) and not transposed else sizes_of(padding, "padding", count, name),
+            sizes_of(dilation, "dilation", count, name),
+            operator.index(groups),
+            sizes_of(output_padding, "output_padding", count, name) if transposed else None,
+        )
+    )
+    check_types(name, input, weight, bias)
+    operation = _convolve_input if transposed else _convolve
+    if input.ndim == count + 2:
+        return operation(input, weight, bias, **keywords)  # type: ignore[no-any-return]
+    return operation(input.unsqueeze(0), weight, bias, **keywords).squeeze(0)  # type: ignore[no-any-return]
+
+
+# ----- the operations -------------------------------------------------------------------------------------------------
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The cross-correlation of (N, C, L) or (C, L) with a weight (O, C / groups, K), plus a bias (O,).
+
+    `padding` is a number of zeros for both ends, "same" (as many positions as the input has) or "valid" (none).
+
+    Raises:
+        RuntimeError: shapes or types do not fit; the kernel is longer than the padded input.
+
+    >>> import chainrule as cr
+    >>> cr.conv1d(cr.tensor([[[1.0, 2.0, 4.0, 8.0]]]), cr.tensor([[[-1.0, 1.0]]]))
+    Tensor(array([[[1., 2., 4.]]], dtype=float32), requires_grad=False)
+    """
+    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The cross-correlation of (N, C, H, W) or (C, H, W) with a weight (O, C / groups, K, K), plus a bias (O,).
+
+    Settings are one number or one for each of the two axes; `padding` may also be "same" or "valid".
+
+    Raises:
+        RuntimeError: shapes or types do not fit; the kernel is larger than the padded input.
+
+    >>> import chainrule as cr
+    >>> cr.conv2d(cr.ones(1, 3, 8, 8), cr.ones(4, 3, 3, 3), padding="same", dilation=2).shape
+    (1, 4, 8, 8)
+    """
+    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The cross-correlation of (N, C, D, H, W) or (C, D, H, W) with a weight (O, C / groups, K, K, K), plus a bias (O,).
+
+    Raises:
+        RuntimeError: shapes or types do not fit; the kernel is larger than the padded input.
+    """
+    return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """The gradient of `conv1d` for its input: (N, C, L) with a weight (C, O / groups, K) gives (N, O, L').
+
+    `L' = (L - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1`.
+
+    Raises:
+        RuntimeError: shapes or types do not fit; `output_padding` is not below stride or dilation.
+
+    >>> import chainrule as cr
+    >>> cr.conv_transpose1d(cr.tensor([[[1.0, 2.0]]]), cr.tensor([[[1.0, 10.0]]]), stride=2)
+    Tensor(array([[[ 1., 10.,  2., 20.]]], dtype=float32), requires_grad=False)
+    """
+    return _convolution(
+        "conv_transpose1d", 1, input, weight, bias, stride, padding, dilation, groups, output_padding
+    )
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """The gradient of `conv2d` for its input: (N, C, H, W) with a weight (C, O / groups, K, K) gives (N, O, H', W').
+
+    Raises:
+        RuntimeError: shapes or types do not fit; `output_padding` is not below stride or dilation.
+
+    >>> import chainrule as cr
+    >>> cr.conv_transpose2d(cr.ones(1, 3, 4, 4), cr.ones(3, 2, 3, 3), stride=2, padding=1, output_padding=1).shape
+    (1, 2, 8, 8)
+    """
+    return _convolution(
+        "conv_transpose2d", 2, input, weight, bias, stride, padding, dilation, groups, output_padding
+    )
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """The gradient of `conv3d` for its input: (N, C, D, H, W) with a weight (C, O / groups, K, K, K).
+
+    Raises:
+        RuntimeError: shapes or types do not fit; `output_padding` is not below stride or dilation.
+    """
+    return _convolution(
+        "conv_transpose3d", 3, input, weight, bias, stride, padding, dilation, groups, output_padding
+    )
+
+
+def convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Tensor:
+    """A convolution, transposed or not, in as many dimensions as the weight has beyond its first two."""
+    count = as_tensor_argument(weight).ndim - 2
+    if count < 1:
+        raise RuntimeError(f"weight should have at least three dimensions, got {list(weight.shape)}")
+    further = output_padding if transposed else None
+    return _convolution("convolution", count, input, weight, bias, stride, padding, dilation, groups, further)
+
+
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
+    """`conv1d` of (time, batch, channels) with a weight (K, channels, O) and a bias (O,).
+
+    Raises:
+        RuntimeError: shapes do not fit.
+    """
+    if input.ndim != 3 or weight.ndim != 3:
+        raise RuntimeError(
+            f"conv_tbc: Input must have 3 dims: time, batch, in_channel, and weight K, in_channel, out_channel; got "
+            f"{tuple(input.shape)} and {tuple(weight.shape)}"
+        )
+    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)  # type: ignore[no-any-return]
+
+
+# ----- sliding blocks -------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def blocks_of(
+    name: str, spatial: Sizes, kernel_size: Sizes, dilation: Sizes, padding: Sizes, stride: Sizes
+) -> dict[str, Any]:
+    """The keywords of `windows` for an image of sizes `spatial`; the number of blocks may be negative.
+
+    Raises:
+        RuntimeError: a number is out of range.
+    """
+    for what, numbers in (("kernel size", kernel_size), ("dilation", dilation), ("stride", stride)):
+        if min(numbers) < 1:
+            raise RuntimeError(f"{name}: {what} should be greater than zero, but got {list(numbers)}")
+    if min(padding) < 0:
+        raise RuntimeError(f"{name}: padding should be non-negative, but got {list(padding)}")
+    size = tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(spatial, padding, dilation, kernel_size, stride, strict=True)
+    )
+    pairs = tuple((p, p) for p in padding)
+    return {"kernel": kernel_size, "size": size, "stride": stride, "padding": pairs, "dilation": dilation}
+
+
+def unfold_blocks(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """The sliding blocks of images as columns: (N, C, H, W) gives (N, C * K * K, blocks).
+
+    Raises:
+        RuntimeError: the input is no image, or smaller than a block.
+
+    >>> import chainrule as cr
+    >>> cr.nn.functional.unfold(cr.arange(9.0).reshape(1, 1, 3, 3), 2).shape
+    (1, 4, 4)
+    """
+    input = as_tensor_argument(input)
+    if input.ndim not in (3, 4):
+        raise RuntimeError(
+            f"unfold: Expected 3D or 4D (batch mode) tensor for input with shape (N, C, H, W), but got: "
+            f"{list(input.shape)}"
+        )
+    settings = (
+        sizes_of(value, what, 2, "unfold")
+        for what, value in (
+            ("kernel_size", kernel_size),
+            ("dilation", dilation),
+            ("padding", padding),
+            ("stride", stride),
+        )
+    )
+    keywords = blocks_of("unfold", input.array.shape[-2:], *settings)
+    if min(keywords["size"]) < 1:
+        raise RuntimeError(
+            f"unfold: Given input with spatial size {input.shape[-2:]}, kernel_size={keywords['kernel']}, dilation="
+            f"{keywords['dilation']}, padding={sizes_of(padding, 'padding', 2, 'unfold')}, calculated shape of the "
+            f"array of sliding blocks as {keywords['size']}, but its components must be at least one."
+        )
+    if input.ndim == 4:
+        return _windows(input, **keywords)  # type: ignore[no-any-return]
+    return _windows(input.unsqueeze(0), **keywords).squeeze(0)  # type: ignore[no-any-return]
+
+
+def fold_blocks(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """Images (N, C, *output_size) as the sum of their sliding blocks, given as columns (N, C * K * K, blocks).
+
+    Raises:
+        RuntimeError: the columns are not those of an image of that size.
+
+    >>> import chainrule as cr
+    >>> cr.nn.functional.fold(cr.ones(1, 4, 4), (3, 3), 2)
+    Tensor(array([[[[1., 2., 1.],
+             [2., 4., 2.],
+             [1., 2., 1.]]]], dtype=float32), requires_grad=False)
+    """
+    input = as_tensor_argument(input)
+    if input.ndim not in (2, 3):
+        raise RuntimeError(f"fold: Expected 2D or 3D (batch mode) tensor for input, but got: {list(input.shape)}")
+    settings = [
+        sizes_of(value, what, 2, "fold")
+        for what, value in (
+            ("output_size", output_size),
+            ("kernel_size", kernel_size),
+            ("dilation", dilation),
+            ("padding", padding),
+            ("stride", stride),
+        )
+    ]
+    keywords = blocks_of("fold", *settings)
+    rows, blocks = input.shape[-2:]
+    if rows % math.prod(keywords["kernel"]):
+        raise RuntimeError(
+            "fold: Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
+            f"input.size(1)={rows} and kernel_size={keywords['kernel']}."
+        )
+    if min(keywords["size"]) < 1 or math.prod(keywords["size"]) != blocks:
+        raise RuntimeError(
+            f"fold: Given output_size={settings[0]}, kernel_size={settings[1]}, dilation={settings[2]}, padding="
+            f"{settings[3]}, stride={settings[4]}, expected size of input's dimension 2 to match the calculated number "
+            f"of sliding blocks {' * '.join(map(str, keywords['size']))}, but got input.size(2)={blocks}."
+        )
+    if input.ndim == 3:
+        return _add_windows(input, spatial=settings[0], **keywords)  # type: ignore[no-any-return]
+    return _add_windows(input.unsqueeze(0), spatial=settings[0], **keywords).squeeze(0)  # type: ignore[no-any-return]

@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, default_float
-from ..core.tensor import Tensor, as_array, make_tensor
+from ..core.tensor import Tensor, as_array, check_device, make_tensor
+from .out import write_out
 
 __all__ = [
     "arange",
     "as_tensor",
+    "asarray",
     "empty",
     "empty_like",
+    "empty_permuted",
+    "empty_strided",
     "eye",
     "from_dlpack",
     "from_numpy",
+    "frombuffer",
     "full",
     "full_like",
     "linspace",
     "logspace",
     "ones",
     "ones_like",
+    "range",
     "scalar_tensor",
     "tensor",
     "zeros",
     "zeros_like",
 ]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+PLACEMENT = frozenset(("layout", "pin_memory", "memory_format", "names"))  # where and how: there is one way here
 
+
+def factory(function: Function) -> Function:
+    """Let a function that makes tensors take PyTorch's further keywords: `device`, `out`, `size`, `layout`, ...
+
+    Raises:
+        RuntimeError: a device that is not the cpu.
+    """
+
+    @functools.wraps(function)
+    def making(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            return function(*args)
+        check_device(kwargs.get("device"))
+        out = kwargs.pop("out", None)
+        if not PLACEMENT.isdisjoint(kwargs):
+            kwargs = {name: value for name, value in kwargs.items() if name not in PLACEMENT}
+        if "size" in kwargs and not args and "size" in _VARIADIC[function]:
+            args = (kwargs.pop("size"),)
+        result = function(*args, **kwargs)
+        return result if out is None else write_out(out, result, function.__name__)
+
+    _VARIADIC[function] = {"size"} if function.__code__.co_flags & 4 else set()  # 4: it takes *size
+    return making  # type: ignore[return-value]
+
+
+_VARIADIC: dict[Any, set[str]] = {}
+
+
+@factory
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None) -> Tensor:
     """A leaf tensor with a copy of `data`: a number, nested list, array or tensor.
 
@@ -51,6 +91,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
     return Tensor(array, requires_grad=requires_grad, dtype=array.dtype if dtype is not None else None)
 
 
+@factory
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor of its own type, sharing memory where it can; a tensor of the right type is returned as is."""
     if isinstance(data, Tensor):
@@ -76,7 +117,40 @@ def from_numpy(ndarray: Any) -> Tensor:
     """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    return make_tensor(ndarray, None)
+    return make_tensor(np.asarray(ndarray), None)  # an np.memmap as a plain view of its memory
+
+
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """A 1-d tensor on the memory of an object such as `bytes`, a `bytearray` or a `memoryview`.
+
+    Raises:
+        ValueError: the buffer is too small, or is no whole number of elements.
+
+    >>> import chainrule as cr
+    >>> cr.frombuffer(bytearray([1, 0, 2, 0]), dtype=cr.int16).tolist()
+    [1, 2]
+    """
+    return _new(np.frombuffer(buffer, as_numpy_dtype(dtype), count, offset), requires_grad)
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`obj` as a tensor, on its own memory where it can be unless `copy` is True.
+
+    Raises:
+        ValueError: `copy` is False and a copy is needed.
+    """
+    check_device(device)
+    result = as_tensor(obj, dtype)
+    shared = result is obj or (isinstance(obj, np.ndarray) and np.may_share_memory(result.array, obj))
+    if copy is False and not shared:
+        raise ValueError("asarray(): a copy is needed, and copy=False was given")
+    if copy and shared:
+        result = make_tensor(result.array.copy(), None)
+    return result.requires_grad_() if requires_grad else result
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -98,21 +172,25 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
     return default_float() if dtype is None else as_numpy_dtype(dtype)
 
 
+@factory
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the given size whose values are whatever the memory held."""
     return _new(np.empty(_size(size), _dtype(dtype)), requires_grad)
 
 
+@factory
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, `zeros(2, 3)` or `zeros((2, 3))`."""
     return _new(np.zeros(_size(size), _dtype(dtype)), requires_grad)
 
 
+@factory
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, `ones(2, 3)` or `ones((2, 3))`."""
     return _new(np.ones(_size(size), _dtype(dtype)), requires_grad)
 
 
+@factory
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with one number; of the number's kind unless `dtype` says otherwise."""
     if isinstance(fill_value, Tensor):
@@ -124,6 +202,7 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requ
     return _new(np.full(shape, fill_value, wanted), requires_grad)
 
 
+@factory
 def scalar_tensor(s: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A 0-d tensor."""
     return full((), s, _dtype(dtype), device, requires_grad)
@@ -133,21 +212,25 @@ def _like(input: Tensor, dtype: Any) -> Any:
     return input.array.dtype if dtype is None else as_numpy_dtype(dtype)
 
 
+@factory
 def zeros_like(input: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of a tensor's shape and type."""
     return _new(np.zeros_like(input.array, dtype=_like(input, dtype)), requires_grad)
 
 
+@factory
 def ones_like(input: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a tensor's shape and type."""
     return _new(np.ones_like(input.array, dtype=_like(input, dtype)), requires_grad)
 
 
+@factory
 def empty_like(input: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever the memory held, in a tensor's shape and type."""
     return _new(np.empty_like(input.array, dtype=_like(input, dtype)), requires_grad)
 
 
+@factory
 def full_like(
     input: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -155,6 +238,7 @@ def full_like(
     return _new(np.full_like(input.array, fill_value, dtype=_like(input, dtype)), requires_grad)
 
 
+@factory
 def arange(
     start: Any, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -172,6 +256,39 @@ def arange(
     return _new(array if dtype is None else array.astype(as_numpy_dtype(dtype)), requires_grad)
 
 
+@factory
+def range(
+    start: Any, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """The numbers from `start` to `end`, with both; floating. `arange`, without the end, is what PyTorch advises."""
+    warnings.warn("range is deprecated, since it includes its end: use arange", UserWarning, stacklevel=3)
+    if end is None:
+        start, end = 0, start
+    steps = int(np.floor((end - start) / step)) + 1
+    return _new((start + np.arange(steps) * step).astype(_dtype(dtype)), requires_grad)
+
+
+@factory
+def empty_strided(
+    size: Any, stride: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Whatever the memory held, in a shape and with strides, in elements."""
+    kind = _dtype(dtype)
+    length = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if np.prod(size) else 0
+    bytes_ = tuple(s * kind.itemsize for s in stride)
+    return _new(np.lib.stride_tricks.as_strided(np.empty(length, kind), tuple(size), bytes_), requires_grad)
+
+
+@factory
+def empty_permuted(
+    size: Any, physical_layout: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Whatever the memory held, in a shape, with the axes in another order in memory."""
+    array = np.empty([size[axis] for axis in physical_layout], _dtype(dtype))
+    return _new(np.transpose(array, np.argsort(physical_layout)), requires_grad)
+
+
+@factory
 def linspace(
     start: Any, end: Any, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -180,6 +297,7 @@ def linspace(
     return _new(np.linspace(start, end, steps).astype(_dtype(dtype)), requires_grad)
 
 
+@factory
 def logspace(
     start: Any,
     end: Any,
@@ -193,6 +311,7 @@ def logspace(
     return _new(np.logspace(start, end, steps, base=base).astype(_dtype(dtype)), requires_grad)
 
 
+@factory
 def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The (n, m) matrix with ones on the diagonal."""
     return _new(np.eye(n, m, dtype=_dtype(dtype)), requires_grad)

@@ -553,9 +553,9 @@ def _fitted(value: Any, shape: Any, like: Any) -> Tensor:
 
 
 def _write_view(target: Tensor, region: Tensor, value: Any) -> None:
+    check_writable(region, "__setitem__")
     if isinstance(value, Tensor) and _is_same_view(region, value):
         return  # `y[i] += v` has written through the view already
-    check_writable(region, "__setitem__")
     replace(region, _fitted(value, region.shape, region.array), "__setitem__")
 
 
@@ -820,7 +820,7 @@ def _slices(name: str, input: Any, dim: int, index: Any, source: Any) -> tuple[T
     wanted = (*input.shape[:axis], index.shape[0], *input.shape[axis + 1 :])
     if source.shape != wanted:
         if source.array.size != math.prod(wanted) or source.ndim > 1:
-            raise IndexError(
+            raise RuntimeError(
                 f"{name}(): Number of indices {index.shape[0]} and shapes of source {tuple(source.shape)} and self "
                 f"{tuple(input.shape)} do not fit along dimension {axis}: expected source of shape {wanted}"
             )

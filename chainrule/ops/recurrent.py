@@ -14,15 +14,15 @@ Gates stand in PyTorch's order: input, forget, cell, output for an LSTM; reset, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.forward import array_function, wrap_forward_fn
-from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
+from .elementwise import keep_where
 
 __all__: list[str] = []
 
@@ -86,17 +86,66 @@ def flip(x: Any) -> Any:
     return x.T if type(x) is np.ndarray else np.swapaxes(x, 0, 1)
 
 
-def product_over_time(x: Any, y: Any) -> Any:
-    """`sum_t x[t] @ y[t].T` for two lists of matrices with the batch last."""
-    x, y = (np.reshape(np.stack(a, axis=1), (a[0].shape[0], len(a) * a[0].shape[1])) for a in (x, y))
+def product_over_time(grads: Any, steps: list[Any], position: int) -> Any:
+    """`sum_t grads[:, t] @ y[t].T` for grads (n, T, B) and y what the steps hold at a position, (m, B)."""
+    _, length, columns = grads.shape
+    values: list[Any] = [None] * length
+    for step in steps:
+        values[step[0]] = filled(step[position], columns)
+    x, y = (np.reshape(a, (a.shape[0], length * columns)) for a in (grads, np.stack(values, axis=1)))
     return np.matmul(x, flip(y))
 
 
-def halved(x: Any, gates: slice) -> Any:
-    """`x` with the rows of all gates but one halved: `sigmoid(x) = tanh(x / 2) / 2 + 1 / 2`."""
-    factors = np.full((x.shape[0],) + (1,) * (x.ndim - 1), 0.5, x.dtype)
-    factors[gates] = 1
-    return x * factors
+def opened(x: Any) -> Any:
+    """The logistic function, by way of tanh: quicker than by exp, and as exact near 0 and 1 as a gate needs."""
+    return np.tanh(x * 0.5) * 0.5 + 0.5
+
+
+def kept(x: Any) -> Any:
+    """A copy of a first state: what is saved must not change when the user writes to it."""
+    return np.array(x, order="C") if type(x) is np.ndarray else np.copy(x)
+
+
+def is_plain(*arrays: Any) -> bool:
+    """Whether all are NumPy arrays of one floating type: then buffers may be written in place."""
+    return all(type(a) is np.ndarray and a.dtype is arrays[0].dtype for a in arrays)
+
+
+# ----- the table: the inputs' share -----------------------------------------------------------------------------------
+
+
+@array_function
+def input_shares(x: Any, weight: Any, bias: Any = None) -> Any:
+    """`weight @ x[t].T + bias` for all steps in one product: (T, B, I), (G, I) and (G,) give (G, T, B)."""
+    length, columns, features = x.shape
+    out = np.matmul(weight, flip(np.reshape(x, (length * columns, features))))
+    if bias is not None:
+        bias = np.expand_dims(bias, 1)
+        out = np.add(out, bias, out=out) if is_plain(out, bias) else out + bias
+    return np.reshape(out, (weight.shape[0], length, columns))
+
+
+def as_matrix(x: Any) -> Any:
+    """(G, T, B) as (G, T B)."""
+    return np.reshape(x, (x.shape[0], x.shape[1] * x.shape[2]))
+
+
+@backward(input_shares, 0)
+def input_shares_back_x(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    r"""$\nabla_{x_t} L = (\nabla_{out_t} L)^T \, weight$"""
+    return np.reshape(np.matmul(flip(as_matrix(grad_out)), weight), x.shape)
+
+
+@backward(input_shares, 1)
+def input_shares_back_weight(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    r"""$\nabla_{weight} L = \sum_t \nabla_{out_t} L \; x_t$"""
+    return np.matmul(as_matrix(grad_out), np.reshape(x, (x.shape[0] * x.shape[1], x.shape[2])))
+
+
+@backward(input_shares, 2)
+def input_shares_back_bias(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    r"""$\nabla_{bias} L = \sum_{t, b} \nabla_{out_{tb}} L$"""
+    return np.sum(grad_out, axis=(1, 2))
 
 
 # ----- the table: LSTM ------------------------------------------------------------------------------------------------
@@ -105,16 +154,13 @@ def halved(x: Any, gates: slice) -> Any:
 def lstm_run(z: Any, h: Any, c: Any, w_hh: Any, w_hr: Any, batch_sizes: tuple[int, ...], reverse: bool) -> Any:
     """The outputs by step, the last state, and the activations of every step."""
     size = c.shape[0]
-    cell = slice(2 * size, 3 * size)
-    weight, shares = halved(w_hh, cell), halved(z, cell)
     outputs: list[Any] = [None] * len(batch_sizes)
     steps = []
     for t, n in in_turn(batch_sizes, reverse):
         before = first(c, n)
-        bent = np.tanh(np.matmul(weight, first(h, n)) + first(shares[:, t], n))
-        opened = bent[: 2 * size] * 0.5 + 0.5
-        i, f, g = opened[:size], opened[size:], bent[cell]
-        o = bent[3 * size :] * 0.5 + 0.5
+        a = np.matmul(w_hh, first(h, n)) + first(z[:, t], n)
+        entry = opened(a[: 2 * size])
+        i, f, g, o = entry[:size], entry[size:], np.tanh(a[2 * size : 3 * size]), opened(a[3 * size :])
         after = f * before + i * g
         shown = np.tanh(after)
         out = o * shown
@@ -151,27 +197,107 @@ def lstm(
     Returns:
         The outputs (T, B, P), the last output (P, B) and the last cell state (H, B).
     """
+    if saved is not None:
+        h0, c0 = kept(h0), kept(c0)
+        if w_hr is None and is_plain(z, h0, c0, w_hh) and min(batch_sizes) == h0.shape[1]:
+            return lstm_run_in_place(z, h0, c0, w_hh, reverse, saved)
     outputs, h, c, steps = lstm_run(z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
     if saved is not None:
         saved.steps = steps
     return np.stack([flip(out) for out in outputs]), h, c
 
 
+def lstm_run_in_place(z: Any, h: Any, c: Any, w_hh: Any, reverse: bool, saved: Memory) -> Any:
+    """`lstm` on plain arrays where no sequence ends early and nothing is projected: no array is made in the loop."""
+    _, length, columns = z.shape
+    size = c.shape[0]
+    kind = z.dtype
+    gates = np.empty((length, 4 * size, columns), kind)
+    cells = np.empty((length + 1, size, columns), kind)  # before each step, in the order in which they are taken
+    shown = np.empty((length, size, columns), kind)
+    outputs = np.empty((length + 1, columns, size), kind)  # before each step
+    cells[0] = c
+    outputs[0] = h.T
+    product = np.empty((size, columns), kind)
+    for step in range(length):
+        a = gates[step]
+        np.matmul(w_hh, h, out=a)
+        a += z[:, -1 - step if reverse else step]
+        entry, exit, g = a[: 2 * size], a[3 * size :], a[2 * size : 3 * size]
+        entry *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
+        exit *= 0.5
+        np.tanh(a, out=a)
+        entry *= 0.5
+        entry += 0.5
+        exit *= 0.5
+        exit += 0.5
+        after = cells[step + 1]
+        np.multiply(a[size : 2 * size], cells[step], out=after)
+        np.multiply(a[:size], g, out=product)
+        after += product
+        np.tanh(after, out=shown[step])
+        np.multiply(exit, shown[step], out=h)
+        outputs[step + 1] = h.T
+    saved.steps = gates, cells, shown, outputs
+    return (outputs[:0:-1] if reverse else outputs[1:]).copy(), h, cells[-1].copy()
+
+
+def lstm_gradients_in_place(grad_out: Any, w_hh: Any, reverse: bool, saved: Memory) -> Any:
+    """What `lstm_gradients` computes, after `lstm_run_in_place`: (4 H, T, B) at z, then at h0 and c0."""
+    gates, cells, shown, _ = saved.steps
+    length, size, columns = shown.shape
+    grad_outputs, dh, dc = (np.array(g) for g in grad_out)
+    at_gates = np.empty((4 * size, length, columns), gates.dtype)
+    dz = np.empty((4 * size, columns), gates.dtype)
+    entry, both = dz[: 2 * size], dz[: 2 * size].reshape(2, size, columns)
+    dg, do = dz[2 * size : 3 * size], dz[3 * size :]
+    work = np.empty((size, columns), gates.dtype)
+    back_hh = np.ascontiguousarray(w_hh.T)
+    for step in range(length - 1, -1, -1):
+        t = length - 1 - step if reverse else step
+        a, visible = gates[step], shown[step]
+        i, f, g, o = a[:size], a[size : 2 * size], a[2 * size : 3 * size], a[3 * size :]
+        dh += grad_outputs[t].T
+        np.multiply(dh, visible, out=work)
+        np.multiply(o, o, out=do)
+        np.subtract(o, do, out=do)
+        do *= work
+        work *= visible
+        np.subtract(dh, work, out=work)
+        work *= o
+        dc += work
+        np.multiply(a[: 2 * size], a[: 2 * size], out=entry)
+        np.subtract(a[: 2 * size], entry, out=entry)
+        both[0] *= g
+        both[1] *= cells[step]
+        both *= dc
+        np.multiply(g, g, out=dg)
+        np.subtract(1, dg, out=dg)
+        dg *= i
+        dg *= dc
+        at_gates[:, t] = dz
+        dc *= f
+        np.matmul(back_hh, dz, out=dh)
+    return at_gates, dh, dc, None
+
+
 def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
-    """The gradients at z, by step; at h0; at c0; and those at the outputs, which w_hr needs."""
+    """The gradients at z; at h0; at c0; and those at the outputs, by step, which w_hr needs."""
     *inputs, saved = args
-    w_hh, w_hr, batch_sizes = inputs[3:6]
+    w_hh, w_hr, batch_sizes, reverse = inputs[3:]
 
     def compute() -> Any:
+        if known_in_place(saved, grad_out):
+            return lstm_gradients_in_place(grad_out, w_hh, reverse, saved)
         steps = steps_known(saved, grad_out, lambda: lstm_run(*inputs)[3])
-        shown_grads, dh, dc = grad_out
+        grad_outputs, dh, dc = grad_out
         columns = dh.shape[1]
         at_gates: list[Any] = [None] * len(batch_sizes)
         at_outputs: list[Any] = [None] * len(batch_sizes)
         back_hh, back_hr = flip(w_hh), None if w_hr is None else flip(w_hr)
         for t, _, before, i, f, g, o, shown, _ in reversed(steps):
             n = i.shape[1]
-            dh = dh + flip(shown_grads[t])
+            dh = dh + flip(grad_outputs[t])
             dhn = first(dh, n)
             dm = dhn if back_hr is None else np.matmul(back_hr, dhn)
             shut = dm * shown
@@ -183,9 +309,14 @@ def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
             at_outputs[t] = filled(dhn, columns)
             dc = over(dc, dcn * f)
             dh = over(dh, np.matmul(back_hh, dz))
-        return at_gates, dh, dc, at_outputs
+        return np.stack(at_gates, axis=1), dh, dc, at_outputs
 
     return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+
+
+def known_in_place(saved: Memory | None, grad_out: Any) -> bool:
+    """Whether `lstm_run_in_place` has left its buffers, and the gradient may use them."""
+    return saved is not None and type(saved.steps) is tuple and is_plain(*grad_out)
 
 
 @backward(lstm, 0)
@@ -197,7 +328,7 @@ def lstm_back_z(
     i (1 - g^2) \nabla_{c_t} L, \; \tanh(c_t) \, o (1 - o) \nabla_{h_t} L\right)$ with
     $\nabla_{c_t} L = o (1 - \tanh^2 c_t) \nabla_{h_t} L + f_{t+1} \nabla_{c_{t+1}} L$ and
     $\nabla_{h_t} L = \nabla_{out_t} L + w_{hh}^T \nabla_{z_{t+1}} L$"""
-    return np.stack(lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)[0], axis=1)
+    return lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)[0]
 
 
 @backward(lstm, 1)
@@ -225,9 +356,11 @@ def lstm_back_w_hh(
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
     args = (z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
-    steps = steps_known(saved, grad_out, lambda: lstm_run(*args)[3])
     at_gates = lstm_gradients(grad_out, *args, saved)[0]
-    return product_over_time([at_gates[step[0]] for step in steps], [step[1] for step in steps])
+    if known_in_place(saved, grad_out):
+        before = saved.steps[3][-2::-1] if reverse else saved.steps[3][:-1]
+        return np.matmul(at_gates.reshape(len(w_hh), -1), before.reshape(-1, len(h0)))
+    return product_over_time(at_gates, steps_known(saved, grad_out, lambda: lstm_run(*args)[3]), 1)
 
 
 @backward(lstm, 4)
@@ -239,9 +372,269 @@ def lstm_back_w_hr(
     args = (z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
     steps = steps_known(saved, grad_out, lambda: lstm_run(*args)[3])
     at_outputs = lstm_gradients(grad_out, *args, saved)[3]
-    return product_over_time(
-        [at_outputs[step[0]] for step in steps], [filled(step[-1], h0.shape[1]) for step in steps]
-    )
+    return product_over_time(np.stack(at_outputs, axis=1), steps, -1)
 
 
-_lstm = wrap_forward_fn(lstm)
+# ----- the table: GRU -------------------------------------------------------------------------------------------------
+
+
+def gru_run(z: Any, h: Any, w_hh: Any, b_hn: Any, batch_sizes: tuple[int, ...], reverse: bool) -> Any:
+    """The outputs by step, the last state, and the activations of every step."""
+    size = h.shape[0]
+    outputs: list[Any] = [None] * len(batch_sizes)
+    steps = []
+    for t, n in in_turn(batch_sizes, reverse):
+        before, share = first(h, n), first(z[:, t], n)
+        a = np.matmul(w_hh, before)
+        entry = opened(a[: 2 * size] + share[: 2 * size])
+        r, u = entry[:size], entry[size:]
+        recalled = a[2 * size :] if b_hn is None else a[2 * size :] + b_hn
+        new = np.tanh(share[2 * size :] + r * recalled)
+        steps.append((t, h, before, r, u, recalled, new))
+        outputs[t] = h = over(h, new + u * (before - new))
+    return outputs, h, steps
+
+
+@array_function
+def gru(
+    z: Any,
+    h0: Any,
+    w_hh: Any,
+    b_hn: Any = None,
+    batch_sizes: tuple[int, ...] = (),
+    reverse: bool = False,
+    saved: Memory | None = None,
+) -> Any:
+    """A GRU through a sequence (Cho et al. 2014), the reset gate applied after the product.
+
+    Args:
+        z: (3 H, T, B), the inputs' share of the gates; biases added, but for that of the new gate's state part.
+        h0: (H, B) first state.
+        w_hh: (3 H, H).
+        b_hn: (H, 1), that last bias, or None.
+        batch_sizes: the sequences running at each step.
+        reverse: from the last step to the first.
+        saved: what the backward pass is to find.
+
+    Returns:
+        The outputs (T, B, H) and the last one (H, B).
+    """
+    outputs, h, steps = gru_run(z, h0 if saved is None else kept(h0), w_hh, b_hn, batch_sizes, reverse)
+    if saved is not None:
+        saved.steps = steps
+    return np.stack([flip(out) for out in outputs]), h
+
+
+def gru_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
+    """The gradients at z; at the product with w_hh, both (3 H, T, B); at h0; and the activations."""
+    *inputs, saved = args
+    w_hh, _, batch_sizes, _ = inputs[2:]
+
+    def compute() -> Any:
+        steps = steps_known(saved, grad_out, lambda: gru_run(*inputs)[2])
+        grad_outputs, dh = grad_out
+        columns = dh.shape[1]
+        at_shares: list[Any] = [None] * len(batch_sizes)
+        at_products: list[Any] = [None] * len(batch_sizes)
+        back_hh = flip(w_hh)
+        for t, _, before, r, u, recalled, new in reversed(steps):
+            dh = dh + flip(grad_outputs[t])
+            dhn = first(dh, r.shape[1])
+            at_new = dhn * (1 - u) * (1 - new * new)
+            at_gates = np.concatenate([at_new * recalled * (r - r * r), dhn * (before - new) * (u - u * u)])
+            product = np.concatenate([at_gates, at_new * r])
+            at_shares[t] = filled(np.concatenate([at_gates, at_new]), columns)
+            at_products[t] = filled(product, columns)
+            dh = over(dh, dhn * u + np.matmul(back_hh, product))
+        return np.stack(at_shares, axis=1), np.stack(at_products, axis=1), dh, steps
+
+    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+
+
+@backward(gru, 0)
+def gru_back_z(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, b_hn: Any = None, batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{z_t} L = \left(q \, r (1 - r) \nabla_{n_t} L, \; (h_{t-1} - n) \, u (1 - u) \nabla_{h_t} L, \;
+    \nabla_{n_t} L\right)$ with $\nabla_{n_t} L = (1 - u) (1 - n^2) \nabla_{h_t} L$ and
+    $q = w_{hn} h_{t-1} + b_{hn}$"""
+    return gru_gradients(grad_out, z, h0, w_hh, b_hn, batch_sizes, reverse, saved)[0]
+
+
+@backward(gru, 1)
+def gru_back_h0(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, b_hn: Any = None, batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{h_0} L = u_1 \nabla_{h_1} L + w_{hh}^T \nabla_{w_{hh} h_0} L$"""
+    return gru_gradients(grad_out, z, h0, w_hh, b_hn, batch_sizes, reverse, saved)[2]
+
+
+@backward(gru, 2)
+def gru_back_w_hh(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, b_hn: Any = None, batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{w_{hh} h_{t-1}} L \; h_{t-1}^T$"""
+    _, at_products, _, steps = gru_gradients(grad_out, z, h0, w_hh, b_hn, batch_sizes, reverse, saved)
+    return product_over_time(at_products, steps, 1)
+
+
+@backward(gru, 3)
+def gru_back_b_hn(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, b_hn: Any = None, batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{b_{hn}} L = \sum_t r_t \nabla_{n_t} L$"""
+    at_products = gru_gradients(grad_out, z, h0, w_hh, b_hn, batch_sizes, reverse, saved)[1]
+    return np.expand_dims(np.sum(at_products[2 * h0.shape[0] :], axis=(1, 2)), 1)
+
+
+# ----- the table: plain recurrence ------------------------------------------------------------------------------------
+
+
+def rnn_run(z: Any, h: Any, w_hh: Any, nonlinearity: str, batch_sizes: tuple[int, ...], reverse: bool) -> Any:
+    """The outputs by step, the last state, and the activations of every step."""
+    outputs: list[Any] = [None] * len(batch_sizes)
+    steps = []
+    for t, n in in_turn(batch_sizes, reverse):
+        a = np.matmul(w_hh, first(h, n)) + first(z[:, t], n)
+        out = np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)
+        steps.append((t, h, out))
+        outputs[t] = h = over(h, out)
+    return outputs, h, steps
+
+
+@array_function
+def rnn(
+    z: Any,
+    h0: Any,
+    w_hh: Any,
+    nonlinearity: str = "tanh",
+    batch_sizes: tuple[int, ...] = (),
+    reverse: bool = False,
+    saved: Memory | None = None,
+) -> Any:
+    """`h = f(z[:, t] + w_hh @ h)` through a sequence, f tanh or relu (Elman 1990).
+
+    Args:
+        z: (H, T, B), the inputs' share, biases added.
+        h0: (H, B) first state.
+        w_hh: (H, H).
+        nonlinearity: "tanh" or "relu".
+        batch_sizes: the sequences running at each step.
+        reverse: from the last step to the first.
+        saved: what the backward pass is to find.
+
+    Returns:
+        The outputs (T, B, H) and the last one (H, B).
+    """
+    outputs, h, steps = rnn_run(z, h0 if saved is None else kept(h0), w_hh, nonlinearity, batch_sizes, reverse)
+    if saved is not None:
+        saved.steps = steps
+    return np.stack([flip(out) for out in outputs]), np.copy(h)
+
+
+def rnn_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any]:
+    """The gradients at z and at h0, and the activations."""
+    *inputs, saved = args
+    w_hh, nonlinearity, batch_sizes, _ = inputs[2:]
+
+    def compute() -> Any:
+        steps = steps_known(saved, grad_out, lambda: rnn_run(*inputs)[2])
+        grad_outputs, dh = grad_out
+        columns = dh.shape[1]
+        at_shares: list[Any] = [None] * len(batch_sizes)
+        back_hh = flip(w_hh)
+        for t, _, out in reversed(steps):
+            dh = dh + flip(grad_outputs[t])
+            dhn = first(dh, out.shape[1])
+            dz = dhn * (1 - out * out) if nonlinearity == "tanh" else keep_where(dhn, out > 0)
+            at_shares[t] = filled(dz, columns)
+            dh = over(dh, np.matmul(back_hh, dz))
+        return np.stack(at_shares, axis=1), dh, steps
+
+    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+
+
+@backward(rnn, 0)
+def rnn_back_z(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, nonlinearity: str = "tanh", batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{z_t} L = f'(z_t + w_{hh} h_{t-1}) \nabla_{h_t} L$ with
+    $\nabla_{h_t} L = \nabla_{out_t} L + w_{hh}^T \nabla_{z_{t+1}} L$"""
+    return rnn_gradients(grad_out, z, h0, w_hh, nonlinearity, batch_sizes, reverse, saved)[0]
+
+
+@backward(rnn, 1)
+def rnn_back_h0(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, nonlinearity: str = "tanh", batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{h_0} L = w_{hh}^T \nabla_{z_1} L$"""
+    return rnn_gradients(grad_out, z, h0, w_hh, nonlinearity, batch_sizes, reverse, saved)[1]
+
+
+@backward(rnn, 2)
+def rnn_back_w_hh(
+    grad_out: Any, out: Any, z: Any, h0: Any, w_hh: Any, nonlinearity: str = "tanh", batch_sizes: Any = (),
+    reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
+    at_shares, _, steps = rnn_gradients(grad_out, z, h0, w_hh, nonlinearity, batch_sizes, reverse, saved)
+    return product_over_time(at_shares, steps, 1)
+
+
+# ----- the operations -------------------------------------------------------------------------------------------------
+
+_shares = wrap_forward_fn(input_shares)
+_lstm, _gru, _rnn = wrap_forward_fn(lstm), wrap_forward_fn(gru), wrap_forward_fn(rnn)
+
+
+def lstm_layer(
+    x: Tensor, state: tuple[Tensor, Tensor], weights: Sequence[Any], batch_sizes: tuple[int, ...], reverse: bool
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One direction of one layer: outputs (T, B, P), last output (B, P) and cell state (B, H).
+
+    Args:
+        x: (T, B, I).
+        state: first output (B, P) and cell state (B, H).
+        weights: weight_ih, weight_hh, bias_ih, bias_hh and weight_hr; the last three may be None.
+        batch_sizes: the sequences running at each step.
+        reverse: from the last step to the first.
+    """
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    z = _shares(x, w_ih, None if b_ih is None else b_ih + b_hh)
+    out, h, c = _lstm(z, flip(state[0]), flip(state[1]), w_hh, w_hr, batch_sizes, reverse, Memory())
+    return out, (flip(h), flip(c))
+
+
+def gru_layer(
+    x: Tensor, state: tuple[Tensor], weights: Sequence[Any], batch_sizes: tuple[int, ...], reverse: bool
+) -> tuple[Tensor, tuple[Tensor]]:
+    """As `lstm_layer`, for a GRU."""
+    w_ih, w_hh, b_ih, b_hh, _ = weights
+    bias = new_bias = None
+    if b_ih is not None:
+        gates = 2 * w_hh.shape[1]
+        bias = np.concatenate([b_ih[:gates] + b_hh[:gates], b_ih[gates:]])
+        new_bias = np.expand_dims(b_hh[gates:], 1)
+    out, h = _gru(_shares(x, w_ih, bias), flip(state[0]), w_hh, new_bias, batch_sizes, reverse, Memory())
+    return out, (flip(h),)
+
+
+def rnn_layer(
+    x: Tensor,
+    state: tuple[Tensor],
+    weights: Sequence[Any],
+    batch_sizes: tuple[int, ...],
+    reverse: bool,
+    nonlinearity: str = "tanh",
+) -> tuple[Tensor, tuple[Tensor]]:
+    """As `lstm_layer`, for a plain recurrent network."""
+    w_ih, w_hh, b_ih, b_hh, _ = weights
+    z = _shares(x, w_ih, None if b_ih is None else b_ih + b_hh)
+    out, h = _rnn(z, flip(state[0]), w_hh, nonlinearity, batch_sizes, reverse, Memory())
+    return out, (flip(h),)

@@ -1,7 +1,50 @@
-"""Optimisers: `optimizer.step()` reads the parameters' gradients and writes their arrays."""
+"""Optimisers: `optimizer.step()` reads the parameters' gradients and writes their arrays.
 
-from .adam import Adam, AdamW
+>>> import chainrule as cr
+>>> x = cr.tensor([3.0], requires_grad=True)
+>>> optimizer = cr.optim.SGD([x], lr=0.1, momentum=0.9)
+>>> scheduler = cr.optim.lr_scheduler.StepLR(optimizer, step_size=100)
+>>> for _ in range(300):
+...     optimizer.zero_grad()
+...     (x * x).backward()
+...     optimizer.step()
+...     scheduler.step()
+>>> abs(x.item()) < 1e-3
+True
+"""
+
+from typing import NoReturn
+
+from . import lr_scheduler, swa_utils
+from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .adaptive import Adadelta, Adagrad, RMSprop, Rprop
+from .lbfgs import LBFGS
+from .matrices import Adafactor, Muon
 from .optimizer import Optimizer
-from .sgd import SGD
+from .sgd import ASGD, SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = [
+    "ASGD",
+    "LBFGS",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "lr_scheduler",
+    "swa_utils",
+]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name == "SparseAdam":
+        raise AttributeError("chainrule.optim has no SparseAdam: gradients here are dense arrays. Use Adam")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
