@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any as _Any
 
+from .absent import absent as _absent
 from .allocator import keep_freed_memory as _keep_freed_memory
 from .core.backprop import backprop as backprop
 from .core.broadcasting import unbroadcast as unbroadcast
 from .core.dtypes import *  # noqa: F403
 from .core.dtypes import bool_ as bool  # noqa: F401
 from .core.dtypes import dtype as dtype
+from .core.dtypes import float_ as float  # noqa: F401
+from .core.dtypes import int_ as int  # noqa: F401
 from .core.forward import array_function as array_function
 from .core.forward import implements as implements
 from .core.forward import result_type as result_type
@@ -22,36 +25,70 @@ from .core.table import BACK_FUNCS as BACK_FUNCS
 from .core.table import EACH as EACH
 from .core.table import BackwardFuncLookup as BackwardFuncLookup
 from .core.table import backward as backward
+from .core.tensor import Size as Size
 from .core.tensor import Tensor as Tensor
 from .core.tensor import device as device
 from .ops import MODULES as _MODULES
+from .ops.out import NAMES as _TAKE_OUT
+from .ops.out import takes_out as _takes_out
 from .random import *  # noqa: F403
+from .settings import *  # noqa: F403
+from .stand_in import PLATFORM as _PLATFORM
+from .stand_in import as_torch as as_torch
+from .stand_in import install_aliases as _install_aliases
 
 _keep_freed_memory()
+_install_aliases()
 
 for _module in _MODULES:
     for _name in _module.__all__:
-        globals()[_name] = getattr(_module, _name)
+        _value = getattr(_module, _name)
+        globals()[_name] = _takes_out(_value) if _name in _TAKE_OUT else _value
+# methods that PyTorch has as functions, too
+for _name in "detach detach_ fill_ index_put_ neg_ negative_ reciprocal_ resize_as_ zero_".split():
+    globals()[_name] = getattr(Tensor, _name)
 
 __version__ = "0.1.0"
 
-_ROOMS = frozenset(("autograd", "explain", "fft", "func", "linalg", "nn", "optim", "special", "testing"))
-_LAZY = {"draw": "explain"}  # name -> the room it comes from
+_ROOMS = frozenset((*("autograd", "distributions", "explain", "fft", "func", "linalg", "masked", "nn", "optim", "special"),
+    *("safetensors", "serialization", "signal", "testing", "utils"), *_PLATFORM))  # fmt: skip
+_LAZY = {  # name -> the module it comes from
+    "GradScaler": "platform.amp",
+    "autocast": "platform.amp",
+    "draw": "explain",
+    "get_autocast_cpu_dtype": "platform.amp",
+    "is_autocast_enabled": "platform.amp",
+    "load": "serialization",
+    "save": "serialization",
+    "vmap": "func",
+    **dict.fromkeys(("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd.anomaly"),
+    **dict.fromkeys(
+        """
+        adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout alpha_dropout_ avg_pool1d conv1d conv2d conv3d
+        conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout_ feature_alpha_dropout
+        max_pool1d max_pool2d max_pool3d pairwise_distance pixel_shuffle pixel_unshuffle channel_shuffle rrelu rrelu_
+        """.split(),
+        "nn.functional",
+    ),
+}
+_say_absent = _absent(__name__)
 
 
 def __getattr__(name: str) -> _Any:
     """Rooms that the engine does not need are imported when first used, so that `import chainrule` is quick."""
     import importlib
 
-    if name in _ROOMS:
+    if name in _ROOMS or name in _LAZY:
         try:
-            return importlib.import_module(f"{__name__}.{name}")
+            module = importlib.import_module(f"{__name__}.{_LAZY.get(name, name)}")
         except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{name}":
+            if not str(error.name).startswith(f"{__name__}."):
                 raise
-    elif name in _LAZY:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return _say_absent(name)
+        if name in _ROOMS or module.__name__.endswith(f".{name}"):
+            return module
+        return getattr(module, name)
+    return _say_absent(name)
 
 
 def __dir__() -> list[str]:

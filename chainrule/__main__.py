@@ -1,4 +1,4 @@
-"""The command line: `chainrule demo`, also `python -m chainrule demo`."""
+"""The command line: `chainrule demo` and `chainrule run SCRIPT`, also `python -m chainrule ...`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ def make_parser() -> argparse.ArgumentParser:
     option("--seed", type=seed_number, default=0, metavar="N", help="decides split, initial weights and order")
     option("--out", default="chainrule-demo", metavar="DIR", help="where pictures and weights go")
     demo.set_defaults(run=run_demo)
+    run = commands.add_parser(
+        "run",
+        help="run a PyTorch script: `import torch` is chainrule in it",
+        description="Run a PyTorch script as `python SCRIPT ARGS...` would, with chainrule in the place of torch.",
+        usage="chainrule run [-h] [-m] SCRIPT [ARGS...]",
+    )
+    run.add_argument("-m", action="store_true", dest="as_module", help="SCRIPT is the name of a module")
+    run.add_argument("script", metavar="SCRIPT", help="a Python file")
+    run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="the script's own arguments")
+    run.set_defaults(run=run_script)
     return parser
 
 
@@ -86,6 +96,13 @@ def run_demo(options: argparse.Namespace) -> int:
     from .demo import main as demo
 
     return demo(options.epochs, options.lr, options.hidden, options.seed, options.out)
+
+
+def run_script(options: argparse.Namespace) -> int:
+    """`chainrule run`."""
+    from .run import main as run
+
+    return run(options.script, options.arguments, options.as_module)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

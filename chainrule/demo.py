@@ -10,7 +10,6 @@ import importlib
 import io
 import itertools
 import math
-import os
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ from chainrule import nn
 from chainrule.nn import functional as F
 
 from .core.table import name_of
+from .safetensors import save
+from .serialization.atomic import write_whole
 
 __all__ = ["DigitReader", "main"]
 
@@ -299,34 +300,10 @@ def png_of(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new content is there, whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def weights_of(model: DigitReader) -> bytes:
     """The model's parameters and buffers in the safetensors format."""
-    from safetensors.numpy import save
-
-    state = {name: np.asarray(tensor.numpy(), order="C") for name, tensor in model.state_dict().items()}
     hidden = ",".join(str(layer.out_features) for layer in model.layers if isinstance(layer, nn.Linear))
-    return bytes(save(state, metadata={"layers": hidden}))
+    return save(model.state_dict(), metadata={"layers": hidden})
 
 
 # ----- the command ------------------------------------------------------------------------------------------------

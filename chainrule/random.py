@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from .core.dtypes import as_numpy_dtype, default_float, to_real
+from .core.levels import drawing_from
 from .core.tensor import Tensor, make_tensor
+from .core.tracing import recorder
 from .core.views import write_in_place
 from .ops.common import attach
 from .ops.creation import factory
@@ -174,10 +176,11 @@ def fork_rng(devices: Any = (), enabled: bool = True, **_: Any) -> Iterator[None
 def numbers_of(generator: Generator | None) -> Any:
     """The `numpy.random.Generator` to draw from."""
     if generator is None:
-        return default_generator.numbers
-    if not isinstance(generator, Generator):
+        generator = default_generator
+    elif not isinstance(generator, Generator):
         raise TypeError(f"generator must be a chainrule.Generator or None, got {type(generator).__name__}")
-    return generator.numbers
+    tracing = recorder.get()
+    return drawing_from(generator.numbers if tracing is None else tracing.numbers(generator))
 
 
 # ----- arrays of random numbers -----------------------------------------------------------------------------------
@@ -220,8 +223,18 @@ def _dtype(dtype: Any, fallback: Any = None) -> np.dtype[Any]:
     return default_float() if fallback is None else as_numpy_dtype(fallback)
 
 
+def batched(value: Any) -> bool:
+    """Whether an array holds the values of several samples under vmap."""
+    return hasattr(type(value), "__fit_gradient__")
+
+
+def as_it_is(value: Any) -> Any:
+    """A number as an array; several samples' values as they are."""
+    return value if batched(value) else np.asarray(value)
+
+
 def _new(array: Any, requires_grad: bool) -> Tensor:
-    return make_tensor(np.asarray(array), None).requires_grad_(requires_grad)
+    return make_tensor(as_it_is(array), None).requires_grad_(requires_grad)
 
 
 @factory
@@ -354,9 +367,9 @@ def normal(
         RuntimeError: a negative `std`.
     """
     mean, std = _array(mean), _array(std)
-    if np.any(np.asarray(std) < 0):
+    if not batched(std) and np.any(np.asarray(std) < 0):
         raise RuntimeError(f"normal expects all elements of std >= 0.0, got {std}")
-    given = [x.dtype for x in (mean, std) if isinstance(x, np.ndarray)]
+    given = [x.dtype for x in (mean, std) if isinstance(x, np.ndarray) or batched(x)]
     kind = _dtype(dtype, given[0] if given and given[0].kind in "fc" else None)
     if size is None:
         if not given:
@@ -364,11 +377,13 @@ def normal(
         shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
     else:
         shape = _size((size,))
-    array = np.asarray(_normal(numbers_of(generator), shape, kind) * std + mean).astype(kind, copy=False)
+    array = as_it_is(_normal(numbers_of(generator), shape, kind) * std + mean).astype(kind, copy=False)
     return _new(array, bool(options.get("requires_grad", False)))
 
 
 def _check_probability(p: Any) -> Any:
+    if batched(p):
+        return p
     p = np.asarray(p)
     if not np.all((p >= 0) & (p <= 1)):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true: a probability lies between 0 and 1")
@@ -456,7 +471,7 @@ def _fill(tensor: Tensor, operation: str, draw: Any, generator: Generator | None
     numbers = numbers_of(generator)
 
     def fresh(_: Tensor) -> Tensor:
-        array = np.asarray(draw(numbers, tensor.shape, tensor.array.dtype))
+        array = as_it_is(draw(numbers, tensor.shape, tensor.array.dtype))
         return make_tensor(array.astype(tensor.array.dtype, copy=False), None)
 
     return write_in_place(tensor, operation, fresh)

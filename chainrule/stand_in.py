@@ -31,7 +31,6 @@ RENAMED = {  # PyTorch's places for names that have another place here
     "chainrule.autograd.profiler": "chainrule.platform.profiler",
     "chainrule.autograd.variable": "chainrule.autograd",
     "chainrule.functional": "chainrule",
-    "chainrule.masked": "chainrule.ops.masked",
     "chainrule.nn.modules": "chainrule.nn",
     "chainrule.nn.modules.batchnorm": "chainrule.nn.normalization",
     "chainrule.nn.modules.container": "chainrule.nn.containers",

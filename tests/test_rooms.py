@@ -11,12 +11,17 @@ import chainrule
 
 PACKAGE = Path(chainrule.__file__).parent
 LEVELS = {
+    "absent": 0,
     "core": 0,
     "ops": 1,
     "random": 1,
+    "settings": 1,
+    "stand_in": 1,
     **dict.fromkeys(("autograd", "fft", "func", "linalg", "nn", "optim", "special", "testing", "utils"), 2),
+    **dict.fromkeys(("safetensors", "serialization"), 2),
+    **dict.fromkeys(("distributions", "masked", "platform", "signal"), 2),
     **dict.fromkeys(("compiler", "explain"), 3),
-    **dict.fromkeys(("__main__", "demo"), 4),
+    **dict.fromkeys(("__main__", "demo", "respawn", "run"), 4),
 }
 FREE = {"__init__", "allocator", "py"}  # the public face; a room without imports
 

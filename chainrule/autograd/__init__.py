@@ -5,7 +5,7 @@ The engine itself is `chainrule.core`. Read next: `function.py`, operations with
 
 from __future__ import annotations
 
-from ..core.backprop import backward, grad
+from ..core.backprop import backward
 from ..core.grad_mode import (
     enable_grad,
     inference_mode,
@@ -19,6 +19,7 @@ from ..testing import GradcheckError, gradcheck, gradgradcheck
 from . import function, functional
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from .function import Function
+from .gradient import grad
 
 __all__ = [
     "Function",

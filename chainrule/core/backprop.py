@@ -24,6 +24,7 @@ from .levels import LEVELS, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
+from .tracing import back_functions
 from .tensor import Alias, Tensor, as_array, is_array, make_tensor
 
 __all__ = ["backprop", "backward", "grad"]
@@ -130,7 +131,7 @@ def grad(
     if not only_inputs:
         raise NotImplementedError("only_inputs=False: use backward, which fills the .grad of leaves")
     if is_grads_batched:
-        raise NotImplementedError("is_grads_batched: call grad once for each seed, or use chainrule.func.jacrev")
+        raise NotImplementedError("is_grads_batched: use chainrule.autograd.grad")
     ends, wanted = as_tuple(outputs), as_tuple(inputs)
     seeds = seeds_for(ends, grad_outputs, create_graph)
     nodes = [node_for(t, i) for i, t in enumerate(wanted)]
@@ -193,7 +194,7 @@ def run(
     targets = frozenset(wanted or ())
     arrived: list[tuple[Leaf, Any]] = []
     retained: list[tuple[Any, Any]] = []
-    found = BACK_FUNCS._found
+    found = back_functions.get()
     anomaly = tracing.get()
     refuse_nan = anomaly and check_nan.get()
     node: Any = None

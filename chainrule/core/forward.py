@@ -186,9 +186,13 @@ def wrap_forward_fn(
         raw = []
         edges = []
         tracked = False
+        compute = implementation
         for x in args:
             if isinstance(x, Tensor):
-                raw.append(x.array)
+                array = x.array
+                raw.append(array)
+                if type(array) is not ndarray:
+                    compute = numpy_func  # the array may have its own way to carry it out
                 node = x._node if x._alias is None else x.node()
                 edges.append(node)
                 if node is not None:
@@ -203,7 +207,7 @@ def wrap_forward_fn(
         tracked = bool(tracked and is_differentiable and grad_mode())
         if tracked and kwargs:
             BACK_FUNCS.check_keywords(numpy_func, kwargs)
-        out = implementation(*raw, **kwargs)
+        out = compute(*raw, **kwargs)
         if type(out) is not ndarray:
             if isinstance(out, tuple):
                 return wrap_several(numpy_func, out, tuple(raw), kwargs, args, tuple(edges) if tracked else None)

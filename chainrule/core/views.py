@@ -28,15 +28,22 @@ def join_alias(result: Tensor, source: Any, func: Any, rest: tuple[Any, ...], kw
         type(result.array) is np.ndarray and not np.may_share_memory(result.array, source.array)
     ):
         return
-    storage = storage_of(source)
+    become_view(result, source, func, rest, kwargs)
+
+
+def become_view(result: Tensor, source: Tensor, func: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Make `result`, which shares the memory of `source`, a view of it."""
     alias = source._alias
-    assert alias is not None
+    if alias is None:
+        storage_of(source)
+        alias = source._alias
+        assert alias is not None
     step = (func, rest, kwargs)
     recorded = grad_mode() != 0
     if alias.base is None:
-        result._alias = Alias(storage, source, (step,), recorded)
+        result._alias = Alias(alias.storage, source, (step,), recorded)
     else:
-        result._alias = Alias(storage, alias.base, (*alias.chain, step), recorded and alias.recorded)
+        result._alias = Alias(alias.storage, alias.base, (*alias.chain, step), recorded and alias.recorded)
 
 
 def follow(base: Any, chain: tuple[Any, ...]) -> Any:

@@ -33,6 +33,7 @@ from ..core.forward import Several, array_function, wrap_forward_fn
 from ..core.levels import EachSample, Level
 from ..core.table import backward
 from ..core.tensor import Tensor
+from ..ops import convolution
 from ..ops.indexing import getitem, getitem_adjoint
 
 __all__ = ["Batched", "from_samples", "to_samples"]
@@ -242,7 +243,7 @@ class Batched(NDArrayOperatorsMixin):
             return rule(level_of((args, kwargs)), func, args, kwargs)
         if func not in LOOPED:  # most are written in functions that are known here
             try:
-                return func.__wrapped__(*args, **kwargs)
+                return of_level(level_of((args, kwargs)), func.__wrapped__(*args, **kwargs))
             except (ArraysNeeded, AttributeError):  # others are for arrays only
                 LOOPED.add(func)
         return each(level_of((args, kwargs)), func, args, kwargs)
@@ -285,8 +286,8 @@ for _name in (
     setattr(Batched, _name, method_of(getattr(np, _name)))
 
 
-def refused_write(value: Any) -> RuntimeError:
-    return RuntimeError(
+def refused_write(value: Any) -> ArraysNeeded:
+    return ArraysNeeded(
         f"vmap: an in-place operation would write {value.level.size} samples' values into a tensor that all samples "
         "share: use the operation without the underscore, or make the tensor inside the function under vmap with "
         "zeros_like() or clone() of a mapped one"
@@ -361,6 +362,16 @@ def all_samples(level: Level, x: Any) -> Any:
     if belongs(level, x):
         return x.values
     return np.broadcast_to(x, (level.size, *np.shape(x)))
+
+
+def of_level(level: Level, out: Any) -> Any:
+    """A result, or several, as the samples' also where it is the same for all of them, so that gradients know."""
+    if isinstance(out, (tuple, list)):
+        items = [of_level(level, item) for item in out]
+        return type(out)(*items) if hasattr(out, "_fields") else type(out)(items)
+    if not hasattr(out, "dtype") or level in levels_in(out):
+        return out
+    return Batched(level, all_samples(level, out))
 
 
 def each(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
@@ -468,7 +479,7 @@ def elementwise(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     """Samples first, then ranks aligned from the right, as broadcasting has them."""
     if any(isinstance(x, (list, tuple)) for x in args):
         return each(level, func, args, kwargs)
-    ndim = max(getattr(x, "ndim", 0) for x in (*args, *kwargs.values()))
+    ndim = max(x.ndim for x in (*args, *kwargs.values()) if isinstance(x, (Batched, ndarray)))
     args = [aligned(x, ndim) if belongs(level, x) else x for x in args]
     if kwargs:
         kwargs = {name: aligned(x, ndim) if belongs(level, x) else x for name, x in kwargs.items()}
@@ -1029,3 +1040,42 @@ def norm(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     if argument(args, kwargs, 2, "axis", None) is None:
         return each(level, func, args, kwargs)
     return along(level, func, args, kwargs)
+
+
+# ----- convolutions -----------------------------------------------------------------------------------------------
+
+
+def merged(x: Any, axis: int) -> Any:
+    """All samples' values with the samples' axis moved in front of `axis` and merged into it."""
+    values = np.moveaxis(x, 0, axis)
+    return np.reshape(values, (*values.shape[:axis], -1, *values.shape[axis + 2 :]))
+
+
+def parted(level: Level, out: Any, axis: int) -> Batched:
+    """The reverse of `merged`."""
+    shape = (*out.shape[:axis], level.size, out.shape[axis] // level.size, *out.shape[axis + 1 :])
+    return Batched(level, np.moveaxis(np.reshape(out, shape), axis, 0))
+
+
+@rule(convolution.convolve, convolution.convolve_input)
+def convolutions(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
+    """Samples as more images where they share the weight; otherwise as more groups of channels."""
+    x, w, *bias = args
+    if not level.size or (bias and bias[0] is not None and belongs(level, bias[0]) and not belongs(level, w)):
+        return each(level, func, args, kwargs)
+    if not belongs(level, w):
+        return parted(level, func(merged(x.values, 0), *args[1:], **kwargs), 0)
+    x = merged(all_samples(level, x), 1)
+    bias = [None if b is None else np.reshape(all_samples(level, b), (-1,)) for b in bias]
+    kwargs = kwargs | {"groups": level.size * kwargs.get("groups", 1)}
+    return parted(level, func(x, merged(w.values, 0), *bias, **kwargs), 1)
+
+
+@rule(convolution.convolve_weight)
+def convolution_weights(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
+    """A weight for each sample: samples as more groups of channels."""
+    if not level.size:
+        return each(level, func, args, kwargs)
+    x, g = (merged(all_samples(level, a), 1) for a in args)
+    kwargs = kwargs | {"groups": level.size * kwargs.get("groups", 1)}
+    return parted(level, func(x, g, **kwargs), 0)

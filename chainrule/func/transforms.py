@@ -13,6 +13,7 @@ from outside that requires grad, since that gradient would be lost otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -24,9 +25,23 @@ from ..core.forward import cast
 from ..core.grad_mode import enable_grad, is_grad_enabled
 from ..core.recipe import Leaf
 from ..core.tensor import Tensor, is_array, make_tensor
+from .batched import ArraysNeeded
 from .trees import Structure, flatten, leaf_paths, map_leaves, unflatten
+from .vmap import vmap
 
-__all__ = ["grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "value_and_grad", "vjp"]
+__all__ = [
+    "functionalize",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "value_and_grad",
+    "vjp",
+]
 
 Argnums = int | tuple[int, ...]
 
@@ -377,6 +392,23 @@ def grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) 
     return gradient_of
 
 
+def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The function that returns `(gradient, func(*args))`; with `has_aux`, `(gradient, (value, aux))`.
+
+    >>> import numpy as np
+    >>> grad_and_value(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
+    (array([2., 4.]), np.float64(5.0))
+    """
+    both = _value_and_grad("grad_and_value", func, argnums, has_aux)
+
+    @functools.wraps(func)
+    def with_value(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return gradient, value
+
+    return with_value
+
+
 # ---- products with the Jacobian ----------------------------------------------------------------------------------
 
 
@@ -460,6 +492,39 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
         return run.with_aux(run.output(), tangent_out, has_aux=has_aux)
 
 
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """`(func(*primals), push)`, where `push(*tangents)` is the derivative along tangents, from one run of `func`.
+
+    >>> import numpy as np
+    >>> output, push = linearize(lambda x: x ** 2, np.array([1.0, 2.0]))
+    >>> push(np.array([1.0, 0.0])), push(np.array([0.0, 1.0]))
+    (array([2., 0.]), array([0., 4.]))
+    """
+    run = Run("linearize", func, primals, {}, tuple(range(len(primals))), False)
+    pushforward = Pushforward(run)
+
+    def push(*tangents: Any) -> Any:
+        seeds = seeds_like("linearize", "tangents", tangents, run.structure, run.inputs)
+        with Again(run, seeds) as again:
+            products = pushforward.push(seeds, again.recorded)
+            filled = [zeros_for(y) if p is None else p for p, y in zip(products, run.outputs, strict=True)]
+            return again.values(unflatten(run.out_structure, filled))
+
+    with run:
+        return run.output(), push
+
+
+def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Callable[..., Any]:
+    """The function itself: in-place operations need no removal here, since all transforms understand them.
+
+    Raises:
+        RuntimeError: `remove` is neither "mutations" nor "mutations_and_views".
+    """
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(f"functionalize: remove must be 'mutations' or 'mutations_and_views', got {remove!r}")
+    return func
+
+
 def hvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
     """The Hessian of a scalar function times a vector, without the Hessian.
 
@@ -493,10 +558,39 @@ def hvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
 # ---- whole Jacobians ---------------------------------------------------------------------------------------------
 
 
-def jacrev(func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+AT_ONCE = 8  # from so many rows on, one pass for all of them is quicker than a pass for each
+
+
+def for_each_unit(
+    pass_on: Callable[[Any], Sequence[Tensor | None]], tensor: Tensor, chunk_size: int | None = None
+) -> list[list[Tensor | None]] | list[Tensor | None]:
+    """What `pass_on` gives for each unit seed of a tensor's shape: stacked tensors, or, looped over, lists of them."""
+    count = tensor.array.size
+    if count >= AT_ONCE or chunk_size is not None:
+        units = np.reshape(np.eye(count, dtype=tensor.array.dtype), (count, *tensor.shape))
+        with contextlib.suppress(ArraysNeeded):  # a user's own operation may need arrays of numbers
+            mapped = vmap(lambda seed: list(pass_on(seed)), randomness="same", chunk_size=chunk_size)
+            found: list[Tensor | None] = mapped(make_tensor(units, None))
+            return found
+    return [list(pass_on(make_tensor(seed, None))) for seed in unit_seeds(tensor)]
+
+
+def rows_of(found: list[Any], i: int, zero: Any, axis: int, shape: tuple[int, ...]) -> Tensor:
+    """The i-th results of `for_each_unit` as rows (axis 0) or columns (axis -1) of a block of a Jacobian."""
+    if found and isinstance(found[0], list):
+        return stacked([results[i] for results in found], zero, axis, shape)
+    rows = found[i] if found else None
+    if rows is None:
+        return make_tensor(np.zeros(shape, zero.dtype), None)
+    return np.reshape(np.moveaxis(rows, 0, axis), shape)  # type: ignore[no-any-return]
+
+
+def jacrev(
+    func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The function that returns the Jacobian, a row for each element of the output: for functions of many inputs.
 
-    The result has the structure of the output; in place of each tensor of it, the structure of the differentiated
+    `chunk_size` rows are computed at a time, to need less memory; all of them if it is left out. The result has the structure of the output; in place of each tensor of it, the structure of the differentiated
     arguments, with arrays of shape `(*output.shape, *argument.shape)`.
 
     Raises:
@@ -514,13 +608,16 @@ def jacrev(func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = Fa
             run.refuse_complex()
             blocks = []
             for k, output in enumerate(run.outputs):
-                rows: list[Sequence[Tensor | None]] = []
-                for seed in unit_seeds(output):
+
+
+                def row(seed: Any, k: int = k) -> Sequence[Tensor | None]:
                     seeds = [seed if i == k else None for i in range(len(run.outputs))]
-                    rows.append(run.pull(seeds, run.recorded, True))
+                    return run.pull(seeds, run.recorded, True)
+
+                rows = for_each_unit(row, output, chunk_size)
                 here = []
                 for i, (x, given) in enumerate(zip(run.inputs, run.given, strict=True)):
-                    block = stacked([row[i] for row in rows], np.zeros_like(x.array), 0, (*output.shape, *x.shape))
+                    block = rows_of(rows, i, np.zeros_like(x.array), 0, (*output.shape, *x.shape))
                     here.append(run.result(block, given))
                 blocks.append(unflatten(run.structure, here))
             return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)
@@ -528,10 +625,12 @@ def jacrev(func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = Fa
     return jacobian_of
 
 
-def jacfwd(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+def jacfwd(
+    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """The function that returns the Jacobian, a column for each element of the input: for functions of few inputs.
 
-    Structure and errors as `jacrev`.
+    Structure and errors as `jacrev`. `randomness` is PyTorch's; the function runs only once here.
 
     >>> import numpy as np
     >>> jacfwd(lambda x: np.stack([x, x ** 2, x ** 3]))(2.0)
@@ -543,20 +642,19 @@ def jacfwd(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
         with Run("jacfwd", func, args, kwargs, argnums, has_aux) as run:
             run.refuse_complex()
             pushforward = Pushforward(run)
-            by_input: list[list[list[Tensor | None]]] = []
+            by_input = []
             for i, x in enumerate(run.inputs):
-                by_input.append(
-                    [
-                        pushforward.push([v if j == i else None for j in range(len(run.inputs))], run.recorded)
-                        for v in unit_seeds(x)
-                    ]
-                )
+
+                def column(v: Any, i: int = i) -> Sequence[Tensor | None]:
+                    return pushforward.push([v if j == i else None for j in range(len(run.inputs))], run.recorded)
+
+                by_input.append(for_each_unit(column, x))
             blocks = []
             for k, output in enumerate(run.outputs):
                 here = []
                 for x, given, columns in zip(run.inputs, run.given, by_input, strict=True):
                     zero = np.zeros_like(output.array)
-                    block = stacked([column[k] for column in columns], zero, -1, (*output.shape, *x.shape))
+                    block = rows_of(columns, k, zero, -1, (*output.shape, *x.shape))
                     here.append(run.result(block, given))
                 blocks.append(unflatten(run.structure, here))
             return run.with_aux(unflatten(run.out_structure, blocks), has_aux=has_aux)

@@ -18,7 +18,7 @@ from ..core.tensor import Tensor, is_array, make_tensor
 from .batched import Batched, from_samples_tensor, levels_in, to_samples_tensor
 from .trees import Structure, flatten, unflatten
 
-__all__ = ["in_samples", "vmap"]
+__all__ = ["debug_unwrap", "vmap"]
 
 RANDOMNESS = ("error", "same", "different")
 
@@ -229,6 +229,15 @@ def spread_dims(dims: Any, structure: Structure) -> list[Any] | None:
     return result
 
 
-def in_samples(func: Callable[..., Any], *seeds: Any) -> Any:
-    """`func` of tensors with a leading axis of samples, mapped: what batched seeds of a backward pass need."""
-    return vmap(func)(*seeds)
+def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
+    """Inside vmap: all samples' values, with their axis in front, without a graph; for looking at them.
+
+    Args:
+        recurse: through all vmaps that run, not the innermost only.
+    """
+    array = tensor.array
+    while isinstance(array, Batched):
+        array = array.values
+        if not recurse:
+            break
+    return make_tensor(array, None)

@@ -9,8 +9,11 @@
 
 from . import functional as functional
 from . import init as init
+from . import utils as utils
 from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
 from .containers import *  # noqa: F403
+from .conv import *  # noqa: F403
 from .dropout import *  # noqa: F403
 from .embedding import *  # noqa: F403
 from .linear import *  # noqa: F403
@@ -19,3 +22,4 @@ from .module import Module as Module
 from .normalization import *  # noqa: F403
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
+from .rnn import *  # noqa: F403

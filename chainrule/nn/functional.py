@@ -52,12 +52,18 @@ from ..ops.convolution import conv_tbc as conv_tbc
 from ..ops.convolution import conv_transpose1d as conv_transpose1d
 from ..ops.convolution import conv_transpose2d as conv_transpose2d
 from ..ops.convolution import conv_transpose3d as conv_transpose3d
-from ..ops.convolution import fold_blocks as fold
-from ..ops.convolution import unfold_blocks as unfold
+from ..ops.convolution import fold as fold
+from ..ops.convolution import unfold as unfold
 from ..ops.elementwise import abs as _abs
 from ..ops.elementwise import clamp, exp, log, minimum, sqrt
 from ..ops.elementwise import tanh as tanh
+from ..ops.grid import affine_grid as affine_grid
+from ..ops.grid import grid_sample as grid_sample
 from ..ops.indexing import gather, where
+from ..ops.interpolation import interpolate as interpolate
+from ..ops.interpolation import upsample as upsample
+from ..ops.interpolation import upsample_bilinear as upsample_bilinear
+from ..ops.interpolation import upsample_nearest as upsample_nearest
 from ..ops.loss import elementwise_binary_cross_entropy
 from ..ops.normalisation import _legacy_reduction as legacy_reduction
 from ..ops.normalisation import batch_norm as batch_norm
@@ -71,6 +77,38 @@ from ..ops.normalisation import reduced
 from ..ops.normalisation import rms_norm as rms_norm
 from ..ops.normalisation import softmax as _softmax
 from ..ops.normalisation import softmin as _softmin
+from ..ops.pixels import channel_shuffle as channel_shuffle
+from ..ops.pixels import pixel_shuffle as pixel_shuffle
+from ..ops.pixels import pixel_unshuffle as pixel_unshuffle
+from ..ops.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
+from ..ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
+from ..ops.pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
+from ..ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from ..ops.pooling import adaptive_max_pool1d_with_indices as adaptive_max_pool1d_with_indices
+from ..ops.pooling import adaptive_max_pool2d as adaptive_max_pool2d
+from ..ops.pooling import adaptive_max_pool2d_with_indices as adaptive_max_pool2d_with_indices
+from ..ops.pooling import adaptive_max_pool3d as adaptive_max_pool3d
+from ..ops.pooling import adaptive_max_pool3d_with_indices as adaptive_max_pool3d_with_indices
+from ..ops.pooling import avg_pool1d as avg_pool1d
+from ..ops.pooling import avg_pool2d as avg_pool2d
+from ..ops.pooling import avg_pool3d as avg_pool3d
+from ..ops.pooling import fractional_max_pool2d as fractional_max_pool2d
+from ..ops.pooling import fractional_max_pool2d_with_indices as fractional_max_pool2d_with_indices
+from ..ops.pooling import fractional_max_pool3d as fractional_max_pool3d
+from ..ops.pooling import fractional_max_pool3d_with_indices as fractional_max_pool3d_with_indices
+from ..ops.pooling import local_response_norm as local_response_norm
+from ..ops.pooling import lp_pool1d as lp_pool1d
+from ..ops.pooling import lp_pool2d as lp_pool2d
+from ..ops.pooling import lp_pool3d as lp_pool3d
+from ..ops.pooling import max_pool1d as max_pool1d
+from ..ops.pooling import max_pool1d_with_indices as max_pool1d_with_indices
+from ..ops.pooling import max_pool2d as max_pool2d
+from ..ops.pooling import max_pool2d_with_indices as max_pool2d_with_indices
+from ..ops.pooling import max_pool3d as max_pool3d
+from ..ops.pooling import max_pool3d_with_indices as max_pool3d_with_indices
+from ..ops.pooling import max_unpool1d as max_unpool1d
+from ..ops.pooling import max_unpool2d as max_unpool2d
+from ..ops.pooling import max_unpool3d as max_unpool3d
 from ..ops.reduction import logsumexp as logsumexp
 from ..ops.reduction import mean, norm
 from ..ops.reduction import pdist as pdist
@@ -80,6 +118,8 @@ from ..ops.shape import flatten as flatten
 from ..ops.shape import pad as pad
 from ..ops.special import xlogy
 from ..random import numbers_of
+from .attention_functions import multi_head_attention_forward as multi_head_attention_forward
+from .attention_functions import scaled_dot_product_attention as scaled_dot_product_attention
 
 linear = linear_operation
 

@@ -167,7 +167,8 @@ attach(
     __rtruediv__=lambda self, other: true_divide(other, self),
 )
 mul_, div_ = in_place(multiply, "mul_"), in_place(div, "div_")
-attach(mul_=mul_, multiply_=mul_, div_=div_, divide_=div_, true_divide_=div_, neg_=in_place(negative, "neg_"))
+attach(mul_=mul_, multiply_=mul_, div_=div_, divide_=div_, true_divide_=div_)
+attach(neg_=in_place(negative, "neg_"), negative_=in_place(negative, "negative_"))
 attach(reciprocal_=in_place(reciprocal, "reciprocal_"))
 attach(__iadd__=_add_, __isub__=_sub_, __imul__=mul_, __itruediv__=div_)
 add_, sub_ = _add_, _sub_

@@ -46,7 +46,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 # ----- windows --------------------------------------------------------------------------------------------------------
 
-MOST_WASTE = 1.3  # how much longer the columns of whole planes may be than those of the result's positions
+WASTE = 16  # columns of whole planes may be longer by this, divided by the outputs that each of them is multiplied with
 SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has quick one-threaded kernels
 BLOCK = 1 << 21  # elements of a block of columns: few calls of BLAS, and the block stays in the last cache
 
@@ -76,8 +76,10 @@ class Layout(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def layout_of(spatial: Sizes, kernel: Sizes, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Layout:
-    """The layout for an input of sizes `spatial` and a result of sizes `size`.
+def layout_of(
+    spatial: Sizes, kernel: Sizes, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, outputs: int = 1
+) -> Layout:
+    """The layout for an input of sizes `spatial`, a result of sizes `size`, and as many `outputs` in a group.
 
     Raises:
         RuntimeError: the windows would reach behind the end of the padded input.
@@ -89,7 +91,7 @@ def layout_of(spatial: Sizes, kernel: Sizes, size: Sizes, stride: Sizes, padding
     spacing = tuple(math.prod(padded[i + 1 :]) for i in range(len(padded)))
     planes = (size[0], *padded[1:])
     gapless = all(step == 1 or n == 1 for step, n in zip(stride, size, strict=True))
-    fused = gapless and math.prod(planes) <= MOST_WASTE * math.prod(size)
+    fused = gapless and math.prod(planes) <= (1 + min(1, WASTE / outputs)) * math.prod(size)
     grid = planes if fused else size
     places = list(itertools.product(*(range(0, d * k, d) for d, k in zip(dilation, kernel, strict=True))))
     return Layout(
@@ -107,55 +109,58 @@ def layout_of(spatial: Sizes, kernel: Sizes, size: Sizes, stride: Sizes, padding
     )
 
 
-def columns_of(
-    x: Any, layout: Layout, kernel: Sizes, stride: Sizes, dilation: Sizes, dtype: Any, at_once: int
-) -> Iterator[tuple[int, int, Any]]:
-    """Blocks of samples as matrices: (first, last, columns), columns of shape (C, *kernel, samples, length).
+def blocks(samples: int, rows: int, outputs: int, groups: int, length: int) -> Iterator[tuple[slice, int, int]]:
+    """How the samples are worked off: (samples, products, samples in a product), block by block.
 
-    The memory of a block is used again for the next.
+    Args:
+        samples: how many there are.
+        rows: of the columns of all groups.
+        outputs: of all groups.
+        groups: how many.
+        length: columns of a sample.
+    """
+    together = max(1, BLOCK // max(1, rows * length))
+    small = (rows // groups) * (outputs // groups) * length <= SMALL_PRODUCT
+    for first in range(0, samples, together):
+        count = min(together, samples - first)
+        yield slice(first, first + count), *((count, 1) if small else (1, count))
+
+
+def columns_of(
+    x: Any, layout: Layout, kernel: Sizes, stride: Sizes, dilation: Sizes, outputs: int, groups: int
+) -> Iterator[tuple[slice, int, int, Any]]:
+    """The windows block by block: (samples, s, m, columns), for `s` products of `m` samples each.
+
+    The columns have shape (s, groups, C / groups * kernel, m * length); the next block will lie in their memory.
     """
     samples, channels = x.shape[:2]
-    volume = math.prod(layout.padded)
-    most = max(1, min(at_once, samples))
+    dtype = computing_type(x)
+    item = dtype.itemsize
+    volume, rows = math.prod(layout.padded), channels * math.prod(kernel)
     copied = layout.fused or x.shape[2:] != layout.padded or x.dtype != dtype or not x.flags.c_contiguous
-    if copied:
-        beyond = layout.spacing[0] if layout.fused else 0  # the last windows of whole planes reach behind the end
-        memory = np.zeros(most * channels * volume + beyond, dtype)
-        padded = memory[: most * channels * volume].reshape(most, channels, *layout.padded)
-    matrix = np.empty(channels * math.prod(kernel) * most * layout.length, dtype)
-    item = np.dtype(dtype).itemsize
-    steps = tuple(s * item for s in layout.spacing)
-    for first in range(0, samples, most):
-        last = min(first + most, samples)
-        count = last - first
+    steps = tuple(spacing * item for spacing in layout.spacing)
+    run: tuple[Any, Any] = (layout.grid, tuple(step * s for step, s in zip(stride, steps, strict=True)))
+    if layout.fused:
+        run = (layout.length,), (item,)
+    taps = tuple(d * s for d, s in zip(dilation, steps, strict=True))
+    padded: Any = None
+    for block, s, m in blocks(samples, rows, outputs, groups, layout.length):
+        source = x[block]
+        if padded is None:
+            matrix = np.empty(s * m * rows * layout.length, dtype)
+            if copied:
+                beyond = layout.spacing[0] if layout.fused else 0  # windows of whole planes reach behind the end
+                memory = np.zeros(s * m * channels * volume + beyond, dtype)
+                padded = memory[: s * m * channels * volume].reshape(s * m, channels, *layout.padded)
         if copied:
-            padded[(slice(count), slice(None), *layout.inside)] = x[first:last]
+            padded[(slice(s * m), slice(None), *layout.inside)] = source
             source = padded
-        else:
-            source = x[first:last]
-        run, run_steps = (
-            ((layout.length,), (item,))
-            if layout.fused
-            else (layout.grid, tuple(step * s for step, s in zip(stride, steps, strict=True)))
-        )
-        shape = (channels, *kernel, count, *run)
-        strides = (
-            volume * item,
-            *(d * s for d, s in zip(dilation, steps, strict=True)),
-            channels * volume * item,
-            *run_steps,
-        )
-        columns = matrix[: math.prod(shape)].reshape(shape)
-        np.copyto(columns, np.lib.stride_tricks.as_strided(source, shape, strides))
-        yield first, last, columns
-
-
-def samples_at_once(rows: int, outputs: int, groups: int, length: int) -> int:
-    """How many samples make a block: few for quick small products, or as many as fit the cache."""
-    work = max(1, (rows // groups) * (outputs // groups) * length)
-    if 2 * work <= SMALL_PRODUCT:
-        return SMALL_PRODUCT // work
-    return max(1, BLOCK // max(1, rows * length))
+        shape = (s, channels, *kernel, m, *run[0])
+        sample = channels * volume * item
+        strides = (sample * m, volume * item, *taps, sample, *run[1])
+        columns = matrix[: math.prod(shape)]
+        np.copyto(columns.reshape(shape), np.lib.stride_tricks.as_strided(source, shape, strides))
+        yield block, s, m, columns.reshape(s, groups, rows // groups, m * layout.length)
 
 
 def computing_type(x: Any) -> Any:
@@ -163,17 +168,24 @@ def computing_type(x: Any) -> Any:
     return np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
 
 
-def spread(g: Any, layout: Layout, groups: int, dtype: Any) -> Any:
-    """Samples of a result (n, O, *size) as matrices (groups, O / groups, n * length), zero between the positions."""
-    n, channels = g.shape[:2]
-    if layout.grid == g.shape[2:]:
-        if n == 1 and g.dtype == dtype:
-            return g.reshape(groups, channels // groups, layout.length)
-        matrix = np.empty((channels, n, *layout.grid), dtype)
+def spread(g: Any, s: int, m: int, layout: Layout, groups: int) -> Any:
+    """A block of a result (s * m, O, *size) as matrices (s, groups, O / groups, m * length), zero between positions."""
+    channels, size = g.shape[1], g.shape[2:]
+    shape = (s, groups, channels // groups, m * layout.length)
+    dtype = computing_type(g)
+    if layout.grid == size:
+        if m == 1 and g.dtype == dtype:
+            return g.reshape(shape)
+        matrix = np.empty((s, channels, m, *layout.grid), dtype)
     else:
-        matrix = np.zeros((channels, n, *layout.grid), dtype)
-    matrix[(slice(None), slice(None), *map(slice, g.shape[2:]))] = np.swapaxes(g, 0, 1)
-    return matrix.reshape(groups, channels // groups, n * layout.length)
+        matrix = np.zeros((s, channels, m, *layout.grid), dtype)
+    matrix[(slice(None), slice(None), slice(None), *map(slice, size))] = by_product(g, s, m)
+    return matrix.reshape(shape)
+
+
+def by_product(block: Any, s: int, m: int) -> Any:
+    """A block (s * m, C, *sizes) as it lies in products: (s, C, m, *sizes)."""
+    return block[:, :, None] if m == 1 else np.swapaxes(block, 0, 1)[None]
 
 
 def is_pointwise(spatial: Sizes, kernel: Sizes, size: Sizes, padding: Pairs) -> bool:
@@ -221,9 +233,7 @@ def between_zeros(x: Any, padded: Sizes, window: tuple[slice, ...]) -> Any:
     apart = np.pad(apart, ((0, 0), (0, 0), *(pair for step in steps for pair in ((0, 0), (0, step - 1)))))
     apart = np.reshape(apart, (*x.shape[:2], *(n * step for n, step in zip(size, steps, strict=True))))
     apart = apart[(slice(None), slice(None), *(slice(w.stop - w.start) for w in window))]
-    return np.pad(
-        apart, ((0, 0), (0, 0), *((w.start, n - w.stop) for w, n in zip(window, padded, strict=True)))
-    )
+    return np.pad(apart, ((0, 0), (0, 0), *((w.start, n - w.stop) for w, n in zip(window, padded, strict=True))))
 
 
 @backward(windows, 0)
@@ -282,17 +292,14 @@ def _convolve_arrays(
     x: Any, w: Any, bias: Any, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Any:
     samples, outputs, kernel = x.shape[0], w.shape[0], w.shape[2:]
-    layout = layout_of(x.shape[2:], kernel, size, stride, padding, dilation)
-    dtype = computing_type(x)
-    matrix = grouped(w, groups).astype(dtype, copy=False)
-    at_once = samples_at_once(x.shape[1] * math.prod(kernel), outputs, groups, layout.length)
+    layout = layout_of(x.shape[2:], kernel, size, stride, padding, dilation, outputs // groups)
+    matrix = grouped(w, groups).astype(computing_type(w), copy=False)
     out = np.empty((samples, outputs, *size), x.dtype)
     shift = None if bias is None else bias.reshape(outputs, 1, *(1,) * len(size))
-    crop = (slice(None), slice(None), *map(slice, size))
-    for first, last, columns in columns_of(x, layout, kernel, stride, dilation, dtype, at_once):
-        product = np.matmul(matrix, columns.reshape(groups, matrix.shape[2], (last - first) * layout.length))
-        product = product.reshape(outputs, last - first, *layout.grid)[crop]
-        target = np.swapaxes(out[first:last], 0, 1)
+    positions = (slice(None), slice(None), slice(None), *map(slice, size))
+    for block, s, m, columns in columns_of(x, layout, kernel, stride, dilation, outputs, groups):
+        product = np.matmul(matrix, columns).reshape(s, outputs, m, *layout.grid)[positions]
+        target = by_product(out[block], s, m)
         if shift is None:
             np.copyto(target, product, casting="same_kind")
         else:
@@ -339,29 +346,29 @@ def _convolve_input_arrays(
     g: Any, w: Any, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Any:
     samples, kernel, channels = g.shape[0], w.shape[2:], w.shape[1] * groups
-    layout = layout_of(size, kernel, g.shape[2:], stride, padding, dilation)
+    layout = layout_of(size, kernel, g.shape[2:], stride, padding, dilation, g.shape[1] // groups)
     dtype = computing_type(g)
     matrix = np.swapaxes(grouped(w, groups).astype(dtype, copy=False), 1, 2)
     taps = len(layout.offsets)
     volume = math.prod(layout.padded)
     beyond = layout.spacing[0] if layout.fused else 0
-    at_once = samples_at_once(channels * taps, g.shape[1], groups, layout.length)
+    product = np.multiply if g.shape[1] == groups else np.matmul  # quicker for matrices of one column
+    every = (slice(None),) * 3
     out = np.empty((samples, channels, *size), g.dtype)
-    inside = (slice(None), slice(None), *layout.inside)
-    for first in range(0, samples, at_once):
-        part = g[first : first + at_once]
-        n = len(part)
-        columns = np.matmul(matrix, spread(part, layout, groups, dtype)).reshape(channels, taps, n, layout.length)
-        total = np.zeros((channels, n, volume + beyond), dtype)
+    for block, s, m in blocks(samples, channels * taps, g.shape[1], groups, layout.length):
+        columns = product(matrix, spread(g[block], s, m, layout, groups))
+        total = np.zeros((s, channels, m, volume + beyond), dtype)
         if layout.fused:
+            columns = columns.reshape(s, channels, taps, m, layout.length)
             for i, start in enumerate(layout.offsets):
-                total[:, :, start : start + layout.length] += columns[:, i]
-            padded = total[:, :, :volume].reshape(channels, n, *layout.padded)
+                total[:, :, :, start : start + layout.length] += columns[:, :, i]
+            padded = total[:, :, :, :volume].reshape(s, channels, m, *layout.padded)
         else:
-            padded = total.reshape(channels, n, *layout.padded)
+            columns = columns.reshape(s, channels, taps, m, *layout.grid)
+            padded = total.reshape(s, channels, m, *layout.padded)
             for i, window in enumerate(layout.windows):
-                padded[(slice(None), slice(None), *window)] += columns[:, i].reshape(channels, n, *layout.grid)
-        out[first : first + at_once] = np.swapaxes(padded[inside], 0, 1)
+                padded[every + window] += columns[:, :, i]
+        by_product(out[block], s, m)[...] = padded[every + layout.inside]
     return out
 
 
@@ -369,9 +376,12 @@ def _convolve_input_arrays(
 def convolve_weight(
     x: Any, g: Any, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1
 ) -> Any:
-    """The gradient of `convolve` for its weight with a kernel of `size`, from x (N, C, *spatial) and g (N, O, *positions)."""
+    """The gradient of `convolve` for its weight, given x (N, C, *spatial) and g (N, O, *positions).
+
+    The kernel has the sizes `size`, the result the shape (O, C / groups, *size).
+    """
     samples, channels = x.shape[:2]
-    outputs, positions = g.shape[1:2][0], g.shape[2:]
+    outputs, positions = g.shape[1], g.shape[2:]
     shape = (outputs, channels // groups, *size)
     if type(x) is np.ndarray and type(g) is np.ndarray:
         return _convolve_weight_arrays(x, g, size, stride, padding, dilation, groups).reshape(shape)
@@ -384,16 +394,15 @@ def convolve_weight(
 def _convolve_weight_arrays(
     x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Any:
-    layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation)
-    dtype = computing_type(x)
-    outputs = g.shape[1]
-    rows = x.shape[1] * math.prod(kernel)
-    total = np.zeros((groups, outputs // groups, rows // groups), dtype)
-    at_once = samples_at_once(rows, outputs, groups, layout.length)
-    for first, last, columns in columns_of(x, layout, kernel, stride, dilation, dtype, at_once):
-        columns = columns.reshape(groups, rows // groups, (last - first) * layout.length)
-        total += np.matmul(spread(g[first:last], layout, groups, dtype), np.swapaxes(columns, 1, 2))
-    return total.astype(x.dtype, copy=False)
+    outputs, rows = g.shape[1], x.shape[1] * math.prod(kernel)
+    layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation, outputs // groups)
+    total = np.zeros((groups, rows // groups, outputs // groups), computing_type(x))
+    for block, s, m, columns in columns_of(x, layout, kernel, stride, dilation, outputs, groups):
+        products = np.matmul(
+            columns, np.swapaxes(spread(g[block], s, m, layout, groups), 2, 3)
+        )  # twice as fast as g @ x.T
+        total += products[0] if s == 1 else np.add.reduce(products, axis=0)
+    return np.ascontiguousarray(np.swapaxes(total, 1, 2)).astype(x.dtype, copy=False)
 
 
 # Every backward function hands on the settings: stride, padding, dilation and groups.
@@ -732,7 +741,7 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The cross-correlation of (N, C, D, H, W) or (C, D, H, W) with a weight (O, C / groups, K, K, K), plus a bias (O,).
+    """The cross-correlation of (N, C, D, H, W) or (C, D, H, W) with (O, C / groups, K, K, K), plus a bias (O,).
 
     Raises:
         RuntimeError: shapes or types do not fit; the kernel is larger than the padded input.
@@ -761,9 +770,7 @@ def conv_transpose1d(
     >>> cr.conv_transpose1d(cr.tensor([[[1.0, 2.0]]]), cr.tensor([[[1.0, 10.0]]]), stride=2)
     Tensor(array([[[ 1., 10.,  2., 20.]]], dtype=float32), requires_grad=False)
     """
-    return _convolution(
-        "conv_transpose1d", 1, input, weight, bias, stride, padding, dilation, groups, output_padding
-    )
+    return _convolution("conv_transpose1d", 1, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
 def conv_transpose2d(
@@ -785,9 +792,7 @@ def conv_transpose2d(
     >>> cr.conv_transpose2d(cr.ones(1, 3, 4, 4), cr.ones(3, 2, 3, 3), stride=2, padding=1, output_padding=1).shape
     (1, 2, 8, 8)
     """
-    return _convolution(
-        "conv_transpose2d", 2, input, weight, bias, stride, padding, dilation, groups, output_padding
-    )
+    return _convolution("conv_transpose2d", 2, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
 def conv_transpose3d(
@@ -805,9 +810,7 @@ def conv_transpose3d(
     Raises:
         RuntimeError: shapes or types do not fit; `output_padding` is not below stride or dilation.
     """
-    return _convolution(
-        "conv_transpose3d", 3, input, weight, bias, stride, padding, dilation, groups, output_padding
-    )
+    return _convolution("conv_transpose3d", 3, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
 def convolution(
@@ -868,7 +871,7 @@ def blocks_of(
     return {"kernel": kernel_size, "size": size, "stride": stride, "padding": pairs, "dilation": dilation}
 
 
-def unfold_blocks(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The sliding blocks of images as columns: (N, C, H, W) gives (N, C * K * K, blocks).
 
     Raises:
@@ -905,7 +908,7 @@ def unfold_blocks(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: A
     return _windows(input.unsqueeze(0), **keywords).squeeze(0)  # type: ignore[no-any-return]
 
 
-def fold_blocks(
+def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
     """Images (N, C, *output_size) as the sum of their sliding blocks, given as columns (N, C * K * K, blocks).

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, default_float
 from ..core.tensor import Tensor, as_array, check_device, make_tensor
+from ..core.tracing import lift
 from .out import write_out
 
 __all__ = [
@@ -52,7 +53,7 @@ def factory(function: Function) -> Function:
     @functools.wraps(function)
     def making(*args: Any, **kwargs: Any) -> Any:
         if not kwargs:
-            return function(*args)
+            return lift(function(*args))
         check_device(kwargs.get("device"))
         out = kwargs.pop("out", None)
         if not PLACEMENT.isdisjoint(kwargs):
@@ -60,7 +61,7 @@ def factory(function: Function) -> Function:
         if "size" in kwargs and not args and "size" in _VARIADIC[function]:
             args = (kwargs.pop("size"),)
         result = function(*args, **kwargs)
-        return result if out is None else write_out(out, result, function.__name__)
+        return lift(result) if out is None else write_out(out, result, function.__name__)
 
     _VARIADIC[function] = {"size"} if function.__code__.co_flags & 4 else set()  # 4: it takes *size
     return making  # type: ignore[return-value]

@@ -15,9 +15,10 @@ from ..core.broadcasting import unbroadcast
 from ..core.dtypes import CATEGORY
 from ..core.forward import TENSOR_FUNCS, array_function, cast, promote, wrap_forward_fn
 from ..core.grad_mode import grad_mode
+from ..core.recipe import NO_KWARGS
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
-from ..core.views import check_writable, note_write, replace, write_part, write_region
+from ..core.views import become_view, check_writable, note_write, replace, write_part, write_region
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numpy_names
 from .shape import _diagonal, _two_axes, broadcast_shapes, broadcast_tensors, expand, part, ravel, reshape, sum_at
 
@@ -454,6 +455,8 @@ def _getitem_tensor(input: Tensor, index: Any) -> Tensor:
         IndexError: out of range, too many indices, or a mask of another shape.
     """
     array = input.array
+    if type(index) is int and type(array) is ndarray and input.node() is None:
+        return _row(input, array, index)
     items, basic = as_index(index, array.ndim, copy=input.node() is not None)
     try:
         if not basic:
@@ -463,6 +466,17 @@ def _getitem_tensor(input: Tensor, index: Any) -> Tensor:
         return _getitem(input, items)  # type: ignore[no-any-return]
     except IndexError as error:
         raise _refused(error, items, array.shape) from None
+
+
+def _row(input: Tensor, array: Any, index: int) -> Tensor:
+    """`input[index]` for a tensor that no gradient goes to, quickly: what data sets do for each sample."""
+    items = (index,) if array.ndim > 1 else (index, Ellipsis)
+    try:
+        result = make_tensor(array[items], None)
+    except IndexError as error:
+        raise _refused(error, items, array.shape) from None
+    become_view(result, input, getitem, (items,), NO_KWARGS)
+    return result
 
 
 TENSOR_FUNCS[getitem] = _getitem_tensor

@@ -65,8 +65,6 @@ def _linear_map(size: int, out: int, align_corners: bool, scale: float | None) -
 
 @functools.lru_cache(1024)
 def _cubic_map(size: int, out: int, align_corners: bool, scale: float | None) -> AxisMap:
-    if size == out:
-        return AxisMap(size, np.arange(out)[None])
     places = _places(size, out, align_corners, scale)
     first = np.floor(places)
     around = np.arange(-1, 3)[:, None]
@@ -74,12 +72,20 @@ def _cubic_map(size: int, out: int, align_corners: bool, scale: float | None) ->
     return AxisMap(size, index, cubic(places - first - around))
 
 
+def cubic_near(d: Any, a: float = -0.75) -> Any:
+    """The weight of a neighbour at a distance of at most 1, for interpolation by cubic convolution (Keys 1981)."""
+    return ((a + 2) * d - (a + 3)) * d * d + 1
+
+
+def cubic_far(d: Any, a: float = -0.75) -> Any:
+    """The weight of a neighbour at a distance between 1 and 2."""
+    return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+
 def cubic(distance: Any, a: float = -0.75) -> Any:
-    """The weight of a neighbour at a distance, for interpolation by cubic convolution (Keys 1981)."""
+    """The weight of a neighbour at any distance."""
     d = np.abs(distance)
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return np.where(d <= 1, cubic_near(d, a), np.where(d < 2, cubic_far(d, a), 0.0))
 
 
 def _triangle(distance: Any) -> Any:
@@ -107,12 +113,11 @@ def _smoothing_map(size: int, out: int, align_corners: bool, scale: float | None
     function, reach = FILTERS[mode]
     ratio = _ratio(size, out, align_corners, scale)
     width = max(ratio, 1.0)
-    half = 0.0 if align_corners else 0.5
-    centers = (np.arange(out) + half) * ratio
-    starts = np.maximum((centers - reach * width + half).astype(np.int64), 0)
-    ends = np.minimum((centers + reach * width + half).astype(np.int64), size)
+    centers = (np.arange(out) + 0.5) * ratio
+    starts = np.maximum((centers - reach * width + 0.5).astype(np.int64), 0)
+    ends = np.minimum((centers + reach * width + 0.5).astype(np.int64), size)
     index = starts + np.arange(int((ends - starts).max()))[:, None]
-    weights = np.where(index < ends, function((index - centers + half) / width), 0.0)
+    weights = np.where(index < ends, function((index - centers + 0.5) / width), 0.0)
     total = weights.sum(0)
     return AxisMap(size, np.where(index < ends, index, -1), weights / np.where(total == 0, 1, total))
 
@@ -205,13 +210,17 @@ def interpolate(
         sizes = [math.floor(h * s) for h, s in zip(have, scales, strict=True)]
         if recompute_scale_factor or mode == "area":
             scales = [None] * n
+    if mode == "area":
+        return _adaptive_avg_pool_nd(n, input, tuple(sizes))
     if min(have) < 1 or min(sizes) < 1 or input.shape[1] < 1:
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input of shape {list(input.shape)} and output "
             f"size {sizes}"
         )
-    if mode == "area":
-        return _adaptive_avg_pool_nd(n, input, tuple(sizes))
+    if n == 2 and mode == "nearest":  # images that keep their size stay as they are, whatever the factor was
+        scales = [None if h == s else scale for h, s, scale in zip(have, sizes, scales, strict=True)]
+    if antialias and sizes == list(have):
+        scales = [None] * n
     maps = tuple(
         _map_of(mode, h, s, bool(align_corners), scale, antialias)
         for h, s, scale in zip(have, sizes, scales, strict=True)

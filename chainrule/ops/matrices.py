@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.broadcasting import unbroadcast
+from ..core.forward import array_function, wrap_forward_fn
+from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from . import linalg
 from .common import as_tensor_argument, attach, numpy_names
@@ -91,13 +94,37 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
     return linalg.LUResult(permutation, lower, upper)
 
 
+@array_function
+def _solve_factored(B: Any, L: Any, upper: bool = False) -> Any:
+    flipped = np.conj(np.swapaxes(L, -1, -2))
+    first, second = (flipped, L) if upper else (L, flipped)
+    half = linalg.solve_triangular_matrix(first, B, lower=True)
+    return linalg.solve_triangular_matrix(second, half, lower=False)
+
+
+@backward(_solve_factored, 0)
+def solve_factored_back0(grad_out: Any, out: Any, B: Any, L: Any, upper: bool = False) -> Any:
+    r"""$\nabla_B L = \bar{A}^{-1} \nabla_{out} L$ with $A = L L^H$"""
+    return unbroadcast(np.conj(_solve_factored(np.conj(grad_out), L, upper)), B)
+
+
+@backward(_solve_factored, 1)
+def solve_factored_back1(grad_out: Any, out: Any, B: Any, L: Any, upper: bool = False) -> Any:
+    r"""$\nabla_L L = -\overline{(S + S^H) L}$ with $S = A^{-1} \overline{\nabla_{out} L} \, out^H$; all of L counts, as
+    in PyTorch, and not only its triangle"""
+    half = np.matmul(_solve_factored(np.conj(grad_out), L, upper), np.conj(np.swapaxes(out, -1, -2)))
+    whole = half + np.conj(np.swapaxes(half, -1, -2))
+    return unbroadcast(-np.conj(np.matmul(L, whole) if upper else np.matmul(whole, L)), L)
+
+
+_tensor_solve_factored = wrap_forward_fn(_solve_factored, promotes=True)
+
+
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     """The X with A @ X = B from A's Cholesky factor: A = L @ L^H, or L^H @ L for `upper`. Shapes: B (..., n, k)."""
     B = linalg.matrices("cholesky_solve", B, argument="B")
     L = linalg.matrices("cholesky_solve", L, square=True, argument="L")
-    flipped = linalg.adjoint(L)
-    first, second = (flipped, L) if upper else (L, flipped)
-    return linalg.solve_triangular(second, linalg.solve_triangular(first, B, upper=False), upper=True)
+    return _tensor_solve_factored(B, L, upper=upper)
 
 
 def cholesky_inverse(L: Any, upper: bool = False) -> Any:

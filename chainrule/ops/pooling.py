@@ -268,7 +268,7 @@ def _max_index(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
     for i, (w, stride) in enumerate(zip(windows, _strides(_sizes(windows)), strict=True)):
         starts = (np.arange(w.out) * w.stride - w.padding) * stride
         index = index + starts.reshape((-1,) + (1,) * (len(windows) - i - 1))
-    return index
+    return np.maximum(index, 0) if any(w.padding and w.dilation > w.size for w in windows) else index
 
 
 @array_function
@@ -317,10 +317,16 @@ def _spread_by_comparing(values: Any, out: Any, x: Any, windows: Any, offsets: A
     return result
 
 
+@array_function
+def _constant(x: Any) -> Any:
+    """`x`, without a derivative."""
+    return x
+
+
 @backward(_max_pool, 0)
 def max_pool_back(grad_out: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
     r"""$\nabla_{x_j} L = \sum_i \nabla_{out_i} L$ over the windows $i$ whose first maximum is $x_j$"""
-    return _spread_maxima(grad_out, out, x, windows)
+    return _spread_maxima(grad_out, _constant(out), _constant(x), windows)
 
 
 @backward(_spread_maxima, 0)
@@ -331,11 +337,12 @@ def spread_maxima_back(grad_out: Any, out: Any, values: Any, maxima: Any, x: Any
     return np.reshape(picked, values.shape)
 
 
+wrap_forward_fn(_constant, is_differentiable=False)
 _max_pool_tensor = wrap_forward_fn(_max_pool)
-_spread_maxima_tensor = wrap_forward_fn(_spread_maxima)
+wrap_forward_fn(_spread_maxima)
 _max_index_tensor = wrap_forward_fn(_max_index, is_differentiable=False)
 pick_tensor = wrap_forward_fn(pick)
-place_tensor = wrap_forward_fn(place)
+wrap_forward_fn(place)
 _unpool_tensor = wrap_forward_fn(unpool)
 
 
@@ -388,7 +395,7 @@ def _windows(
     for kernel, pad, step in zip(kernels, paddings, dilations, strict=True):
         if pad < 0:
             raise RuntimeError(f"{name}: pad must be non-negative, but got pad: {pad}")
-        if pad > ((kernel - 1) * step + 1) // 2:
+        if pad > kernel // 2:
             raise RuntimeError(
                 f"{name}: pad should be at most half of effective kernel size, but got pad={pad}, "
                 f"kernel_size={kernel} and dilation={step}"
@@ -665,6 +672,9 @@ def _avg_pool_nd(
     if divisor_override is not None and divisor_override == 0:
         raise RuntimeError(f"{name}: divisor must be not zero")
     windows = _windows(input, n, kernel_size, stride, padding, 1, ceil_mode, name)
+    if n == 3 and any(w.kernel > w.size for w in windows):
+        kernels = tuple(w.kernel for w in windows)
+        raise RuntimeError(f"{name}: input image {tuple(input.shape[-n:])} smaller than kernel size {kernels}")
     counted = divisor_override is None
     maps = [_mean_map(w, bool(count_include_pad), counted) for w in windows]
     if divisor_override is not None:
@@ -992,7 +1002,7 @@ def _fractional_max_pool_nd(
     sizes = as_tuple(output_size, n, name, "output_size")
     kernels = as_tuple(kernel_size, n, name, "kernel_size")
     for size, out, kernel in zip(have, sizes, kernels, strict=True):
-        if out < 1 or out + kernel - 1 > size:
+        if out < 1 or out + kernel - 1 > size - (n == 3):
             raise RuntimeError(
                 f"{name}: pool size {kernel} with output size {out} is too large relative to input size {size}"
             )

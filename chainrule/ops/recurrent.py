@@ -23,32 +23,9 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .elementwise import keep_where
+from .memory import Memory, remembered
 
 __all__: list[str] = []
-
-
-class Memory:
-    """What one run through a sequence leaves for its backward pass."""
-
-    __slots__ = ("gradients", "seed", "steps")
-
-    def __init__(self) -> None:
-        self.steps: Any = None
-        self.seed: Any = None
-        self.gradients: Any = None
-
-    def __repr__(self) -> str:
-        return "Memory()"
-
-
-def remembered(saved: Memory | None, grad_out: Any, compute: Callable[[], Any]) -> Any:
-    """`compute()`, once for the backward functions of all arguments, which are given the same `grad_out`."""
-    if saved is None or isinstance(grad_out[0], Tensor):
-        return compute()
-    if saved.seed is not grad_out:
-        saved.gradients = compute()
-        saved.seed = grad_out
-    return saved.gradients
 
 
 def steps_known(saved: Memory | None, grad_out: Any, compute: Callable[[], Any]) -> Any:
@@ -359,7 +336,7 @@ def lstm_back_w_hh(
     at_gates = lstm_gradients(grad_out, *args, saved)[0]
     if known_in_place(saved, grad_out):
         before = saved.steps[3][-2::-1] if reverse else saved.steps[3][:-1]
-        return np.matmul(at_gates.reshape(len(w_hh), -1), before.reshape(-1, len(h0)))
+        return np.matmul(as_matrix(at_gates), before.reshape(-1, h0.shape[0]))
     return product_over_time(at_gates, steps_known(saved, grad_out, lambda: lstm_run(*args)[3]), 1)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.broadcasting import unbroadcast
 from ..core.dtypes import as_numpy_dtype, default_float
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
@@ -642,6 +643,21 @@ def count_nonzero(input: Any, dim: Any = None) -> Tensor:
     array = as_tensor_argument(input).array
     return make_tensor(np.asarray(np.count_nonzero(array, axis=reduced_axis(dim, array.ndim))), None)
 
+
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The tensor summed down to a shape that would broadcast to its own.
+
+    Raises:
+        RuntimeError: the shape would not.
+    """
+    shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    try:
+        return unbroadcast(self, np.empty(shape, np.uint8))  # type: ignore[no-any-return]
+    except ValueError:
+        raise RuntimeError(f"size {list(shape)} is not expandable to size {list(self.shape)}") from None
+
+
+attach(sum_to_size)
 
 attach(sum, mean, prod, amax, amin, aminmax, var, std, nansum, nanmean, norm, dist, renorm, logsumexp)
 attach(all, any, count_nonzero)

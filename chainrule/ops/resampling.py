@@ -51,7 +51,7 @@ class AxisMap:
     def __init__(self, size: int, index: Any, weight: Any = None, before: Any = 1.0, after: Any = 1.0) -> None:
         self.size = size
         self.size_out: int = index.shape[1]
-        self.index = index
+        self.index = index if weight is None else np.where(weight != 0, index, -1)
         self.weight = weight
         self.before = _plain(before)
         self.after = _plain(after)
@@ -110,9 +110,6 @@ class AxisMap:
         k, i = np.nonzero(self.index >= 0)
         j = self.index[k, i]
         weight = None if self.weight is None else self.weight[k, i]
-        if weight is not None:
-            kept = np.flatnonzero(weight)
-            i, j, weight = i[kept], j[kept], weight[kept]
         order = np.lexsort((i, j))
         i, j = i[order], j[order]
         rank = np.arange(j.size) - np.searchsorted(j, j)  # the how-manieth entry of its column
@@ -193,7 +190,7 @@ def _along_array(x: Any, axis: int, axis_map: AxisMap) -> Any:
         return np.add.reduce(x.reshape(*before, axis_map.size_out, axis_map.block, *after), axis=axis + 1)
     if axis_map.spread >= BLOCK:
         copies = (*before, axis_map.size, axis_map.spread, *after)
-        return np.broadcast_to(np.expand_dims(x, axis + 1), copies).reshape(shape)
+        return np.broadcast_to(np.expand_dims(x, axis + 1), copies).copy().reshape(shape)
     slices = all(isinstance(tap.source, slice) and isinstance(tap.target, slice) for tap in axis_map.taps)
     if axis == x.ndim - 1 and not slices and axis_map.size * axis_map.size_out <= 4096 and x.dtype.kind in "fc":
         return x @ axis_map.matrix.astype(x.dtype)

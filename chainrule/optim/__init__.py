@@ -13,15 +13,18 @@
 True
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
-from . import lr_scheduler, swa_utils
+from . import lr_scheduler
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop, Rprop
 from .lbfgs import LBFGS
 from .matrices import Adafactor, Muon
 from .optimizer import Optimizer
 from .sgd import ASGD, SGD
+
+if TYPE_CHECKING:
+    from . import swa_utils
 
 __all__ = [
     "ASGD",
@@ -44,7 +47,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name == "swa_utils":  # needs chainrule.nn, which the others do not
+        import importlib
+
+        return importlib.import_module(".swa_utils", __name__)
     if name == "SparseAdam":
         raise AttributeError("chainrule.optim has no SparseAdam: gradients here are dense arrays. Use Adam")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -231,7 +231,9 @@ class _Curvature(NamedTuple):
         state["ro"] = [make_tensor(np.asarray(value), None) for value in self.inverses]
         state["H_diag"] = make_tensor(np.asarray(self.scale), None) if self.gradients else 1
         if self.weights:
-            state["al"] = [None if value is None else make_tensor(np.asarray(_raw(value)), None) for value in self.weights]
+            state["al"] = [
+                None if value is None else make_tensor(np.asarray(_raw(value)), None) for value in self.weights
+            ]
 
     def updated(self, gradient_change: Any, step: Any) -> _Curvature:
         """With one more pair, unless the gradient hardly changed along the step."""

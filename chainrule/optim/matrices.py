@@ -76,6 +76,8 @@ class Adafactor(Optimizer):
             x, gradient = tensor.array, tensor.grad.array  # type: ignore[union-attr]
             if x.dtype.kind == "c":
                 raise RuntimeError("Adafactor does not support complex parameters")
+            if not x.size:
+                continue
             state = self.state[tensor] or self._start(tensor)
             count = next_count(state)
             floor = np.finfo(x.dtype).eps.item() if least is None else least

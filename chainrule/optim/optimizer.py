@@ -282,7 +282,10 @@ class Optimizer:
                 state[number] = values
                 continue
             tensor = tensors[number]
-            state[tensor] = _like(values, None, tensor)
+            cast = self.state_like_parameter or set(values) - {"step"}
+            state[tensor] = {
+                name: _loaded(value, tensor.array.dtype if name in cast else None) for name, value in values.items()
+            }
             for name in self.state_like_parameter:
                 value = state[tensor].get(name)
                 if isinstance(value, Tensor) and value.shape != tensor.shape:
@@ -292,7 +295,7 @@ class Optimizer:
         groups = []
         for group, mine in zip(saved, self.param_groups, strict=True):
             kept = {name: mine[name] for name in ("params", "param_names") if name in mine}
-            groups.append({**kept, **_like(group, None, None), "params": mine["params"]})
+            groups.append({**kept, **_loaded(group, None), "params": mine["params"]})
         self.__setstate__({"state": state, "param_groups": groups})
         for hook in list(self._optimizer_load_state_dict_post_hooks.values()):
             hook(self)
@@ -329,17 +332,17 @@ class _Required:
 required = _Required()
 
 
-def _like(value: Any, name: str | None, tensor: Tensor | None) -> Any:
-    """A copy of a saved value; arrays become tensors of the parameter's type, except for the count of steps."""
+def _loaded(value: Any, dtype: np.dtype[Any] | None) -> Any:
+    """A copy of a saved value; arrays become tensors, of a floating type if one is given."""
     if isinstance(value, dict):
-        return {key: _like(inner, key, tensor) for key, inner in value.items()}
+        return {key: _loaded(inner, dtype) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_like(inner, None, tensor) for inner in value)
+        return type(value)(_loaded(inner, dtype) for inner in value)
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
         return copy.deepcopy(value)
     array = np.array(value.array if isinstance(value, Tensor) else value)
-    if name != "step" and tensor is not None and tensor.array.dtype.kind == "f":
-        array = array.astype(tensor.array.dtype, copy=False)
+    if dtype is not None and dtype.kind == "f":
+        array = array.astype(dtype, copy=False)
     return make_tensor(array, None)
 
 

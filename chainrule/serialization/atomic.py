@@ -35,12 +35,12 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[str]:
         yield target
         return
     temporary = _new_file_beside(target)
+    mode = stat.S_IMODE((before or os.stat(temporary)).st_mode)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        if before is not None:
-            os.chmod(temporary, stat.S_IMODE(before.st_mode))
+        os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):

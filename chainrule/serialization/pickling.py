@@ -13,12 +13,13 @@ import codecs
 import io
 import pickle
 from collections import Counter, OrderedDict, defaultdict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.dtypes import bfloat16
 from ..core.dtypes import dtype as dtype_class
-from ..core.tensor import Tensor, device
+from ..core.tensor import Size, Tensor, device
 from ..nn.parameter import Buffer, Parameter
 
 __all__ = ["Span", "pickled"]
@@ -59,7 +60,7 @@ REBUILD_FROM_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
 TENSOR, DEVICE, SIZE = Global("torch", "Tensor"), Global("torch", "device"), Global("torch", "Size")
 STORAGES = {name: Global("torch", storage) for name, storage in STORAGE_NAMES.items()}
 STORAGES.update(dict.fromkeys(UNTYPED, Global("torch.storage", "UntypedStorage")))
-DTYPES = {name: Global("torch", name) for name in STORAGES}
+DTYPES = {name: Global("torch", name) for name in (*STORAGES, "bfloat16")}
 
 
 # ----- memory -----------------------------------------------------------------------------------------------------
@@ -169,7 +170,8 @@ def _strides(array: Any) -> tuple[int, ...]:
 # ----- the pickle -------------------------------------------------------------------------------------------------
 
 PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset,
-                   OrderedDict, Counter, defaultdict, range, slice, argparse.Namespace, Global, dtype_class))  # fmt: skip
+                   OrderedDict, Counter, defaultdict, range, slice, argparse.Namespace,
+                   Global, dtype_class, type(bfloat16)))  # fmt: skip
 CALLED = (
     *(complex, bytearray, set, frozenset, OrderedDict, Counter, defaultdict, range, slice, argparse.Namespace),
     *(np.ndarray, np.dtype, codecs.encode, np.empty(0).__reduce__()[0]),
@@ -186,7 +188,10 @@ class Refused(TypeError):
         self.culprit = culprit
 
 
-class Pickler(pickle._Pickler):
+PythonPickler: Any = pickle._Pickler  # in Python, so that names can be written that are not there
+
+
+class Pickler(PythonPickler):  # type: ignore[misc]
     """Python's pickler, for what a checkpoint may hold.
 
     Args:
@@ -194,7 +199,7 @@ class Pickler(pickle._Pickler):
         memory: where the tensors lie; settled, or None to note in `found` what there is.
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Any]] = dict(PythonPickler.dispatch)
 
     def __init__(self, file: Any, memory: Memory, used: dict[str, Span] | None) -> None:
         super().__init__(file, protocol=2)
@@ -204,7 +209,7 @@ class Pickler(pickle._Pickler):
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, np.generic):
             obj = obj.item()
-        super().save(obj, save_persistent_id)  # type: ignore[misc]
+        super().save(obj, save_persistent_id)
 
     def persistent_id(self, obj: Any) -> Any:
         if type(obj) is not Span:
@@ -225,7 +230,7 @@ class Pickler(pickle._Pickler):
         if kind is Tensor:
             return self.reduce_array(obj.array, obj.requires_grad, obj)
         if kind is Parameter:
-            content = obj.data, obj.requires_grad, OrderedDict()
+            content: tuple[Any, ...] = obj.data, obj.requires_grad, OrderedDict()
             if obj.__dict__:
                 return REBUILD_PARAMETER_WITH_STATE, (*content, obj.__dict__)
             return REBUILD_PARAMETER, content
@@ -239,7 +244,7 @@ class Pickler(pickle._Pickler):
             if element.kind in "biufc" and element.names is None:
                 return (obj if kind is not np.memmap else np.asarray(obj)).__reduce__()
             raise Refused(f"a NumPy array of {element}: only numbers can be saved", obj)
-        if isinstance(obj, tuple) and kind.__name__ == "Size" and kind.__module__.startswith("chainrule"):
+        if kind is Size:
             return SIZE, (tuple(obj),)
         raise Refused(_why_not(obj), obj)
 
@@ -254,7 +259,14 @@ class Pickler(pickle._Pickler):
             return REBUILD[2], ()
         fit = self.memory.fit(array)
         span, offset = self.memory.place(fit)
-        args = span, offset, tuple(int(n) for n in fit.shape), _strides(fit), requires_grad, OrderedDict()
+        args: tuple[Any, ...] = (
+            span,
+            offset,
+            tuple(int(n) for n in fit.shape),
+            _strides(fit),
+            requires_grad,
+            OrderedDict(),
+        )
         return (REBUILD[3], (*args, DTYPES[name])) if name in UNTYPED else (REBUILD[2], args)
 
     def save_name(self, obj: Global) -> None:
@@ -266,7 +278,7 @@ class Pickler(pickle._Pickler):
         self.save_reduce(codecs.encode, (str(obj, "latin1"), "latin1"), obj=obj)
 
     def save_dtype(self, obj: Any) -> None:
-        name = obj.dtype.name
+        name = repr(obj).rpartition(".")[2]
         if name not in DTYPES:
             raise Refused(f"{obj!r}, a type that PyTorch does not have", obj)
         self.save(DTYPES[name])
@@ -274,6 +286,7 @@ class Pickler(pickle._Pickler):
     dispatch[Global] = save_name
     dispatch[bytes] = save_bytes
     dispatch[dtype_class] = save_dtype
+    dispatch[type(bfloat16)] = save_dtype
 
 
 def _why_not(obj: Any) -> str:

@@ -2,8 +2,8 @@
 
 It does not look up names: `find_global` says what a name stands for, and raises for all that it does not know. A
 function on the stack is called only through `calls`, whose functions check their arguments; no `__setstate__`,
-`__reduce__` or attribute of a class is ever used. The machine is a loop, so depth costs nothing, and reads from bytes, so
-a length that is not there raises. Read next: `reading.py`, what a checkpoint's names stand for.
+`__reduce__` or attribute of a class is ever used. The machine is a loop, so depth costs nothing, and reads from bytes,
+so a length that is not there raises. Read next: `reading.py`, what a checkpoint's names stand for.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 __all__ = ["Named", "Unpickler", "check_key", "shown"]
 
+DAMAGE = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, struct.error)
 MAPPINGS = (dict, OrderedDict, Counter, defaultdict)
-LARGEST_KEY = 10_000  # parts of a key of a dict
+SIZED = (list, dict, str, bytes, tuple)
+LARGEST_KEY = 100  # parts of a key of a dict
 
 
 class Named:
@@ -86,6 +88,9 @@ class Unpickler:
         self.data = data
         self.position = 0
         self.stack: list[Any] = []
+        self.budget = (
+            8 * len(data) + 1000
+        )  # how much calls may copy: a part that is remembered costs nothing to name again
         self.memo: dict[int, Any] = {}
         self.find_global = find_global
         self.calls = calls
@@ -111,7 +116,7 @@ class Unpickler:
                 operation(self)
         except UnpicklingError:
             raise
-        except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+        except DAMAGE as error:
             raise UnpicklingError(f"the pickle is damaged near byte {self.position} ({error!r:.300})") from None
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -210,7 +215,9 @@ class Unpickler:
     def instance(self) -> None:
         module, name = self.line(), self.line()
         self.find_global(module, name)
-        raise UnpicklingError(f"the pickle makes an object of {shown(module)}.{shown(name)} in a way that is not loaded")
+        raise UnpicklingError(
+            f"the pickle makes an object of {shown(module)}.{shown(name)} in a way that is not loaded"
+        )
 
     def extension(self, form: str) -> None:
         raise UnpicklingError(f"the pickle asks for number {self.number(form)} of Python's extension registry")
@@ -219,20 +226,33 @@ class Unpickler:
         args, function = self.pop(), self.pop()
         rule = table.get(function) if isinstance(function, (type, Named)) else None
         if rule is None:
-            name = function.__qualname__ if isinstance(function, type) else f"{function!r:.100}"
-            raise UnpicklingError(f"the pickle {what} {shown(name)}, which is not loaded")
+            raise UnpicklingError(f"the pickle {what} {_name(function)}, which is not loaded")
         if type(args) is not tuple:
-            raise UnpicklingError(f"the pickle {what} {function!r:.100} with arguments that are no tuple")
+            raise UnpicklingError(f"the pickle {what} {_name(function)} with arguments that are no tuple")
+        self.spend(args)
         self.push(rule(*args))
+
+    def spend(self, parts: Any) -> None:
+        """Refuse a pickle that has the same large thing copied again and again."""
+        self.budget -= sum(len(part) for part in parts if type(part) in SIZED)
+        if self.budget < 0:
+            raise UnpicklingError("the pickle makes much more of its content than it holds")
 
     def set_state(self) -> None:
         state = self.pop()
+        self.spend(state if type(state) is tuple else (state,))
         if self.stack[-1] is MARK:
             raise UnpicklingError("the pickle is damaged: it gives a mark a state")
         self.build(self.stack[-1], state)
 
     def persistent(self) -> None:
         self.push(self.persistent_load(self.pop()))
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, Named):
+        return function.name
+    return function.__qualname__ if isinstance(function, type) else f"a {type(function).__name__}"
 
 
 def _long(data: bytes) -> int:

@@ -190,7 +190,7 @@ def test_hooks_run_before_and_after_each_step() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda x: cr.optim.SGD([x], lr=-1.0), ValueError, "Invalid learning rate value: -1.0"),
+        (lambda x: cr.optim.SGD([x], lr=-1.0), ValueError, "Invalid learning rate: -1.0"),
         (lambda x: cr.optim.SGD([x], lr=float("nan")), ValueError, "nan"),
         (lambda x: cr.optim.SGD([x], nesterov=True), ValueError, "Nesterov"),
         (lambda x: cr.optim.Adam([x], betas=(1.0, 0.9)), ValueError, "index 0: 1.0"),

@@ -40,7 +40,9 @@ for x, w, positions, how in CASES:
         Sample(convolve_weight, (normal(*x), normal(*g, seed=1)), {"size": kernel, **how}),
     ]
 SAMPLES += [
-    Sample(convolve, (complex_normal(2, 3, 6), complex_normal(2, 3, 2, seed=1), complex_normal(2)), {"size": (5,), **how})
+    Sample(
+        convolve, (complex_normal(2, 3, 6), complex_normal(2, 3, 2, seed=1), complex_normal(2)), {"size": (5,), **how}
+    )
     for how in [settings((1,), ((0, 0),), (1,))]
 ]
 SAMPLES += [

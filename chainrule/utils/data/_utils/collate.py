@@ -137,7 +137,7 @@ def collate_tensor_fn(batch: Any, *, collate_fn_map: dict[Any, Collate] | None =
     """
     arrays = [tensor.array for tensor in batch]
     first = arrays[0]
-    if type(first) is np.ndarray and all([tensor._node is None for tensor in batch]):
+    if type(first) is np.ndarray and all([tensor.node() is None for tensor in batch]):
         try:
             out = np.array(arrays)  # quicker than np.stack
         except ValueError:

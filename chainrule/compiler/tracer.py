@@ -1,0 +1,577 @@
+"""Arrays that record what is done with them.
+
+A `Tracer` stands for an array while a function is traced. NumPy's protocols lead every call here: it is carried out on
+the values of this one run, which tells shapes and types, and written down as a node of the graph.
+
+Arrays can be written to, nodes cannot. So a tracer looks at a `Cell`, which holds the present node of a piece of
+memory; a view is a tracer on its base's cell, with the functions that lead there; a write gives the cell a new node.
+Read next: `trace.py`, which runs a function on tracers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ..core.recipe import user_line
+from ..core.table import name_of
+from ..core.views import write_region
+from .graph import CONSTANT, INPUT, Node
+
+__all__ = ["Number", "Recorder", "TraceError", "Tracer"]
+
+# their results are known when the shapes are
+STATIC = frozenset(
+    (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast, np.common_type)
+)
+# the shapes of their results depend on values
+VALUE_SHAPED = frozenset(
+    (np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, np.trim_zeros, np.union1d)
+)
+WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
+
+# what the backward pass is computing while it is traced: the formula of the backward function
+formula: ContextVar[str] = ContextVar("chainrule_formula", default="")
+
+
+class TraceError(RuntimeError):
+    """The function depends on a value that is known only when the program runs; says where, and what to write."""
+
+
+def refuse(what: str, instead: str) -> NoReturn:
+    raise TraceError(
+        f"{what} at {user_line()}: while a function is compiled, the values in its tensors are not known. {instead}"
+    )
+
+
+class Recorder:
+    """Collects the nodes of one trace."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.constants: dict[int, Node] = {}
+        self.pins: dict[Node, Any] = {}  # numbers on which Python has decided something, and their values
+
+    # ----- nodes -----
+
+    def add(self, node: Node) -> Node:
+        self.nodes.append(node)
+        return node
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Node:
+        """A node for a value from outside."""
+        return self.add(Node(INPUT, (), None, shape, dtype, name=name))
+
+    def constant(self, array: Any) -> Node:
+        """A node for an array that the program does not compute; the array itself, not a copy."""
+        node = self.constants.get(id(array))
+        if node is None:
+            node = self.add(Node(CONSTANT, (array,), None, array.shape, array.dtype))
+            self.constants[id(array)] = node
+        return node
+
+    # ----- calls -----
+
+    def call(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, effect: bool = False) -> Any:
+        """Carry out a call and write it down."""
+        value = op(*map_values(args), **map_values(kwargs))
+        return self.record(op, args, kwargs, value, effect=effect)
+
+    def record(self, op: Any, args: Any, kwargs: Any, value: Any, *, effect: bool = False) -> Any:
+        """Write a call down whose value is known; returns what stands for it."""
+        if isinstance(value, (list, tuple)) and all(isinstance(part, (np.ndarray, np.generic)) for part in value):
+            whole = self.node_for(op, args, kwargs, None, None, effect)
+            parts = [
+                self.tracer(
+                    self.add(Node(operator.getitem, (whole, i), None, np.shape(part), part.dtype, line=whole.line)),
+                    np.asarray(part),
+                )
+                for i, part in enumerate(value)
+            ]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if not isinstance(value, (np.ndarray, np.generic)):
+            refuse(
+                f"{name_of(op)} gives {type(value).__name__}, which Python may decide on,",
+                "Use an operation that gives an array, or call it outside the compiled function.",
+            )
+        value = np.asarray(value)
+        return self.tracer(self.node_for(op, args, kwargs, value.shape, value.dtype, effect), value)
+
+    def node_for(self, op: Any, args: Any, kwargs: Any, shape: Any, dtype: Any, effect: bool = False) -> Node:
+        return self.add(
+            Node(
+                op,
+                self.map_arguments(args),
+                self.map_arguments(kwargs),
+                shape,
+                dtype,
+                line=user_line(),
+                formula=formula.get(),
+                effect=effect,
+            )
+        )
+
+    def map_arguments(self, value: Any) -> Any:
+        """Nested arguments with nodes in the place of tracers and arrays."""
+        if isinstance(value, (Tracer, Number)):
+            return value.node
+        if isinstance(value, np.ndarray):
+            return self.constant(value)
+        if isinstance(value, (tuple, list)):
+            mapped = [self.map_arguments(item) for item in value]
+            return tuple(mapped) if isinstance(value, tuple) else mapped
+        if isinstance(value, dict):
+            return {key: self.map_arguments(item) for key, item in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self.map_arguments(item) for item in (value.start, value.stop, value.step)))
+        return value
+
+    def tracer(self, node: Node, value: Any) -> Tracer:
+        """A tracer on memory of its own."""
+        return Tracer(self, Cell(node, value))
+
+    def numbers(self, generator: Any) -> Numbers:
+        """What draws random numbers for the function: now for this run, and from the same generator in later ones."""
+        return Numbers(self, generator)
+
+    def lift(self, tensor: Any) -> None:
+        """Put a tracer in the place of a new tensor's array."""
+        array = tensor.array
+        if isinstance(array, np.ndarray):
+            tensor.array = self.tracer(self.constant(array), array)
+
+
+class Numbers:
+    """A `numpy.random.Generator` whose draws are recorded."""
+
+    def __init__(self, recorder: Recorder, generator: Any) -> None:
+        self.recorder = recorder
+        self.generator = generator
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *args, **kwargs: self.recorder.call(Draw(method), (self.generator, *args), kwargs, effect=True)
+
+
+class Draw:
+    """`draw(generator, ...)`: numbers from a method of the `numpy.random.Generator` behind a `Generator`."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.__name__ = method
+
+    def __call__(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(generator.numbers, self.method)(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Draw) and other.method == self.method
+
+    def __hash__(self) -> int:
+        return hash((Draw, self.method))
+
+
+def map_values(value: Any) -> Any:
+    """Nested arguments with this run's values in the place of tracers."""
+    if isinstance(value, (Tracer, Number)):
+        return value.value
+    if isinstance(value, (tuple, list)):
+        mapped = [map_values(item) for item in value]
+        return tuple(mapped) if isinstance(value, tuple) else mapped
+    if isinstance(value, dict):
+        return {key: map_values(item) for key, item in value.items()}
+    if isinstance(value, slice):
+        return slice(*(map_values(item) for item in (value.start, value.stop, value.step)))
+    return value
+
+
+class Cell:
+    """A piece of memory: the node that it holds at present, that node's value in this run, and a count of writes."""
+
+    __slots__ = ("count", "node", "value")
+
+    def __init__(self, node: Node, value: Any) -> None:
+        self.node = node
+        self.value = value
+        self.count = 0
+
+    def write(self, node: Node, value: Any) -> None:
+        self.node = node
+        self.value = value
+        self.count += 1
+
+
+class Tracer(NDArrayOperatorsMixin):
+    """Stands for an array of a known shape and type whose values are not known."""
+
+    __slots__ = ("__weakref__", "_at", "_node", "_value", "cell", "chain", "recorder")
+    device = "cpu"
+
+    def __init__(self, recorder: Recorder, cell: Cell, chain: tuple[Any, ...] = ()) -> None:
+        self.recorder = recorder
+        self.cell = cell
+        self.chain = chain  # ((function, further arguments, keyword arguments), ...) that leads from the cell here
+        self._at = -1
+        self._node: Any = None
+        self._value: Any = None
+
+    def _look(self) -> None:
+        """Find the node again after a write to the cell."""
+        found = Tracer(self.recorder, self.cell)
+        for function, rest, kwargs in self.chain:
+            found = self.recorder.call(function, (found, *rest), kwargs)
+        self._node, self._value, self._at = found.node, found.value, self.cell.count
+
+    @property
+    def node(self) -> Node:
+        """The node for the present value."""
+        if not self.chain:
+            return self.cell.node
+        if self._at != self.cell.count:
+            self._look()
+        return self._node  # type: ignore[no-any-return]
+
+    @property
+    def value(self) -> Any:
+        """The value in the run that is traced; never written to."""
+        if not self.chain:
+            return self.cell.value
+        if self._at != self.cell.count:
+            self._look()
+        return self._value
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    dtype = property(lambda self: self.value.dtype)
+    itemsize = property(lambda self: self.value.itemsize)
+    nbytes = property(lambda self: self.value.nbytes)
+    strides = property(lambda self: self.value.strides)
+    T = property(lambda self: np.transpose(self))
+    real = property(lambda self: np.real(self))
+    imag = property(lambda self: np.imag(self))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    # ----- calls -----
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(hasattr(type(x), "requires_grad") for x in inputs):
+            return NotImplemented  # a Tensor takes the call
+        out = kwargs.pop("out", None)
+        if method == "at":
+            refuse(f"np.{ufunc.__name__}.at writes in place", "Use index_add or scatter_add.")
+        op = ufunc if method == "__call__" else UfuncMethod(ufunc, method)
+        result = self.recorder.call(op, inputs, kwargs)
+        if out is None:
+            return result
+        (target,) = out
+        if not isinstance(target, Tracer):
+            refuse(f"np.{ufunc.__name__}(out=) writes into an array", "Write into a tensor.")
+        target.write(result)
+        return target
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if any(hasattr(kind, "requires_grad") for kind in types):
+            return NotImplemented
+        if func in STATIC:
+            return func(*map_values(args), **map_values(kwargs))
+        if func in VALUE_SHAPED or (func is np.where and len(args) == 1):
+            refuse(f"the shape of np.{name_of(func)} depends on values", "Use where(condition, x, y) or a product.")
+        if func in WRITING:
+            refuse(f"np.{name_of(func)} writes in place", "Write x[index] = value on a tensor.")
+        if func is np.copyto:
+            args[0].write(args[1]) if isinstance(args[0], Tracer) else refuse(
+                "np.copyto writes a traced value into an array", "Make the array a tensor inside the function."
+            )
+            return None
+        if func is np.copy:
+            return args[0].copy()
+        if func is np.astype:
+            return args[0].astype(*args[1:], **kwargs)
+        if kwargs.get("out") is not None:
+            target = kwargs.pop("out")
+            target.write(self.recorder.call(func, args, kwargs))
+            return target
+        return self._maybe_view(func, args, kwargs)
+
+    def __chainrule_function__(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func is write_region:
+            base, value, chain = args
+            return self.recorder.call(write_region, (base, value, chain), {})
+        body = getattr(func, "__wrapped__", None)
+        if body is None:
+            return self.recorder.call(func, args, kwargs)
+        return body(*args, **kwargs)
+
+    def _maybe_view(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Record a call; where its value shares the memory of the first argument, so does the result."""
+        result = self.recorder.call(func, args, kwargs)
+        source = args[0] if args else None
+        if (
+            isinstance(source, Tracer)
+            and isinstance(result, Tracer)
+            and source.value.size
+            and np.may_share_memory(result.value, source.value)
+        ):
+            view = Tracer(source.recorder, source.cell, (*source.chain, (func, tuple(args[1:]), kwargs)))
+            view._node, view._value, view._at = result.cell.node, result.cell.value, source.cell.count
+            return view
+        return result
+
+    def may_share_memory(self, other: Any) -> bool:
+        """Whether the arrays that the tracers stand for share memory."""
+        return isinstance(other, Tracer) and other.cell is self.cell
+
+    # ----- an array's methods -----
+
+    def astype(self, dtype: Any, copy: bool = True) -> Tracer:
+        """The array in another type."""
+        if np.dtype(dtype) == self.dtype:
+            return self.copy() if copy else self
+        return self.recorder.call(np.astype, (self, np.dtype(dtype)), {})  # type: ignore[no-any-return]
+
+    def copy(self, order: str = "C") -> Tracer:
+        """The same values in memory of its own: nodes never change, so there is nothing to copy."""
+        return self.recorder.tracer(self.node, self.value)
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        """The array in another shape."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            (shape,) = shape
+        return self._maybe_view(np.reshape, (self, tuple(shape)), {})
+
+    def transpose(self, *axes: Any) -> Any:
+        """The array with its axes in another order."""
+        if len(axes) == 1 and isinstance(axes[0], (tuple, list)):
+            (axes,) = axes
+        return self._maybe_view(np.transpose, (self, tuple(axes)) if axes else (self,), {})
+
+    def swapaxes(self, first: int, second: int) -> Any:
+        """The array with two axes exchanged."""
+        return self._maybe_view(np.swapaxes, (self, first, second), {})
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple) and not index and not self.ndim:
+            return self
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(part, Tracer) and part.dtype == bool for part in parts):
+            refuse("the shape of x[mask] depends on values", "Use where(mask, x, 0), or multiply by the mask.")
+        return self._maybe_view(operator.getitem, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if index is Ellipsis or (isinstance(index, slice) and index == slice(None)):
+            self.write(value)
+            return
+        parts = index if isinstance(index, tuple) else (index,)
+        chain = (*self.chain, (operator.getitem, (index,), {}))
+        if any(isinstance(part, Tracer) and part.dtype == bool for part in parts):
+            (mask,) = parts
+            if np.ndim(value):
+                refuse("x[mask] = values depends on how many are chosen", "Use where(mask, values, x).")
+            self.write(np.where(np.reshape(mask, mask.shape + (1,) * (self.ndim - mask.ndim)), value, self))
+            return
+        region_shape = self.value[map_values(index)].shape
+        self._write_chain(chain, value, region_shape)
+
+    def write(self, value: Any) -> None:
+        """Replace all values, those of the base under a view and of its other views as well."""
+        if self.chain:
+            self._write_chain(self.chain, value, self.shape)
+            return
+        fitted = self._fitted(value, self.shape)
+        self.cell.write(fitted.node, fitted.value)
+
+    def _write_chain(self, chain: tuple[Any, ...], value: Any, shape: tuple[int, ...]) -> None:
+        base = Tracer(self.recorder, self.cell)
+        written = self.recorder.call(write_region, (base, self._fitted(value, shape), chain), {})
+        self.cell.write(written.cell.node, written.cell.value)
+
+    def _fitted(self, value: Any, shape: tuple[int, ...]) -> Tracer:
+        """A value to write, in this array's type and the region's shape."""
+        if not isinstance(value, Tracer):
+            if isinstance(value, Number):
+                value = self.recorder.call(np.full, ((), value, self.dtype), {})
+            else:
+                array = np.asarray(value, self.dtype)
+                value = self.recorder.tracer(self.recorder.constant(array), array)
+        if value.dtype != self.dtype:
+            value = value.astype(self.dtype)
+        if value.shape != shape:
+            value = self.recorder.call(np.broadcast_to, (value, shape), {})
+        return value  # type: ignore[no-any-return]
+
+    def __iadd__(self, other: Any) -> Tracer:  # type: ignore[misc]
+        self.write(np.add(self, other))
+        return self
+
+    def __isub__(self, other: Any) -> Tracer:  # type: ignore[misc]
+        self.write(np.subtract(self, other))
+        return self
+
+    def __imul__(self, other: Any) -> Tracer:  # type: ignore[misc]
+        self.write(np.multiply(self, other))
+        return self
+
+    def __itruediv__(self, other: Any) -> Tracer:  # type: ignore[misc]
+        self.write(np.true_divide(self, other))
+        return self
+
+    def as_number(self) -> Number:
+        """The value of a 0-d array as a Python number, known when the program runs."""
+        value = self.value.item()
+        node = self.recorder.node_for(type(value), (self,), {}, (), None)
+        return Number(self.recorder, node, value)
+
+    # ----- what needs values -----
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        refuse(
+            "a traced tensor is made a NumPy array",
+            "Use NumPy functions that have a derivative here, or do it outside the compiled function.",
+        )
+
+    def __bool__(self) -> NoReturn:
+        refuse("Python decides on a traced value (if, while, and, or, not)", "Use where(condition, x, y).")
+
+    def _number(self, *_: Any) -> NoReturn:
+        refuse(
+            "item(), float() or int() of a traced value",
+            "Go on with the tensor itself, or return it and read the number outside.",
+        )
+
+    __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
+
+    def __repr__(self) -> str:
+        refuse("a traced value is printed", "Return it, and print it outside the compiled function.")
+
+    __str__ = __format__ = __repr__  # type: ignore[assignment]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class UfuncMethod:
+    """`np.add.reduce` and its like, as functions that compare equal."""
+
+    def __init__(self, ufunc: np.ufunc, method: str) -> None:
+        self.ufunc = ufunc
+        self.method = method
+        self.__name__ = f"{ufunc.__name__}.{method}"
+        self.function: Callable[..., Any] = getattr(ufunc, method)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UfuncMethod) and (other.ufunc, other.method) == (self.ufunc, self.method)
+
+    def __hash__(self) -> int:
+        return hash((self.ufunc, self.method))
+
+
+class Number:
+    """Stands for a Python number that may be another in each run: a learning rate, a count of steps.
+
+    Arithmetic gives numbers again. Where Python decides something by it, the program holds only for this value.
+    """
+
+    __slots__ = ("node", "recorder", "value")
+
+    def __init__(self, recorder: Recorder, node: Node, value: Any) -> None:
+        self.recorder = recorder
+        self.node = node
+        self.value = value
+
+    def _apply(self, op: Any, *args: Any) -> Any:
+        if not all(isinstance(arg, (int, float, Number)) for arg in args):
+            return NotImplemented
+        value = op(*map_values(args))
+        return Number(self.recorder, self.recorder.node_for(op, args, {}, (), None), value)
+
+    def __add__(self, other: Any) -> Any:
+        return self._apply(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._apply(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._apply(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._apply(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._apply(operator.mul, self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._apply(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._apply(operator.truediv, other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._apply(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._apply(operator.pow, other, self)
+
+    def __neg__(self) -> Any:
+        return self._apply(operator.neg, self)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Tracer) or hasattr(type(x), "requires_grad") for x in inputs):
+            return NotImplemented
+        return self.recorder.call(ufunc, inputs, kwargs)
+
+    def _decide(self) -> Any:
+        """The value, on which the program may now depend."""
+        if self.node.op is not INPUT:
+            refuse(
+                "Python decides on a number that changes from run to run",
+                "Compute with it, or decide outside the compiled function.",
+            )
+        self.recorder.pins[self.node] = self.value
+        return self.value
+
+    def __float__(self) -> float:
+        return float(self._decide())
+
+    def __int__(self) -> int:
+        return int(self._decide())
+
+    def __index__(self) -> int:
+        return operator.index(self._decide())
+
+    def __bool__(self) -> bool:
+        return bool(self._decide())
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._decide() == other)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self._decide() < other)
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self._decide() <= other)
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self._decide() > other)
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self._decide() >= other)
+
+    def __hash__(self) -> int:
+        return hash(self._decide())
+
+    def __repr__(self) -> str:
+        return repr(self._decide())

@@ -1,0 +1,2 @@
+"""Helpers."""
+from . import rnn as rnn

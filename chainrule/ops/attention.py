@@ -1,0 +1,240 @@
+"""Attention: averages of values, weighted by how well queries and keys agree.
+
+`attention` computes it in one go, and its backward functions share what they need: four matrix products a head instead
+of a graph of a dozen operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.broadcasting import unbroadcast
+from ..core.forward import array_function, wrap_forward_fn
+from ..core.table import backward
+from ..core.tensor import Tensor, make_tensor
+from ..random import numbers_of
+from .indexing import where
+from .memory import Memory, remembered
+from .normalisation import _softmax
+from .shape import repeat_interleave
+
+__all__: list[str] = []
+
+
+def transposed(x: Any) -> Any:
+    """Each matrix of a batch with rows and columns exchanged."""
+    return x.swapaxes(-1, -2) if type(x) is np.ndarray else np.swapaxes(x, -1, -2)
+
+
+@functools.lru_cache(maxsize=16)
+def no_look_ahead(rows: int, columns: int, dtype: Any) -> Any:
+    """(rows, columns): 0 on and below the diagonal, -inf above."""
+    mask = np.triu(np.full((rows, columns), -np.inf, dtype), 1)
+    mask.flags.writeable = False
+    return mask
+
+
+# ----- the table ------------------------------------------------------------------------------------------------------
+
+
+def weights_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Any:
+    """`softmax(scale q k^T + mask)`; rows in which nothing is allowed are zero."""
+    scores = np.matmul(q * scale, transposed(k))
+    own = type(scores) is np.ndarray
+    if causal:
+        limits = no_look_ahead(q.shape[-2], k.shape[-2], scores.dtype)
+        scores = np.add(scores, limits, out=scores) if own else scores + limits
+    if mask is None:
+        if not own or not scores.size:
+            return _softmax(scores, -1)
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= np.matmul(scores, np.ones((scores.shape[-1], 1), scores.dtype))  # BLAS sums short rows faster
+        return scores
+    scores = scores + mask
+    if not math.prod(scores.shape):
+        return _softmax(scores, -1)
+    dead = np.max(scores, axis=-1, keepdims=True) == -np.inf
+    return np.where(dead, 0, _softmax(np.where(dead, 0, scores), -1))
+
+
+@array_function
+def attention(
+    q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, causal: bool = False, scale: float = 1.0,
+    saved: Memory | None = None,
+) -> Any:  # fmt: skip
+    """`softmax(scale q k^T + mask) v` (Vaswani et al. 2017), as a tuple of one.
+
+    Args:
+        q: (..., L, E).
+        k: (..., S, E).
+        v: (..., S, V).
+        mask: broadcasts to (..., L, S); added to the scores. None for nothing.
+        keep: (..., L, S), factors for the weights: zeros and 1 / (1 - p) for dropout. None for ones.
+        causal: query i sees the keys up to i.
+        scale: what the products are multiplied by.
+        saved: what the backward pass is to find.
+    """
+    weights = weights_of(q, k, mask, causal, scale)
+    if saved is not None:
+        saved.steps = weights
+    return (np.matmul(weights if keep is None else weights * keep, v),)
+
+
+def score_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any]:
+    """The weights, and the gradient at the scores."""
+    q, k, v, mask, keep, causal, scale, saved = args
+
+    def compute() -> tuple[Any, Any]:
+        (gradient,) = grad_out
+        if saved is None or saved.steps is None or isinstance(gradient, Tensor):
+            weights = weights_of(q, k, mask, causal, scale)
+        else:
+            weights = saved.steps
+        at_weights = np.matmul(gradient, transposed(v))
+        if keep is not None:
+            at_weights = at_weights * keep
+        if type(at_weights) is np.ndarray and type(weights) is np.ndarray:
+            at_weights *= weights
+            at_weights -= weights * np.matmul(at_weights, np.ones((at_weights.shape[-1], 1), at_weights.dtype))
+            return weights, at_weights
+        weighted = at_weights * weights
+        return weights, weighted - weights * np.sum(weighted, axis=-1, keepdims=True)
+
+    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+
+
+@backward(attention, 0)
+def attention_back_q(
+    grad_out: Any, out: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, causal: bool = False,
+    scale: float = 1.0, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_q L = scale \, (\nabla_s L) \, k$ with
+    $\nabla_s L = w \left(\nabla_{out} L \, v^T - \sum w \, \nabla_{out} L \, v^T\right)$, w the weights, sums over keys"""
+    at_scores = score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1]
+    return unbroadcast(np.matmul(at_scores, k) * scale, q)
+
+
+@backward(attention, 1)
+def attention_back_k(
+    grad_out: Any, out: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, causal: bool = False,
+    scale: float = 1.0, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_k L = scale \, (\nabla_s L)^T q$"""
+    at_scores = score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1]
+    return unbroadcast(np.matmul(transposed(at_scores), q) * scale, k)
+
+
+@backward(attention, 2)
+def attention_back_v(
+    grad_out: Any, out: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, causal: bool = False,
+    scale: float = 1.0, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_v L = w^T \, \nabla_{out} L$"""
+    if saved is None or saved.steps is None or isinstance(grad_out[0], Tensor):
+        weights = weights_of(q, k, mask, causal, scale)
+    else:
+        weights = saved.steps
+    return unbroadcast(np.matmul(transposed(weights if keep is None else weights * keep), grad_out[0]), v)
+
+
+@backward(attention, 3)
+def attention_back_mask(
+    grad_out: Any, out: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, causal: bool = False,
+    scale: float = 1.0, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{mask} L = \nabla_s L$"""
+    return unbroadcast(score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1], mask)
+
+
+# ----- the operation --------------------------------------------------------------------------------------------------
+
+_attention = wrap_forward_fn(attention)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """`softmax(scale * query @ key.T + mask) @ value`: (..., L, E), (..., S, E) and (..., S, V) give (..., L, V).
+
+    Args:
+        query: (..., L, E).
+        key: (..., S, E).
+        value: (..., S, V).
+        attn_mask: broadcasts to (..., L, S): True where attention is allowed, or numbers added to the scores.
+        dropout_p: the part of the weights that is set to zero (always: pass 0 in evaluation).
+        is_causal: query i sees the keys up to i; not together with `attn_mask`.
+        scale: 1 / sqrt(E) if left out.
+        enable_gqa: key and value may have fewer heads (axis -3), each used by several heads of the query.
+
+    Raises:
+        RuntimeError: shapes or types that do not fit, or both `attn_mask` and `is_causal`.
+
+    >>> import chainrule as cr
+    >>> q, k, v = cr.ones(2, 5, 8), cr.ones(2, 7, 8), cr.ones(2, 7, 4)
+    >>> cr.nn.functional.scaled_dot_product_attention(q, k, v).shape
+    (2, 5, 4)
+    """
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    name = "scaled_dot_product_attention"
+    kind = query.array.dtype
+    if not kind == key.array.dtype == value.array.dtype:
+        raise RuntimeError(
+            f"Expected query, key, and value to have the same dtype, but got query.dtype: {query.dtype}, key.dtype: "
+            f"{key.dtype}, and value.dtype: {value.dtype} instead."
+        )
+    if min(query.ndim, key.ndim, value.ndim) < 2:
+        raise RuntimeError(f"{name}: query, key and value must all be at least 2 dimensional, got {shapes}")
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise RuntimeError(
+            f"{name}: query is (..., L, E), key (..., S, E) and value (..., S, V), but they have shapes {shapes}"
+        )
+    if is_causal and attn_mask is not None:
+        raise RuntimeError(f"{name}: Explicit attn_mask should not be set when is_causal=True")
+    if not 0.0 <= dropout_p <= 1.0:
+        raise RuntimeError(f"{name}: dropout_p must be between 0 and 1, got {dropout_p}")
+    if enable_gqa:
+        key, value = (_shared_by_heads(x, query, shapes) for x in (key, value))
+    rows, columns = query.shape[-2], key.shape[-2]
+    if attn_mask is not None:
+        if attn_mask.array.dtype == np.bool_:
+            allowed = make_tensor(np.zeros((), kind), None)
+            attn_mask = where(attn_mask, allowed, make_tensor(np.full((), -np.inf, kind), None))
+        elif attn_mask.array.dtype != kind:
+            raise RuntimeError(
+                f"Expected attn_mask dtype to be bool or to match query dtype, but got attn_mask.dtype: "
+                f"{attn_mask.dtype} and query.dtype: {query.dtype} instead."
+            )
+    try:
+        lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+        if attn_mask is not None:
+            np.broadcast_to(np.empty(()), np.broadcast_shapes((*lead, rows, columns), attn_mask.shape))
+    except ValueError:
+        text = "" if attn_mask is None else f", attn_mask {tuple(attn_mask.shape)}"
+        raise RuntimeError(f"{name}: shapes do not broadcast: {shapes}{text}") from None
+    keep = None
+    if dropout_p:
+        kept = numbers_of(None).random((*lead, rows, columns), dtype=np.float32) >= dropout_p
+        keep = kept.astype(kind) / kind.type(1 - dropout_p) if dropout_p < 1 else kept.astype(kind)
+    factor = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else float(scale)
+    return _attention(query, key, value, attn_mask, keep, bool(is_causal), factor, Memory())[0]  # type: ignore[no-any-return]
+
+
+def _shared_by_heads(x: Tensor, query: Tensor, shapes: str) -> Tensor:
+    """Keys or values repeated for each head of the query that uses them."""
+    heads = query.shape[-3] if query.ndim > 2 else 1
+    mine = x.shape[-3] if x.ndim > 2 else 1
+    if not mine or heads % mine:
+        raise RuntimeError(f"enable_gqa: the heads (axis -3) of key and value must divide those of query; got {shapes}")
+    return x if mine == heads else repeat_interleave(x, heads // mine, -3)
