@@ -64,9 +64,17 @@ _LAZY = {  # name -> the module it comes from
     **dict.fromkeys(("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd.anomaly"),
     **dict.fromkeys(
         """
-        adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout alpha_dropout_ avg_pool1d conv1d conv2d conv3d
-        conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout_ feature_alpha_dropout
-        max_pool1d max_pool2d max_pool3d pairwise_distance pixel_shuffle pixel_unshuffle channel_shuffle rrelu rrelu_
+        alpha_dropout batch_norm binary_cross_entropy_with_logits cosine_embedding_loss ctc_loss dropout dropout_
+        embedding feature_alpha_dropout feature_dropout hinge_embedding_loss instance_norm kl_div margin_ranking_loss
+        poisson_nll_loss triplet_margin_loss
+        """.split(),
+        "nn.free",
+    ),
+    **dict.fromkeys(
+        """
+        adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d channel_shuffle conv1d conv2d conv3d conv_tbc
+        conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity max_pool1d max_pool1d_with_indices
+        max_pool2d max_pool3d pairwise_distance pixel_shuffle pixel_unshuffle rrelu
         """.split(),
         "nn.functional",
     ),

@@ -11,6 +11,8 @@ MODULES = (
     "mlp_medium",
     "scalars",
     "gelu",
+    "data_loader",
+    "data_loader_items",
     "import_",
     "import_statement",
     "deep_chain",

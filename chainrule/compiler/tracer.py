@@ -143,6 +143,8 @@ class Recorder:
         """Put a tracer in the place of a new tensor's array."""
         array = tensor.array
         if isinstance(array, np.ndarray):
+            if array.base is None:
+                array.flags.writeable = False  # nobody else has it: the program may rely on its values
             tensor.array = self.tracer(self.constant(array), array)
 
 

@@ -11,6 +11,7 @@ from . import functional as functional
 from . import init as init
 from . import utils as utils
 from .activation import *  # noqa: F403
+from .adaptive import *  # noqa: F403
 from .attention import *  # noqa: F403
 from .containers import *  # noqa: F403
 from .conv import *  # noqa: F403
@@ -20,6 +21,9 @@ from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .module import Module as Module
 from .normalization import *  # noqa: F403
+from .padding import *  # noqa: F403
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
+from .pooling import *  # noqa: F403
 from .rnn import *  # noqa: F403
+from .upsampling import *  # noqa: F403

@@ -120,6 +120,8 @@ from ..ops.special import xlogy
 from ..random import numbers_of
 from .attention_functions import multi_head_attention_forward as multi_head_attention_forward
 from .attention_functions import scaled_dot_product_attention as scaled_dot_product_attention
+from .bags import embedding_bag as embedding_bag
+from .ctc import ctc_loss as ctc_loss
 
 linear = linear_operation
 
@@ -524,6 +526,44 @@ def binary_cross_entropy_with_logits(
     if weight is not None:
         loss = loss * weight
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))  # type: ignore[no-any-return]
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """The cross entropy of `linear(input, linear_weight, linear_bias)`.
+
+    Args:
+        input: (N, in) or (in,).
+        linear_weight: (C, in), or (C, *places, in) for logits (N, C, *places).
+        linear_bias: the weight's shape without its last size.
+        options: PyTorch's settings for less memory; only None.
+
+    Raises:
+        NotImplementedError: options are given.
+    """
+    if options is not None:
+        raise NotImplementedError("linear_cross_entropy: options (PyTorch's chunking) must be None")
+    sizes = linear_weight.shape[:-1]
+    flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
+    logits = linear(input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias)
+    return cross_entropy(  # type: ignore[no-any-return]
+        logits.reshape(*input.shape[:-1], *sizes),
+        target,
+        weight=weight,
+        ignore_index=-100 if ignore_index is None else ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
 
 def kl_div(

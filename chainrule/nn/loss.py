@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ..core.tensor import Tensor
 from ..ops.normalisation import _legacy_reduction as legacy_reduction
 from . import functional as F
+from .linear import Linear
 from .module import Module
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
@@ -21,12 +24,14 @@ __all__ = [
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
+    "LinearCrossEntropyLoss",
     "MSELoss",
     "MarginRankingLoss",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "NLLLoss2d",
     "PairwiseDistance",
     "PoissonNLLLoss",
     "SmoothL1Loss",
@@ -142,6 +147,99 @@ class NLLLoss(_WeightedLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss."""
         return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class NLLLoss2d(NLLLoss):
+    """`NLLLoss`, which takes images as well; PyTorch keeps the old name."""
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    """A linear layer that gives the logits, and their cross entropy.
+
+    Args:
+        in_features: the length of an input.
+        num_classes: how many classes there are.
+        out_features: further sizes of the target, each place with logits of its own.
+        bias: whether the linear layer has one.
+        options: PyTorch's, about memory: only None.
+
+    >>> import chainrule as cr
+    >>> loss = LinearCrossEntropyLoss(4, 3)
+    >>> loss(cr.randn(5, 4), cr.tensor([0, 1, 2, 0, 1])).shape == ()
+    True
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: Any = None,
+    ) -> None:
+        super().__init__(weight, reduction=reduction)
+        self.num_classes = num_classes
+        self.out_features = tuple(out_features)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.linear = Linear(in_features, math.prod((num_classes, *out_features)), bias, device, dtype)
+        self.options = options
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of inputs (N, in_features) or (in_features,)."""
+        sizes = (self.num_classes, *self.out_features)
+        bias = self.linear.bias
+        return F.linear_cross_entropy(
+            input,
+            self.linear.weight.reshape(*sizes, self.linear.in_features),
+            target,
+            linear_bias=None if bias is None else bias.reshape(sizes),
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
+        )
+
+    def extra_repr(self) -> str:
+        """The sizes and settings."""
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+            f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}, options={self.options}"
+        )
+
+
+class CTCLoss(_Loss):
+    """The negative log-likelihood of label sequences, summed over their alignments with time.
+
+    Args:
+        blank: the class that stands for no label.
+        zero_infinity: 0 in place of the infinite losses of targets that are too long for their inputs.
+
+    >>> import chainrule as cr
+    >>> log_probs = cr.randn(50, 16, 20).log_softmax(2)
+    >>> CTCLoss()(log_probs, cr.randint(1, 20, (16, 30)), (50,) * 16, (10,) * 16).shape == ()
+    True
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:
+        """The loss of log-probabilities (T, N, C) and targets (N, S)."""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
 
 
 class BCELoss(_WeightedLoss):

@@ -61,6 +61,7 @@ class Module:
 
     training: bool
     dump_patches: bool = False
+    _version: int = 1  # of the layer's state, as PyTorch counts it; kept in a state dict's _metadata
 
     def __init__(self) -> None:
         """Prepare the registries; subclasses call it before they assign anything."""
@@ -491,16 +492,21 @@ class Module:
         >>> list(Module().state_dict())
         []
         """
-        state: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
+        state: Any = OrderedDict() if destination is None else destination
+        if destination is None:
+            state._metadata = OrderedDict()
         for path, module in self.named_modules(remove_duplicate=False):
             before = f"{prefix}{path}." if path else prefix
+            notes = {"version": module._version}
+            if hasattr(state, "_metadata"):
+                state._metadata[before[:-1]] = notes
             for name, tensor in module._own_state():
                 state[before + name] = tensor if keep_vars else tensor.detach()
             if module._has_extra_state():
                 state[before + "_extra_state"] = module.get_extra_state()
             for hook in module._state_dict_hooks.values():
-                hook(module, state, before, {})
-        return state
+                hook(module, state, before, notes)
+        return state  # type: ignore[no-any-return]
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

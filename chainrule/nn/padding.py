@@ -31,28 +31,31 @@ class _Pad(Module):
     """What all share: `padding` is (before, after) for the last axis, then for the one before it, or one number."""
 
     axes: ClassVar[int]
-    mode: ClassVar[str] = "constant"
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
         self.padding = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * (2 * self.axes)
-        if len(self.padding) != 2 * self.axes:
-            raise ValueError(
-                f"{type(self).__name__}: padding must be one number or {2 * self.axes} of them, got {padding}"
-            )
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The padded input."""
-        if input.ndim not in (self.axes + 1, self.axes + 2):
-            raise ValueError(
-                f"{type(self).__name__}: expected {self.axes + 1}D or {self.axes + 2}D input (got {input.ndim}D input "
-                f"of shape {input.shape})"
-            )
-        return F.pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.padding}"
+
+
+class _PadByIndex(_Pad):
+    """Padding with the input's own elements, which is known for one number of axes only."""
+
+    mode: ClassVar[str]
+    refusal: ClassVar[type[Exception]] = NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The padded input."""
+        n = self.axes
+        if input.ndim not in (n + 1, n + 2) or len(self.padding) != 2 * n:
+            raise self.refusal(
+                f"{type(self).__name__} expected {n + 1}D or {n + 2}D input (got {input.ndim}D input of shape "
+                f"{input.shape}) and {2 * n} widths (got {self.padding})"
+            )
+        return F.pad(input, self.padding, self.mode)
 
 
 class _ConstantPad(_Pad):
@@ -74,11 +77,14 @@ class _ConstantPadOfValue(_ConstantPad):
 
 
 class _ZeroPad(_ConstantPad):
-    value = 0.0
+    def __init__(self, padding: Any) -> None:
+        super().__init__(padding)
+        self.value = 0.0
 
 
-class _CircularPad(_Pad):
+class _CircularPad(_PadByIndex):
     mode = "circular"
+    refusal = ValueError
 
 
 class CircularPad1d(_CircularPad):
@@ -114,12 +120,12 @@ class CircularPad3d(_CircularPad):
     axes = 3
 
 
-class _ReflectionPad(_Pad):
+class _ReflectionPad(_PadByIndex):
     mode = "reflect"
 
 
 class ReflectionPad1d(_ReflectionPad):
-    """(N, C, L) with further elements at both ends that are the input's reflection, the border not repeated; the batch may be missing.
+    """(N, C, L) with further elements at both ends that mirror the input; the batch may be missing.
 
     >>> import chainrule as cr
     >>> cr.nn.ReflectionPad1d(1)(cr.tensor([[[1.0, 2.0, 3.0]]])).tolist()
@@ -130,7 +136,7 @@ class ReflectionPad1d(_ReflectionPad):
 
 
 class ReflectionPad2d(_ReflectionPad):
-    """(N, C, H, W) with further elements at both ends that are the input's reflection, the border not repeated; the batch may be missing.
+    """(N, C, H, W) with further elements at both ends that mirror the input; the batch may be missing.
 
     >>> import chainrule as cr
     >>> cr.nn.ReflectionPad2d(1)(cr.zeros(2, 3, 4, 5)).shape
@@ -141,7 +147,7 @@ class ReflectionPad2d(_ReflectionPad):
 
 
 class ReflectionPad3d(_ReflectionPad):
-    """(N, C, D, H, W) with further elements at both ends that are the input's reflection, the border not repeated; the batch may be missing.
+    """(N, C, D, H, W) with further elements at both ends that mirror the input; the batch may be missing.
 
     >>> import chainrule as cr
     >>> cr.nn.ReflectionPad3d(1)(cr.zeros(2, 3, 4, 5, 6)).shape
@@ -151,7 +157,7 @@ class ReflectionPad3d(_ReflectionPad):
     axes = 3
 
 
-class _ReplicationPad(_Pad):
+class _ReplicationPad(_PadByIndex):
     mode = "replicate"
 
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from ..core.broadcasting import unbroadcast
 from ..core.forward import array_function, implements, wrap_forward_fn
+from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import attach, in_place
 from .elementwise import ZERO, _one_argument, keep_where
-from .special import SQRT_2PI, SQRT_HALF, _erf
+from .memory import Memory
+from .special import BLOCK, ERF_ONE, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf
 
 # ----- the table: rectifiers --------------------------------------------------------------------------------------
 
@@ -217,36 +219,79 @@ GELU_SCALE = math.sqrt(2 / math.pi)
 GELU_CUBE = 0.044715
 
 
-def _tanh_of_cubic(x: Any) -> Any:
-    """tanh(GELU_SCALE * (x + GELU_CUBE * x**3)) of an ndarray."""
-    out = x * x
-    out *= GELU_CUBE
-    out += 1
-    out *= x
-    out *= GELU_SCALE
-    return np.tanh(out, out=out)
+GELU_ONE = ERF_ONE * math.sqrt(2)  # where the normal distribution function reaches 1 in single precision
+GELU_POLYNOMIAL = tuple(c * SQRT_HALF * 0.5 ** (7 - i) for i, c in enumerate(ERF_POLYNOMIAL))  # erf(x / sqrt 2) by x
+
+
+def _gelu_in_blocks(x: Any, approximate: str, saved: Memory | None) -> Any:
+    """`_gelu` of a float32 ndarray, a piece that fits into the cache at a time; leaves its derivative in `saved`."""
+    out = np.empty(x.shape, x.dtype)
+    slope = None if saved is None else np.empty(x.shape, x.dtype)
+    source, target = x.reshape(-1), out.reshape(-1)
+    for start in range(0, x.size, BLOCK):
+        piece = source[start : start + BLOCK]
+        square = piece * piece
+        half = target[start : start + BLOCK]  # becomes erf(x / sqrt 2), or its approximation
+        if approximate == "tanh":
+            np.multiply(square, GELU_CUBE, out=half)
+            half += 1
+            half *= piece
+            half *= GELU_SCALE
+        else:
+            bounded = np.minimum(piece, GELU_ONE)
+            np.maximum(bounded, -GELU_ONE, out=bounded)
+            power = bounded * bounded
+            np.multiply(power, GELU_POLYNOMIAL[0], out=half)
+            for coefficient in GELU_POLYNOMIAL[1:-1]:
+                half += coefficient
+                half *= power
+            half += GELU_POLYNOMIAL[-1]
+            half *= bounded
+        np.tanh(half, out=half)
+        if slope is not None:
+            rise = slope.reshape(-1)[start : start + BLOCK]
+            if approximate == "tanh":
+                np.multiply(half, half, out=rise)
+                np.subtract(1, rise, out=rise)
+                square *= 1.5 * GELU_CUBE * GELU_SCALE
+                square += 0.5 * GELU_SCALE
+                rise *= square
+            else:
+                square *= -0.5
+                np.exp(square, out=rise)
+                rise *= 1 / SQRT_2PI
+            rise *= piece
+        half *= 0.5
+        half += 0.5
+        if slope is not None:
+            rise += half
+        half *= piece
+    if saved is not None:
+        saved.steps = slope
+    return out
 
 
 @array_function
-def _gelu(x: Any, approximate: str = "none") -> Any:
-    """x Phi(x), Phi the normal distribution function; or its approximation by a tanh."""
-    if type(x) is np.ndarray and x.ndim:
-        out = _erf(x * SQRT_HALF) if approximate == "none" else _tanh_of_cubic(x)
-        out += 1
-        out *= x
-        out *= 0.5
-        return out
+def _gelu(x: Any, approximate: str = "none", saved: Memory | None = None) -> Any:
+    """x Phi(x), Phi the normal distribution function; or its approximation by a tanh.
+
+    `saved` is a `Memory` in which the derivative may be left, where it comes at little cost.
+    """
+    if type(x) is np.ndarray and x.dtype == np.float32 and x.size >= FEW:
+        return _gelu_in_blocks(x, approximate, saved)
     if approximate == "none":
         return x * (_erf(x * SQRT_HALF) + 1) * 0.5
     return x * (np.tanh((x * x * GELU_CUBE + 1) * x * GELU_SCALE) + 1) * 0.5
 
 
 @backward(_gelu, 0)
-def gelu_back(grad_out: Any, out: Any, x: Any, approximate: str = "none") -> Any:
+def gelu_back(grad_out: Any, out: Any, x: Any, approximate: str = "none", saved: Memory | None = None) -> Any:
     r"""$\nabla_x L = (\Phi(x) + x \Phi'(x)) \nabla_{out} L$
 
     For "tanh" with $2 \Phi(x) = 1 + \tanh(\sqrt{2 / \pi} (x + 0.044715 x^3))$.
     """
+    if saved is not None and saved.steps is not None and not isinstance(grad_out, Tensor):
+        return grad_out * saved.steps
     if approximate == "none":
         return grad_out * ((_erf(x * SQRT_HALF) + 1) * 0.5 + x * np.exp(x * x * -0.5) * (1 / SQRT_2PI))
     square = x * x
@@ -412,7 +457,8 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
-    return _gelu_of(input, approximate=approximate)  # type: ignore[no-any-return]
+    tracked = isinstance(input, Tensor) and input.node() is not None and grad_mode()
+    return _gelu_of(input, approximate, Memory() if tracked else None)  # type: ignore[no-any-return]
 
 
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:

@@ -84,7 +84,8 @@ def alignment_loss_back(grad_out: Any, out: Any, emissions: Any, skips: Any, las
     before, after = prefixes(emissions, skips, lengths), suffixes(emissions, skips, last, lengths)
     possible = np.where(np.isinf(out), 0.0, out)
     there = np.exp(np.stack([a + b for a, b in zip(before, after, strict=True)]) + np.expand_dims(possible, (0, 2)))
-    there = np.where(np.isinf(np.expand_dims(out, (0, 2))), np.nan, there)
+    undefined = np.where(np.isinf(out), np.where(grad_out == 0, 0.0, np.nan), 0.0)
+    there = there + np.expand_dims(np.astype(undefined, emissions.dtype), (0, 2))
     times = np.reshape(np.arange(emissions.shape[0]), (-1, 1, 1)) < np.reshape(lengths, (1, -1, 1))
     return np.where(times, -there * np.expand_dims(grad_out, (0, 2)), 0.0)
 

@@ -322,7 +322,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     n = len(size) - 2
     if n not in (2, 3):
         raise NotImplementedError(
-            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size {size}."
+            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms. Got size {size}."
         )
     if theta.ndim != 3 or theta.shape[1:] != (n, n + 1):
         raise ValueError(

@@ -243,9 +243,7 @@ def _map_of(mode: str, size: int, out: int, align_corners: bool, scale: float | 
 
 
 def _warn_deprecated(name: str) -> None:
-    warnings.warn(
-        f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3
-    )
+    warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3)
 
 
 def upsample(

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core.broadcasting import unbroadcast
 from ..core.dtypes import as_numpy_dtype
 from ..core.forward import array_function, cast, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
+from .memory import Memory
 from .reduction import count, mean, sum
 from .selection import select_tensor
 
@@ -153,12 +155,100 @@ def standardize_back(
     return result * inverse
 
 
+# ----- the table: layer normalisation ---------------------------------------------------------------------------------
+
+
+@array_function
+def normalise_layer(
+    x: Any, weight: Any, bias: Any, axis: tuple[int, ...], eps: float, saved: Memory | None = None
+) -> Any:
+    """`standardize(x) * weight + bias` over the last axes.
+
+    Args:
+        x: real array.
+        weight: of the shape of those axes, or None.
+        bias: likewise.
+        axis: the last axes.
+        eps: added to the variance.
+        saved: where the standardised rows and their inverse deviations are left.
+    """
+    if not _plain_rows(x, weight, bias):
+        out = standardize(x, axis, eps)
+        out = out if weight is None else out * weight
+        return out if bias is None else out + bias
+    size = count(x.shape, axis)
+    rows = x.reshape(-1, size)
+    average = _constants(1, size, x.dtype)[1] / size
+    rows = rows - rows.dot(average)[:, None]
+    inverse = (rows * rows).dot(average)
+    inverse += eps
+    np.sqrt(inverse, out=inverse)
+    inverse = np.divide(1, inverse, out=inverse)[:, None]
+    rows *= inverse
+    if saved is not None:
+        saved.steps = rows, inverse
+    out = rows.copy() if weight is None else rows * weight.reshape(-1)
+    if bias is not None:
+        out += bias.reshape(-1)
+    return out.reshape(x.shape)
+
+
+def _plain_rows(x: Any, *others: Any) -> bool:
+    """Whether all are NumPy arrays of one single or double precision type, or None."""
+    return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0 and all(
+        other is None or (type(other) is np.ndarray and other.dtype is x.dtype) for other in others
+    )  # fmt: skip
+
+
+@backward(normalise_layer, 0)
+def normalise_layer_back_x(
+    grad_out: Any, out: Any, x: Any, weight: Any, bias: Any, axis: Any, eps: float, saved: Any = None
+) -> Any:
+    r"""$\nabla_x L = \frac{1}{\sigma} \left(g - \overline{g} - \hat{x} \, \overline{\hat{x} g}\right)$ with
+    $g = weight \nabla_{out} L$ and $\hat{x} = (x - \overline{x}) / \sigma$, bars for means over the last axes"""
+    if saved is None or saved.steps is None or not _plain_rows(grad_out, weight):
+        gradient = grad_out if weight is None else grad_out * weight
+        return standardize_back(gradient, standardize(x, axis, eps), x, axis, eps)
+    rows, inverse = saved.steps
+    size = rows.shape[1]
+    average = _constants(1, size, rows.dtype)[1] if weight is None else weight.reshape(-1)
+    average = average / size
+    gradient = grad_out.reshape(-1, size)
+    scaled = gradient * rows
+    along = scaled.dot(average)[:, None]
+    np.multiply(rows, along, out=scaled)
+    scaled += gradient.dot(average)[:, None]
+    result = np.subtract(gradient if weight is None else gradient * weight.reshape(-1), scaled, out=scaled)
+    result *= inverse
+    return result.reshape(x.shape)
+
+
+@backward(normalise_layer, 1)
+def normalise_layer_back_weight(
+    grad_out: Any, out: Any, x: Any, weight: Any, bias: Any, axis: Any, eps: float, saved: Any = None
+) -> Any:
+    r"""$\nabla_{weight} L = \sum_{rows} \hat{x} \nabla_{out} L$"""
+    if saved is None or saved.steps is None or not _plain_rows(grad_out):
+        return unbroadcast(grad_out * standardize(x, axis, eps), weight)
+    rows = saved.steps[0]
+    return np.add.reduce(grad_out.reshape(rows.shape) * rows, axis=0).reshape(weight.shape)
+
+
+@backward(normalise_layer, 2)
+def normalise_layer_back_bias(
+    grad_out: Any, out: Any, x: Any, weight: Any, bias: Any, axis: Any, eps: float, saved: Any = None
+) -> Any:
+    r"""$\nabla_{bias} L = \sum_{rows} \nabla_{out} L$"""
+    return unbroadcast(grad_out, bias)
+
+
 # ----- the operations: softmax ----------------------------------------------------------------------------------------
 
 _softmax_tensor = wrap_forward_fn(_softmax)
 _log_softmax_tensor = wrap_forward_fn(_log_softmax)
 _mean_cross_entropy = wrap_forward_fn(mean_cross_entropy)
 _standardize = wrap_forward_fn(standardize)
+_normalise_layer = wrap_forward_fn(normalise_layer)
 
 
 def _along_axis(operation: Any, input: Any, dim: int, dtype: Any, name: str) -> Any:
@@ -455,6 +545,8 @@ def layer_norm(
     """
     input = as_tensor_argument(input)
     axes = _last_axes(input, normalized_shape, "layer_norm")
+    if _plain_rows(input.array, *(None if p is None else p.array for p in (weight, bias))):
+        return _normalise_layer(input, weight, bias, axes, eps, Memory())  # type: ignore[no-any-return]
     return _affine(standardized(input, axes, eps), weight, bias)  # type: ignore[no-any-return]
 
 

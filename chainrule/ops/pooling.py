@@ -234,8 +234,8 @@ def _max_pool(x: Any, windows: tuple[Window, ...]) -> Any:
     """The maximum of each window over the last `len(windows)` axes."""
     first = x.ndim - len(windows)
     if type(x) is ndarray:
-        for i, window in enumerate(windows):
-            x = _max_along(x, first + i, window)
+        for i in range(len(windows) - 1, -1, -1):
+            x = _max_along(x, first + i, windows[i])
         return x
     return functools.reduce(np.maximum, _seen(_padded(x, windows), windows)) + np.zeros((), x.dtype)
 
@@ -257,7 +257,7 @@ def _max_index(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
             for k, (source, target, _, _) in enumerate(offsets):
                 np.copyto(which[target], k, where=np.isnan(x[source]))
     else:
-        which, free = 0, True
+        which, free = np.zeros((), int), np.ones((), bool)
         for k, (seen, offset) in enumerate(zip(_seen(_padded(x, windows), windows), offsets, strict=True)):
             inside = np.zeros(tuple(w.out for w in windows), bool)
             inside[offset.target] = True
@@ -274,46 +274,66 @@ def _max_index(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
 @array_function
 def _spread_maxima(values: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
     """Zeros in the shape of `x`, with the value for each window (of `values`) added at its first maximum."""
-    if type(x) is ndarray and type(values) is ndarray and type(out) is ndarray and out.size:
-        offsets = _offsets(windows)
-        if not np.isnan(np.max(out)):
-            return _spread_by_comparing(values, out, x, windows, offsets)
+    arrays = type(x) is ndarray and type(values) is ndarray and type(out) is ndarray
+    if arrays and out.size and not np.isnan(np.max(out)):
+        return _spread_by_comparing(values, out, x, windows)
     index = _planes(_max_index(x, out, windows), len(windows))
     return _unplanes(place(_planes(values, len(windows)), index, math.prod(_sizes(windows))), _sizes(windows))
 
 
-def _spread_by_comparing(values: Any, out: Any, x: Any, windows: Any, offsets: Any) -> Any:
-    """`_spread_maxima` on NumPy arrays without NaN.
+def _spread_by_comparing(values: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
+    """`_spread_maxima` on NumPy arrays without NaN, an axis at a time.
+
+    The first row that has the window's maximum, and the first such element in that row, is the first in the window.
+    """
+    first = x.ndim - len(windows)
+    stages = [x]  # the maxima along the last axis, along the last two axes, ...
+    for i in range(len(windows) - 1, 0, -1):
+        stages.append(_max_along(stages[-1], first + i, windows[i]))
+    for i, window in enumerate(windows):
+        stage = stages.pop()
+        values = _spread_along(values, out, stage, first + i, window)
+        out = stage
+    return values
+
+
+def _spread_along(values: Any, out: Any, x: Any, axis: int, window: Window) -> Any:
+    """`_spread_maxima` along one axis.
 
     Values are multiplied by 0 and 1 as if their bits were integers: one pass, and infinite ones stay away from zeros.
     """
     kind = values.dtype
     bits = np.dtype(f"i{kind.itemsize}")
     numbers = values.view(bits)
-    distinct = all(w.distinct for w in windows)
-    covered = distinct and all(sum(r.target.stop - r.target.start for r in _ranges(w)) == w.size for w in windows)
+    ranges = _ranges(window)
+    covered = window.distinct and sum(r.target.stop - r.target.start for r in ranges) == window.size
     result = np.empty_like(x, dtype=kind) if covered else np.zeros_like(x, dtype=kind)
     result_bits = result.view(bits)
+    lead = (WHOLE,) * axis
     free: Any = None
-    last = len(offsets) - 1
-    for k, (source, target, _, full) in enumerate(offsets):
-        if k == last and full and free is not None:
+    for k, (source, target) in enumerate(ranges):
+        seen = (*lead, source)
+        full = target == slice(0, window.out)
+        there = (*lead, target)
+        if k == window.kernel - 1 and full and free is not None:
             hit = free
         else:
-            hit = x[source] == (out if full else out[target])
+            hit = x[seen] == (out if full else out[there])
             if free is None:
-                free = np.ones(out.shape, bool) if not full else ~hit
-                if not full:
-                    free[target] = ~hit
+                if full:
+                    free = ~hit
+                else:
+                    free = np.ones(out.shape, bool)
+                    free[there] = ~hit
             else:
-                here = free if full else free[target]
+                here = free if full else free[there]
                 hit &= here
                 here ^= hit
-        chosen = numbers if full else numbers[target]
-        if distinct:
-            np.multiply(chosen, hit, out=result_bits[source])
+        chosen = numbers if full else numbers[there]
+        if window.distinct:
+            np.multiply(chosen, hit, out=result_bits[seen])
         else:
-            result[source] += np.multiply(chosen, hit).view(kind)
+            result[seen] += np.multiply(chosen, hit).view(kind)
     return result
 
 
@@ -515,21 +535,39 @@ def max_pool3d(
 
 
 def max_pool1d_with_indices(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Any:
     """`max_pool1d` with `return_indices=True`."""
     return _max_pool_nd(1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def max_pool2d_with_indices(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Any:
     """`max_pool2d` with `return_indices=True`."""
     return _max_pool_nd(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def max_pool3d_with_indices(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Any:
     """`max_pool3d` with `return_indices=True`."""
     return _max_pool_nd(3, input, kernel_size, stride, padding, dilation, ceil_mode, True)
@@ -756,9 +794,7 @@ def _lp_pool_nd(n: int, input: Any, norm_type: Any, kernel_size: Any, stride: An
     return _pow(sign(means) * _relu(_abs(means)) * elements, 1.0 / norm_type)  # type: ignore[no-any-return]
 
 
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """The root of the sum of powers, `sum(x**p) ** (1 / p)`, of each window of (N, C, L) or (C, L).
 
     Args:
@@ -767,9 +803,7 @@ def lp_pool1d(
     return _lp_pool_nd(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """`sum(x**p) ** (1 / p)` of each window of (N, C, H, W) or (C, H, W).
 
     >>> import chainrule as cr
@@ -779,9 +813,7 @@ def lp_pool2d(
     return _lp_pool_nd(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """`sum(x**p) ** (1 / p)` of each window of (N, C, D, H, W) or (C, D, H, W)."""
     return _lp_pool_nd(3, input, norm_type, kernel_size, stride, ceil_mode)
 
@@ -951,17 +983,17 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max_pool_nd(3, input, output_size, return_indices)
 
 
-def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Any) -> Any:
+def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """`adaptive_max_pool1d` with `return_indices=True`."""
     return _adaptive_max_pool_nd(1, input, output_size, True)
 
 
-def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Any) -> Any:
+def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """`adaptive_max_pool2d` with `return_indices=True`."""
     return _adaptive_max_pool_nd(2, input, output_size, True)
 
 
-def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any) -> Any:
+def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """`adaptive_max_pool3d` with `return_indices=True`."""
     return _adaptive_max_pool_nd(3, input, output_size, True)
 

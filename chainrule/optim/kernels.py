@@ -100,7 +100,14 @@ def in_pieces(
         settings: numbers that `update` needs.
         maximize: turn the gradient round.
         decay: add this much of the parameter to the gradient.
+
+    Raises:
+        RuntimeError: the gradient has another shape, because somebody else than backward() set it.
     """
+    if gradient.shape != parameter.shape:
+        raise RuntimeError(
+            f"a parameter of shape {parameter.shape} has a gradient of shape {gradient.shape}; they must be the same"
+        )
     kernels = kernels_for(parameter)
     flat = kernels is not None
     dtype = parameter.dtype

@@ -221,9 +221,10 @@ class _Curvature(NamedTuple):
 
     @classmethod
     def from_state(cls, state: dict[str, Any], size: int) -> _Curvature:
-        lists = ([_raw(value) for value in state.get(name) or []] for name in ("old_dirs", "old_stps", "ro"))
-        scale = state.get("H_diag", 1.0)
-        return cls(*lists, _raw(scale), state.get("al") or [], size)
+        gradients, steps, inverses = (
+            [_raw(value) for value in state.get(name) or []] for name in ("old_dirs", "old_stps", "ro")
+        )
+        return cls(gradients, steps, inverses, _raw(state.get("H_diag", 1.0)), list(state.get("al") or []), size)
 
     def to_state(self, state: dict[str, Any]) -> None:
         state["old_dirs"] = [make_tensor(value, None) for value in self.gradients]

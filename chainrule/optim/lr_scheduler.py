@@ -103,7 +103,7 @@ def _watch_step(optimizer: Optimizer) -> None:
     """Make the optimiser note that its step was called, for the warning about the order."""
     if hasattr(optimizer.step, "_wrapped_by_lr_sched"):
         return
-    function = optimizer.step.__func__
+    function = optimizer.step.__func__  # type: ignore[attr-defined]
     owner = weakref.ref(optimizer)  # the optimiser holds the wrapper, not the other way round
 
     @wraps(function)
@@ -368,7 +368,8 @@ class LinearLR(LRScheduler):
     ) -> None:
         if not 0 < start_factor <= 1:
             raise ValueError(
-                f"Starting multiplicative factor expected to be greater than 0 and less or equal to 1, got {start_factor}"
+                "Starting multiplicative factor expected to be greater than 0 and less or equal to 1, but got "
+                f"{start_factor}."
             )
         if not 0 <= end_factor <= 1:
             raise ValueError(f"Ending multiplicative factor expected to be between 0 and 1, but got {end_factor}.")
@@ -580,7 +581,7 @@ class CyclicLR(_MomentumCycle):
         step_size_down: int | None = None,
         mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
         gamma: float = 1.0,
-        scale_fn: Callable[[float], float] | None = None,
+        scale_fn: Callable[[float], Any] | None = None,
         scale_mode: Literal["cycle", "iterations"] = "cycle",
         cycle_momentum: bool = True,
         base_momentum: Any = 0.8,
@@ -615,7 +616,7 @@ class CyclicLR(_MomentumCycle):
     def _init_scale_fn(self) -> None:
         if self._scale_fn_custom is not None:
             return
-        self._scale_fn_ref: Callable[[float], float]
+        self._scale_fn_ref: Callable[[float], Any]
         self.scale_mode = "cycle"
         if self.mode == "triangular":
             self._scale_fn_ref = _constant_height
@@ -625,7 +626,7 @@ class CyclicLR(_MomentumCycle):
             self._scale_fn_ref = partial(pow, self.gamma)
             self.scale_mode = "iterations"
 
-    def scale_fn(self, x: float) -> float:
+    def scale_fn(self, x: float) -> Any:
         """What the height is multiplied by, in cycle or at step `x`."""
         return self._scale_fn_ref(x) if self._scale_fn_custom is None else self._scale_fn_custom(x)
 
@@ -664,7 +665,7 @@ def _constant_height(cycle: float) -> float:
 
 
 def _halved_height(cycle: float) -> float:
-    return 1 / (2.0 ** (cycle - 1))
+    return math.pow(0.5, cycle - 1)
 
 
 class OneCycleLR(_MomentumCycle):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .kernels import Kernels, in_pieces, kernels_for
+from .kernels import Kernels, blas_kernels, in_pieces
 from .optimizer import Optimizer, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
 
 __all__ = ["ASGD", "SGD"]
@@ -78,14 +78,17 @@ class SGD(Optimizer):
             for tensor in tensors:
                 self._update_with(group, tensor, momentum, step)
             return
+        dtype, kernels = None, None
         for tensor in tensors:
             x = tensor.array
             gradient = tensor.grad.array  # type: ignore[union-attr]
-            kernels = kernels_for(x)
-            if kernels is not None and x.dtype.kind == "f":
-                kernels.axpy(gradient.reshape(-1), x.reshape(-1), None, step)
+            if x.dtype is not dtype:
+                dtype = x.dtype
+                kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
+            if kernels is not None and type(x) is np.ndarray and x.flags.carray and x.size == gradient.size > 0:
+                kernels.axpy(gradient.ravel(), x.ravel(), None, step)
             else:
-                x += gradient * step
+                in_pieces(_descend, x, gradient, (), (step,))
 
     def _update_with(self, group: dict[str, Any], tensor: Tensor, momentum: float, step: float) -> None:
         keep: tuple[Any, ...] = ()

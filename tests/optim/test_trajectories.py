@@ -42,7 +42,7 @@ LBFGS: list[dict[str, Any]] = [
     {"lr": 0.3, "max_iter": 4},
     {"line_search_fn": "strong_wolfe", "max_iter": 5},
     {"line_search_fn": "strong_wolfe", "max_iter": 20, "history_size": 3, "max_eval": 30, "lr": 0.5},
-    {"lr": 0.5, "history_size": 2, "tolerance_change": 1e-4},
+    {"lr": 0.1, "history_size": 2, "tolerance_change": 1e-4, "max_iter": 6},
 ]
 SHAPES = ((3, 5), (5,), (5, 2), ())
 
@@ -108,7 +108,19 @@ def test_lbfgs_follows_torchs(options: dict[str, Any]) -> None:
 
 def test_complex_parameters_follow_torch() -> None:
     torch = pytest.importorskip("torch")
-    for name in ("SGD", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD", "LBFGS"):
+    for name in (
+        "SGD",
+        "AdamW",
+        "Adamax",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Adagrad",
+        "Adadelta",
+        "Rprop",
+        "ASGD",
+        "LBFGS",
+    ):
         results = []
         for lib in (cr, torch):
             z = lib.tensor(np.array([[1 + 2j, -1j], [0.5, 3]]), dtype=lib.complex128).requires_grad_()
@@ -242,7 +254,7 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_function_as_scipy_does() -> None
 
     begin = np.array([-1.2, 1.0, -0.5, 2.0])
     x = cr.tensor(begin, dtype=cr.float64, requires_grad=True)
-    optimizer = cr.optim.LBFGS([x], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = cr.optim.LBFGS([x], max_iter=200, tolerance_change=1e-15, line_search_fn="strong_wolfe")
 
     def closure() -> cr.Tensor:
         optimizer.zero_grad()
@@ -251,6 +263,7 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_function_as_scipy_does() -> None
         return loss
 
     assert optimizer.step(closure).item() == pytest.approx(rosen(begin))
+    optimizer.step(closure)
     want = minimize(rosen, begin, jac=rosen_der, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9})
     np.testing.assert_allclose(x.detach().numpy(), want.x, atol=1e-5)
     assert optimizer.state_dict()["state"][0]["func_evals"] < 3 * want.nfev
@@ -569,3 +582,12 @@ def test_state_dict_hooks_see_and_replace_what_is_saved_and_loaded() -> None:
     optimizer.register_load_state_dict_post_hook(lambda o: calls.append("loaded"))
     optimizer.load_state_dict(saved)
     assert optimizer.param_groups[0]["lr"] == 0.7 and calls[-1] == "loaded" and saved["param_groups"][0]["lr"] == 0.1
+
+
+def test_a_gradient_of_another_shape_is_refused() -> None:
+    for name in ("SGD", "Adam"):
+        x = cr.ones(2, 3, requires_grad=True)
+        x.grad = cr.ones(3)
+        with pytest.raises(RuntimeError, match=r"\(2, 3\) has a gradient of shape \(3,\)"):
+            getattr(cr.optim, name)([x], lr=0.1).step()
+        assert bool((x == 1).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.ops.normalisation import _log_softmax, _softmax, mean_cross_entropy, standardize
+from chainrule.ops.normalisation import _log_softmax, _softmax, mean_cross_entropy, normalise_layer, standardize
 
 from .common import Sample, complex_normal, normal
 
@@ -21,4 +21,8 @@ SAMPLES += [
     Sample(standardize, (normal(3, 4), 1, 1e-5)),
     Sample(standardize, (normal(2, 3, 4), (0, 2), 1e-3)),
     Sample(standardize, (normal(3, 4), (1,), 1e-5, False)),
+    Sample(normalise_layer, (normal(3, 4), normal(4, seed=1), normal(4, seed=2), (1,), 1e-5)),
+    Sample(normalise_layer, (normal(2, 3, 4), normal(3, 4, seed=1), None, (1, 2), 1e-3)),
+    Sample(normalise_layer, (normal(3, 4), None, normal(4), (1,), 1e-5)),
+    Sample(normalise_layer, (normal(4), None, None, (0,), 1e-5)),
 ]

@@ -1,0 +1,177 @@
+"""Where each value lives: which results share a buffer, and which are written straight to the memory they end in.
+
+A buffer is taken by a value from the line that computes it to the last line that reads it or a view of it, and then
+by the next value of the same size. Values that are handed out have memory of their own.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..core.views import write_region
+from .graph import CONSTANT, INPUT, Graph, Node
+from .tracer import UfuncMethod
+
+__all__ = ["Plan", "plan"]
+
+SMALLEST = 1 << 14  # bytes; smaller results are allocated as fast as a buffer is found
+VIEWS = frozenset(
+    (
+        np.reshape,
+        np.transpose,
+        np.swapaxes,
+        np.expand_dims,
+        np.squeeze,
+        np.moveaxis,
+        np.broadcast_to,
+        np.diagonal,
+        np.real,
+        np.imag,
+        np.astype,
+        np.ravel,
+        np.flip,
+        np.atleast_1d,
+        np.atleast_2d,
+        np.split,
+        np.array_split,
+        np.rollaxis,
+        np.rot90,
+        np.unstack,
+        np.matrix_transpose,
+        np.permute_dims,
+        operator.getitem,
+    )
+)
+TAKES_OUT = frozenset(
+    (np.sum, np.prod, np.max, np.min, np.amax, np.amin, np.mean, np.cumsum, np.cumprod, np.clip, np.dot, np.take)
+)
+
+
+class Plan:
+    """The memory of a program.
+
+    Attributes:
+        targets: node -> the buffer's name, or the input, that its result is written to.
+        buffers: (name, shape, dtype) of each.
+        copies: (value, input): values that are copied to an input's memory at the end.
+        reused: writes to a part of an array that nobody reads any more, and which may be changed.
+        shared: results in memory that is not their own, which are copied when they are returned.
+    """
+
+    def __init__(self) -> None:
+        self.targets: dict[Node, str | Node] = {}
+        self.buffers: list[tuple[str, tuple[int, ...], np.dtype[Any]]] = []
+        self.copies: list[tuple[Node, Node]] = []
+        self.reused: set[Node] = set()
+        self.shared: set[Node] = set()
+
+    def allocations(self) -> list[str]:
+        """The lines that make the buffers."""
+        return [f"{name} = np.empty({shape}, np.{dtype.name})" for name, shape, dtype in self.buffers]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all buffers."""
+        return sum(int(np.prod(shape)) * dtype.itemsize for _, shape, dtype in self.buffers)
+
+
+def can_write_out(node: Node) -> bool:
+    """Whether the call takes `out=`."""
+    if node.dtype is None or not node.shape or node.effect:
+        return False
+    if isinstance(node.op, np.ufunc):
+        return node.op.nout == 1
+    if isinstance(node.op, UfuncMethod):
+        return node.op.method in ("reduce", "accumulate")
+    return node.op in TAKES_OUT
+
+
+def root(node: Node) -> Node:
+    """The node whose memory a view shares."""
+    while node.op in VIEWS and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
+
+
+def plan(graph: Graph, results: int, in_place: list[tuple[Node, Node]]) -> Plan:
+    """Decide where each value lives.
+
+    Args:
+        results: how many of the outputs are returned; these get memory of their own.
+        in_place: (value, input): inputs whose memory holds the value in the end.
+    """
+    memory = Plan()
+    end = len(graph.nodes)
+    last: dict[Node, int] = {}  # the position of the last node that reads a value or a view of it
+    for i, node in enumerate(graph.nodes):
+        for operand in node.operands():
+            last[root(operand)] = i
+    owners: set[Node] = set()
+    for node in graph.outputs[:results]:
+        owner = root(node)
+        if owner in owners or owner.op in (INPUT, CONSTANT):
+            memory.shared.add(node)
+        owners.add(owner)
+        last[owner] = end
+    plan_writes(graph, memory, last, in_place, owners)
+    plan_buffers(graph, memory, last, owners)
+    return memory
+
+
+def plan_writes(
+    graph: Graph, memory: Plan, last: dict[Node, int], in_place: list[tuple[Node, Node]], owners: set[Node]
+) -> None:
+    """Compute a value in the input's memory where nobody reads the old value later; otherwise copy it at the end."""
+    position = {node: i for i, node in enumerate(graph.nodes)}
+    values, targets = [value for value, _ in in_place], [target for _, target in in_place]
+    for value, target in in_place:
+        if (
+            can_write_out(value)
+            and value not in owners
+            and (value.shape, value.dtype) == (target.shape, target.dtype)
+            and last.get(target, -1) <= position[value]
+            and values.count(value) == targets.count(target) == 1
+            and reads_in_step(value, target)
+        ):
+            memory.targets[value] = target
+            last[target] = len(graph.nodes)
+        else:
+            memory.copies.append((value, target))
+            last[root(value)] = len(graph.nodes)
+
+
+def reads_in_step(node: Node, target: Node) -> bool:
+    """Whether a call may write over `target` while it reads its operands: not at all, or element by element."""
+    readers = [operand for operand in node.operands() if root(operand) is target]
+    elementwise = isinstance(node.op, np.ufunc) and node.op.signature is None
+    return not readers or (elementwise and all(operand is target for operand in readers))
+
+
+def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[Node]) -> None:
+    """Give large results that do not leave the program buffers that earlier results have left."""
+    free: dict[tuple[Any, Any], list[str]] = {}
+    expiring: dict[int, list[tuple[str, tuple[Any, Any]]]] = {}
+    for i, node in enumerate(graph.nodes):
+        for name, key in expiring.pop(i, ()):
+            free.setdefault(key, []).append(name)
+        if node.op is write_region:
+            base = node.args[0]
+            own = base.op not in (INPUT, CONSTANT) and root(base) is base
+            if own and base not in owners and base not in memory.targets and last.get(base, -1) <= i:
+                memory.reused.add(node)
+        if not can_write_out(node) or node.nbytes < SMALLEST or node in owners or node in memory.targets:
+            continue
+        assert node.shape is not None and node.dtype is not None
+        if node not in last:
+            continue
+        key = (node.shape, node.dtype)
+        if free.get(key):
+            name = free[key].pop()
+        else:
+            name = f"buffer_{len(memory.buffers) + 1}"
+            memory.buffers.append((name, node.shape, node.dtype))
+        memory.targets[node] = name
+        expiring.setdefault(last[node] + 1, []).append((name, key))

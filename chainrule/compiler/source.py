@@ -1,0 +1,325 @@
+"""A graph as a Python function in NumPy, as a person would have written it.
+
+One line a node; a comment where the user's line changes, and in the backward part the formula of the backward function.
+Large intermediate results go to buffers that are used again (see `memory.py`).
+"""
+
+from __future__ import annotations
+
+import keyword
+import linecache
+import operator
+import os
+from typing import Any
+
+import numpy as np
+
+from ..core.table import name_of
+from ..core.views import write_region
+from .graph import CONSTANT, INPUT, Graph, Node, nodes_in
+from .memory import Plan, plan
+from .tracer import Draw, UfuncMethod
+
+__all__ = ["Program", "write_source"]
+
+INFIX = {
+    np.add: "+",
+    np.subtract: "-",
+    np.multiply: "*",
+    np.true_divide: "/",
+    np.floor_divide: "//",
+    np.remainder: "%",
+    np.power: "**",
+    np.matmul: "@",
+    np.greater: ">",
+    np.greater_equal: ">=",
+    np.less: "<",
+    np.less_equal: "<=",
+    np.equal: "==",
+    np.not_equal: "!=",
+    np.logical_and: "&",
+    np.logical_or: "|",
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.pow: "**",
+}
+ONLY_BOOL = {np.logical_and, np.logical_or}
+INLINE = 64  # a constant of at most so many elements is written out
+
+
+class Program:
+    """A Python function's text, and the objects that it refers to by name.
+
+    Attributes:
+        name: the function's name.
+        source: the text of the module.
+        parameters: its parameters, in the order of the graph's inputs.
+        objects: what the text needs beside NumPy: constants too large to write out, generators.
+    """
+
+    def __init__(self, name: str, source: str, parameters: list[str], objects: dict[str, Any]) -> None:
+        self.name = name
+        self.source = source
+        self.parameters = parameters
+        self.objects = objects
+
+    def load(self) -> Any:
+        """The function itself; its lines show in tracebacks."""
+        filename = f"<compiled {self.name} {id(self):x}>"
+        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
+        namespace = dict(self.objects)
+        exec(compile(self.source, filename, "exec"), namespace)
+        return namespace[self.name]
+
+
+class _Writer:
+    def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan) -> None:
+        self.graph = graph
+        self.names = names
+        self.memory = memory
+        self.imports: set[str] = {"import numpy as np"}
+        self.objects: dict[str, Any] = {}
+        self.constants: list[str] = []
+
+    # ----- expressions -----
+
+    def argument(self, value: Any) -> str:
+        """An argument as Python text."""
+        if isinstance(value, Node):
+            return self.names[value]
+        if isinstance(value, tuple):
+            inside = ", ".join(map(self.argument, value))
+            return f"({inside},)" if len(value) == 1 else f"({inside})"
+        if isinstance(value, list):
+            return f"[{', '.join(map(self.argument, value))}]"
+        if isinstance(value, slice):
+            return f"slice({', '.join(map(self.argument, (value.start, value.stop, value.step)))})"
+        if value is Ellipsis:
+            return "..."
+        if isinstance(value, np.dtype):
+            return self.type_name(value)
+        if isinstance(value, np.generic):
+            return f"{self.type_name(value.dtype)}({value.item()!r})".replace("(inf)", "(np.inf)").replace(
+                "(nan)", "(np.nan)"
+            )
+        if isinstance(value, float) and not np.isfinite(value):
+            return {"inf": "np.inf", "-inf": "-np.inf"}.get(str(value), "np.nan")
+        if isinstance(value, type) and issubclass(value, np.generic):
+            return f"np.{value.__name__}"
+        if isinstance(value, (bool, int, float, complex, str, type(None))):
+            return repr(value)
+        if callable(value) and not hasattr(value, "numbers"):
+            return self.function(value)
+        return self.object(value)
+
+    def type_name(self, dtype: np.dtype[Any]) -> str:
+        return "bool" if dtype == bool else f"np.{dtype.name}"
+
+    def index(self, value: Any) -> str:
+        """What stands between the brackets of an index."""
+        if isinstance(value, tuple):
+            return ", ".join(map(self.index, value)) + ("," if len(value) == 1 else "") if value else "()"
+        if isinstance(value, slice):
+            parts = ["" if p is None else self.argument(p) for p in (value.start, value.stop, value.step)]
+            return f"{parts[0]}:{parts[1]}" + (f":{parts[2]}" if parts[2] else "")
+        return self.argument(value)
+
+    def object(self, value: Any) -> str:
+        for name, known in self.objects.items():
+            if known is value:
+                return name
+        base = "generator" if hasattr(value, "numbers") else type(value).__name__.lower()
+        name = base if base not in self.objects else f"{base}_{len(self.objects)}"
+        self.objects[name] = value
+        return name
+
+    def function(self, op: Any) -> str:
+        """How a function is called by name."""
+        if isinstance(op, UfuncMethod):
+            return f"{self.function(op.ufunc)}.{op.method}"
+        name = name_of(op)
+        if op in (float, int, bool, complex):
+            return name
+        for home, text in ((np, "np"), (np.linalg, "np.linalg"), (np.fft, "np.fft")):
+            if getattr(home, name, None) is op:
+                return f"{text}.{name}"
+        import scipy.special
+
+        if getattr(scipy.special, name, None) is op:
+            self.imports.add("from scipy import special")
+            return f"special.{name}"
+        if getattr(operator, name, None) is op:
+            self.imports.add("import operator")
+            return f"operator.{name}"
+        module = getattr(op, "__module__", "")
+        found = name.isidentifier() and getattr(__import__("sys").modules.get(module), name, None) is op
+        if found and "<" not in module and module != "__main__":
+            self.imports.add(f"from {module} import {name}")
+            return name
+        return self.object(op)
+
+    # ----- statements -----
+
+    def statements(self, node: Node) -> list[str]:
+        """The lines that compute a node."""
+        name = self.names[node]
+        target = self.memory.targets.get(node)
+        out = None if target is None else target if isinstance(target, str) else self.names[target]
+        if node.op is write_region:
+            return self.write_region(node, name)
+        if isinstance(node.op, Draw):
+            generator, *rest = node.args
+            shown = [self.argument(arg) for arg in rest]
+            shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
+            return [f"{name} = {self.object(generator)}.numbers.{node.op.method}({', '.join(shown)})"]
+        if out is None:
+            return [f"{name} = {self.expression(node)}"]
+        shown = [self.argument(arg) for arg in node.args]
+        shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
+        call = f"{self.function(node.op)}({', '.join([*shown, f'out={out}'])})"
+        return [call if name == out else f"{name} = {call}"]
+
+    def expression(self, node: Node) -> str:
+        """A call, in the shortest usual form."""
+        op, args = node.op, node.args
+        if op is operator.getitem:
+            return f"{self.argument(args[0])}[{self.index(args[1])}]"
+        if op in INFIX and len(args) == 2 and not node.kwargs and self.infix_is_the_same(node):
+            return f"{self.argument(args[0])} {INFIX[op]} {self.argument(args[1])}"
+        if op in (np.negative, operator.neg) and isinstance(args[0], Node):
+            return f"-{self.argument(args[0])}"
+        first = args[0] if args else None
+        if isinstance(first, Node) and first.dtype is not None:
+            if op is np.transpose and first.shape is not None:
+                axes = args[1] if len(args) > 1 else None
+                if axes is None or tuple(axes) == tuple(range(len(first.shape)))[::-1]:
+                    return f"{self.argument(first)}.T"
+                return f"{self.argument(first)}.transpose{self.argument(tuple(axes))}"
+            if op is np.reshape and not node.kwargs:
+                return f"{self.argument(first)}.reshape{self.argument(tuple(node.shape or ()))}"
+            if op is np.astype and not node.kwargs:
+                return f"{self.argument(first)}.astype({self.argument(args[1])})"
+        shown = [self.argument(arg) for arg in args]
+        shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
+        return f"{self.function(op)}({', '.join(shown)})"
+
+    @staticmethod
+    def infix_is_the_same(node: Node) -> bool:
+        operands = [arg for arg in node.args if isinstance(arg, Node)]
+        if node.op in ONLY_BOOL:
+            return len(operands) == 2 and all(operand.dtype == bool for operand in operands)
+        return bool(operands)
+
+    def write_region(self, node: Node, name: str) -> list[str]:
+        base, value, chain = node.args
+        lines = []
+        if node in self.memory.reused:
+            lines.append(f"{name} = {self.argument(base)}")
+        else:
+            lines.append(f"{name} = {self.argument(base)}.copy()")
+        region = name
+        for i, (function, rest, kwargs) in enumerate(chain):
+            last = i == len(chain) - 1
+            if function is operator.getitem or name_of(function) == "getitem":
+                region += f"[{self.index(rest[0])}]"
+            elif function in (np.transpose, np.swapaxes, np.squeeze, np.reshape):
+                more = [*map(self.argument, rest), *(f"{k}={self.argument(v)}" for k, v in kwargs.items())]
+                region += f".{name_of(function)}({', '.join(more)})" + ("[...]" if last else "")
+            else:
+                more = [*map(self.argument, rest), *(f"{k}={self.argument(v)}" for k, v in kwargs.items())]
+                region = f"{self.function(function)}({', '.join([region, *more])})" + ("[...]" if last else "")
+        safe = all(
+            function is operator.getitem or name_of(function) == "getitem" or function in (np.transpose, np.swapaxes)
+            for function, _, _ in chain
+        )
+        if not safe or sum(map(is_fancy, chain)) > (1 if chain and is_fancy(chain[-1]) else 0):
+            shown = ", ".join(map(self.argument, (base, value)))
+            self.imports.add("from chainrule.core.views import write_region")
+            return [f"{name} = write_region({shown}, {self.chain(chain)})"]
+        return [*lines, f"{region} = {self.argument(value)}"]
+
+    def chain(self, chain: Any) -> str:
+        steps = []
+        for function, rest, kwargs in chain:
+            pairs = ", ".join(f"{key!r}: {self.argument(value)}" for key, value in kwargs.items())
+            steps.append(f"({self.function(function)}, {self.argument(tuple(rest))}, {{{pairs}}})")
+        return f"({', '.join(steps)},)"
+
+    def constant(self, node: Node, name: str) -> None:
+        array = node.args[0]
+        if array.size <= INLINE and not array.flags.writeable and np.all(np.isfinite(array)):
+            self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
+        else:
+            self.objects[name] = array
+
+
+def is_fancy(step: Any) -> bool:
+    """Whether a step selects by an array of indices, so that its result is a copy."""
+    return any(True for _ in nodes_in(step[1])) or any(isinstance(item, (list, np.ndarray)) for item in step[1])
+
+
+def write_source(graph: Graph, name: str, intro: str, results: int, in_place: list[tuple[Node, Node]]) -> Program:
+    """The program of a graph.
+
+    Args:
+        graph: after the passes.
+        name: of the function.
+        intro: its docstring.
+        results: how many of the graph's outputs are returned; the others are written to inputs.
+        in_place: (value, input): inputs whose memory holds the value in the end.
+    """
+    names = unique_names(graph)
+    memory = plan(graph, results, in_place)
+    writer = _Writer(graph, names, memory)
+    body: list[str] = []
+    shown_line = shown_formula = ""
+    for node in graph.nodes:
+        if node.op is INPUT:
+            continue
+        if node.op is CONSTANT:
+            writer.constant(node, names[node])
+            continue
+        if node.line and (node.line != shown_line or node.formula != shown_formula):
+            body.extend(comment(node))
+            shown_line, shown_formula = node.line, node.formula
+        body += writer.statements(node)
+    for node, target in memory.copies:
+        body.append(f"np.copyto({names[target]}, {names[node]})")
+    returned = [names[node] + (".copy()" if node in memory.shared else "") for node in graph.outputs[:results]]
+    body.append(f"return {', '.join(returned)}" if len(returned) != 1 else f"return ({returned[0]},)")
+    parameters = [names[node] for node in graph.inputs]
+    head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
+    head += writer.constants + memory.allocations()
+    lines = [*head, "", f"def {name}({', '.join(parameters)}):", *(f"    {line}" for line in body), ""]
+    return Program(name, "\n".join(lines), parameters, writer.objects)
+
+
+def comment(node: Node) -> list[str]:
+    """The user's line, and the formula of the backward function."""
+    file, _, number = node.line.rpartition(":")
+    text = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+    where = f"{os.path.basename(file)}:{number}"
+    if node.formula:
+        return [f"# backward, {where}: {' '.join(node.formula.split())}"]
+    return [f"# {where}: {text}" if text else f"# {where}"]
+
+
+RESERVED = frozenset((*keyword.kwlist, "np", "special", "operator", "write_region", "float", "int", "bool", "generator"))
+
+
+def unique_names(graph: Graph) -> dict[Node, str]:
+    """Names for the nodes that are valid in Python and do not hide anything."""
+    names: dict[Node, str] = {}
+    counts: dict[str, int] = {}
+    taken = set(RESERVED)
+    for node in graph.nodes:
+        base = node.name or (name_of(node.op).lstrip("_").replace(".", "_") if callable(node.op) else "constant")
+        name = base
+        while name in taken:
+            counts[base] = counts.get(base, 1) + 1
+            name = f"{base}_{counts[base]}"
+        taken.add(name)
+        names[node] = name
+    return names
