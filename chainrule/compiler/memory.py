@@ -83,7 +83,7 @@ def can_write_out(node: Node) -> bool:
     if node.dtype is None or not node.shape or node.effect:
         return False
     if isinstance(node.op, np.ufunc):
-        return node.op.nout == 1
+        return node.op.nout == 1 and "dtype" not in node.kwargs
     if isinstance(node.op, UfuncMethod):
         return node.op.method in ("reduce", "accumulate")
     return node.op in TAKES_OUT
@@ -151,27 +151,66 @@ def reads_in_step(node: Node, target: Node) -> bool:
 
 
 def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[Node]) -> None:
-    """Give large results that do not leave the program buffers that earlier results have left."""
+    """Write results over operands that nobody reads any more; give other large ones buffers that have become free."""
     free: dict[tuple[Any, Any], list[str]] = {}
-    expiring: dict[int, list[tuple[str, tuple[Any, Any]]]] = {}
+    expiring: dict[int, list[Node]] = {}
+    names: dict[Node, str] = {}  # the buffers' present holders
     for i, node in enumerate(graph.nodes):
-        for name, key in expiring.pop(i, ()):
-            free.setdefault(key, []).append(name)
+        for holder in expiring.pop(i, ()):
+            if holder in names:
+                free.setdefault((holder.shape, holder.dtype), []).append(names.pop(holder))
         if node.op is write_region:
             base = node.args[0]
-            own = base.op not in (INPUT, CONSTANT) and root(base) is base
-            if own and base not in owners and base not in memory.targets and last.get(base, -1) <= i:
+            if is_own(base, owners) and can_be_overwritten(base) and base not in memory.targets and last.get(base, -1) <= i:
                 memory.reused.add(node)
-        if not can_write_out(node) or node.nbytes < SMALLEST or node in owners or node in memory.targets:
+        if not can_write_out(node) or node in memory.targets or node not in last:
+            continue
+        over = operand_to_overwrite(node, i, last, owners, names)
+        if over is not None:
+            memory.targets[node] = over
+            if over in names:
+                names[node] = names.pop(over)
+                expiring.setdefault(last[node] + 1, []).append(node)
+            continue
+        if node.nbytes < SMALLEST or node in owners:
             continue
         assert node.shape is not None and node.dtype is not None
-        if node not in last:
-            continue
-        key = (node.shape, node.dtype)
-        if free.get(key):
-            name = free[key].pop()
+        available = free.get((node.shape, node.dtype))
+        if available:
+            names[node] = available.pop()
         else:
-            name = f"buffer_{len(memory.buffers) + 1}"
-            memory.buffers.append((name, node.shape, node.dtype))
-        memory.targets[node] = name
-        expiring.setdefault(last[node] + 1, []).append((name, key))
+            names[node] = f"buffer_{len(memory.buffers) + 1}"
+            memory.buffers.append((names[node], node.shape, node.dtype))
+        memory.targets[node] = names[node]
+        expiring.setdefault(last[node] + 1, []).append(node)
+
+
+def is_own(node: Node, owners: set[Node]) -> bool:
+    """Whether a value has memory of its own, and does not leave the program in it."""
+    if node.op in (INPUT, CONSTANT) or node in owners or root(node) is not node:
+        return False
+    return bool(node.shape)
+
+
+def operand_to_overwrite(
+    node: Node, i: int, last: dict[Node, int], owners: set[Node], buffers: dict[Node, str]
+) -> Node | None:
+    """An operand that is read here for the last time, and whose memory an elementwise result fits."""
+    if not isinstance(node.op, np.ufunc) or node.op.signature is not None or node.kwargs:
+        return None
+    for operand in node.operands():
+        if (
+            is_own(operand, owners)
+            and can_be_overwritten(operand)
+            and (operand.shape, operand.dtype) == (node.shape, node.dtype)
+            and last.get(operand) == i
+            and not (node in owners and operand in buffers)
+            and all(other is operand or root(other) is not operand for other in node.operands())
+        ):
+            return operand
+    return None
+
+
+def can_be_overwritten(node: Node) -> bool:
+    """Whether a function surely gives a new array that may be written to."""
+    return isinstance(node.op, (np.ufunc, UfuncMethod)) or node.op in TAKES_OUT

@@ -45,6 +45,7 @@ INFIX = {
     operator.truediv: "/",
     operator.pow: "**",
 }
+AUGMENTED = {np.add: "+=", np.subtract: "-=", np.multiply: "*=", np.true_divide: "/="}
 ONLY_BOOL = {np.logical_and, np.logical_or}
 INLINE = 64  # a constant of at most so many elements is written out
 
@@ -164,8 +165,10 @@ class _Writer:
 
     def statements(self, node: Node) -> list[str]:
         """The lines that compute a node."""
-        name = self.names[node]
         target = self.memory.targets.get(node)
+        if isinstance(target, Node) and target.op is not INPUT:
+            return [self.overwriting(node, target)]
+        name = self.names[node]
         out = None if target is None else target if isinstance(target, str) else self.names[target]
         if node.op is write_region:
             return self.write_region(node, name)
@@ -180,6 +183,14 @@ class _Writer:
         shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
         call = f"{self.function(node.op)}({', '.join([*shown, f'out={out}'])})"
         return [call if name == out else f"{name} = {call}"]
+
+    def overwriting(self, node: Node, target: Node) -> str:
+        """A result that takes the memory, and the name, of an operand."""
+        name = self.names[node] = self.names[target]
+        if node.op in AUGMENTED and node.args[0] is target and self.infix_is_the_same(node):
+            return f"{name} {AUGMENTED[node.op]} {self.argument(node.args[1])}"
+        shown = ", ".join([*map(self.argument, node.args), f"out={name}"])
+        return f"{self.function(node.op)}({shown})"
 
     def expression(self, node: Node) -> str:
         """A call, in the shortest usual form."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "RemovableHandle"]
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+NOT_THE_USER = (PACKAGE, os.path.dirname(np.__file__) + os.sep)  # NumPy calls back through its protocols
 
 
 class Clock:
@@ -61,7 +62,7 @@ def user_line() -> str:
     """`file:line` of the innermost frame outside this package."""
     frame = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not frame.f_code.co_filename.startswith(NOT_THE_USER):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>"
@@ -71,7 +72,7 @@ def user_trace() -> str:
     """The stack down to the innermost frame outside this package, formatted as in a traceback."""
     import traceback
 
-    frames = [f for f in traceback.extract_stack() if not f.filename.startswith(PACKAGE)]
+    frames = [f for f in traceback.extract_stack() if not f.filename.startswith(NOT_THE_USER)]
     return "".join(traceback.format_list(frames))
 
 
