@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from ..core.backprop import outside, still_saved
+from ..core.forward import Several, output_node, record
 from ..core.grad_mode import grad_mode
+from ..core.recipe import NO_KWARGS, Recipe
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 from ..func.trees import Structure, flatten, unflatten
-from ..nn.module import Module
-from .graph import CONSTANT, INPUT, Graph, Node
+from .graph import CONSTANT, INPUT, Graph, Node, map_nodes
 from .passes import optimize
-from .references import Reference
+from .references import Argument, Reference
 from .source import Program, write_source
 from .trace import Trace, trace
-from .tracer import TraceError
 
 __all__ = ["Compiled", "compile"]
 
@@ -33,41 +34,105 @@ LIMIT = 16  # programs of one function
 
 
 class Variant:
-    """One program of a compiled function, and what it needs to run."""
+    """One program of a compiled function, and what it needs to run.
 
-    def __init__(self, traced: Trace, program: Program) -> None:
+    Attributes:
+        forward: computes the results, new gradients and writes; where results require grad, also what `backward` needs.
+        backward: from that and the results' gradients the gradients of what they depend on; None where none does.
+    """
+
+    def __init__(self, traced: Trace, forward: Program, backward: Program | None, graph: Graph, saved: list[Any]):
         self.trace = traced
-        self.program = program
-        self.graph: Graph = traced.graph
-        self.function = program.load()
-        by_node = traced.inputs
-        self.references: list[Reference] = [by_node[node] for node in self.graph.inputs]
-        self.expected = [(node.shape, node.dtype) for node in self.graph.inputs]
+        self.graph = graph
+        self.forward = forward
+        self.backward = backward
+        self.run_forward = forward.load()
+        self.run_backward = None if backward is None else backward.load()
+        self.references: list[Reference] = [traced.inputs[node] for node in forward.inputs]
         self.written = [write.tensor for write in traced.writes]
-        self.gradients = traced.gradients
         self.results = len(traced.results)
+        self.fresh = sum(gradient.node is not None for gradient in traced.gradients)
+        self.saved = saved  # for each parameter of the backward program: an input's position, or None for an output
+
+    @property
+    def source(self) -> str:
+        """The text of the programs."""
+        return self.forward.source + ("" if self.backward is None else f"\n\n{self.backward.source}")
 
     def run(self, arguments: list[Any]) -> Any:
         """Run the program on the call's flattened arguments."""
-        outputs = self.function(*[reference.fetch(arguments) for reference in self.references])
+        inputs = [reference.fetch(arguments) for reference in self.references]
+        outputs = self.run_forward(*inputs)
         if self.written:
-            note_writes(self.written, self.program.name)
+            note_writes(self.written, self.forward.name)
         position = self.results
-        for gradient in self.gradients:
+        for gradient in self.trace.gradients:
             if gradient.node is None:
                 gradient.tensor.grad = None
             else:
                 gradient.tensor.grad = make_tensor(outputs[position], None)
                 position += 1
-        return self.give(outputs)
+        return self.give(outputs, inputs, outputs[self.results + self.fresh :], arguments)
 
-    def give(self, outputs: Any) -> Any:
+    def give(self, outputs: Any, inputs: list[Any], saved: Any, arguments: list[Any]) -> Any:
         """The function's result from the program's outputs."""
         values = [
             make_tensor(output, None) if kind == "tensor" else value if kind == "constant" else output
             for output, kind, value in zip(outputs, self.trace.kinds, self.trace.values, strict=False)
         ]
+        if self.backward is not None and grad_mode():
+            rest = iter(saved)
+            kept = [next(rest) if place is None else inputs[place] for place in self.saved]
+            self.attach(values, kept, arguments)
         return unflatten(self.trace.structure, values)
+
+    def attach(self, values: list[Any], kept: list[Any], arguments: list[Any]) -> None:
+        """Give the results that require grad a recipe whose backward is the backward program."""
+        tensors = [
+            arguments[reference.index] if isinstance(reference, Argument) else tensor
+            for tensor, reference, _ in self.trace.backward
+        ]
+        places = [i for i, seed in enumerate(self.trace.seeds) if seed is not None]
+        arrays = Several(values[i].array for i in places)
+        edges = tuple(tensor.node() for tensor in tensors)
+        if not any(edge is not None for edge in edges):
+            return
+        raw = tuple(tensor.array for tensor in tensors)
+        func = BackwardProgram(self, kept)
+        node = record(func, raw, NO_KWARGS, tuple(tensors), edges, arrays if len(places) > 1 else arrays[0])
+        for k, i in enumerate(places):
+            values[i]._node = node if len(places) == 1 else output_node(node, k)
+
+
+class BackwardProgram:
+    """The function in the recipe of a compiled function's results."""
+
+    def __init__(self, variant: Variant, kept: list[Any]) -> None:
+        self.__name__ = variant.forward.name
+        self.variant = variant
+        self.kept = kept
+
+    def joint_backward(self, gradient: Any, create: bool, node: Recipe, retain: bool) -> tuple[Any, ...]:
+        """The gradients for all that the results depend on.
+
+        Raises:
+            RuntimeError: for a second derivative.
+        """
+        if create:
+            raise RuntimeError(
+                f"{self.__name__} was compiled, and its results can be differentiated once: compute higher "
+                "derivatives inside the compiled function, or call it uncompiled"
+            )
+        still_saved(node)
+        arrays = node._out if type(node._out) is Several else (node._out,)
+        given = gradient if isinstance(gradient, tuple) else (gradient,)
+        seeds = [
+            np.zeros_like(array) if seed is None else np.asarray(outside(seed))
+            for seed, array in zip(given, arrays, strict=True)
+        ]
+        run = self.variant.run_backward
+        assert run is not None
+        return tuple(outside(g) for g in run(*self.kept, *seeds))
 
 
 class Compiled:
@@ -83,7 +148,7 @@ class Compiled:
         self.variants: dict[Any, Variant] = {}
         self.last: Variant | None = None
         self.without_passes = passes
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     # ----- calls -----
 
@@ -127,19 +192,12 @@ class Compiled:
 
     def first_call(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], structure: Structure) -> Any:
         """Trace, write the program, and finish this call with the values that the trace computed."""
+        leaves = flatten((args, kwargs))[0]
         traced = trace(self.function, args, kwargs, argument_names(self.function, args, kwargs))
         traced.modes = [(module, module.training) for module in traced.found.modules]
         name_values(traced)
-        values = [(write.tensor, write.value) for write in traced.writes]
-        gradients = [(gradient.tensor, gradient.value) for gradient in traced.gradients]
         self.variants[key] = self.last = make_variant(traced, self.name, self.without_passes)
-        for tensor, value in values:
-            np.copyto(tensor.array, value)
-        note_writes([tensor for tensor, _ in values], self.name)
-        for tensor, value in gradients:
-            tensor.grad = None if value is None else make_tensor(np.array(value), None)
-        outputs = [np.array(v) if k != "constant" else v for v, k in zip(traced.values, traced.kinds, strict=True)]
-        return self.last.give(outputs)
+        return self.last.run(leaves)
 
     def warn_of_change(self, key: Any) -> None:
         """Say what differs between the signatures that were seen."""
@@ -148,6 +206,12 @@ class Compiled:
             f"every call slow. The latest: {key[2]}. Pass changing numbers as tensors, and data in one shape.",
             stacklevel=3,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """What the function itself has, such as the parameters of a module."""
+        if name == "function":
+            raise AttributeError(name)
+        return getattr(self.function, name)
 
     # ----- tools -----
 
@@ -164,7 +228,7 @@ class Compiled:
         Raises:
             RuntimeError: it has not been called yet.
         """
-        return self._latest().program.source
+        return self._latest().source
 
     @property
     def graph(self) -> Graph:
@@ -227,23 +291,78 @@ def name_values(traced: Trace) -> None:
 
 
 def make_variant(traced: Trace, name: str, leave_out: frozenset[str] = frozenset()) -> Variant:
-    """The program of a trace."""
+    """The programs of a trace."""
     graph = traced.graph
     # the program returns results and new gradients, and writes the rest to its inputs
-    results = traced.results
     fresh = [gradient.node for gradient in traced.gradients if gradient.node is not None]
     written = [write.node for write in traced.writes]
-    graph.outputs = [*results, *fresh, *written]
+    returned = [node for _, _, node in traced.backward]
+    graph.outputs = [*traced.results, *fresh, *written, *returned]
     optimize(graph, leave_out)
-    used = {operand for node in graph.nodes for operand in node.operands()} | set(graph.outputs)
+    count = len(traced.results) + len(fresh)
+    forward, backward = graph.outputs[: count + len(written)], graph.outputs[count + len(written) :]
     by_reference = {reference: node for node, reference in traced.inputs.items()}
     targets = [by_reference[write.reference] for write in traced.writes]
-    graph.nodes = [node for node in graph.nodes if node.op is not INPUT or node in used or node in targets]
-    count = len(results) + len(fresh)
-    in_place = list(zip(graph.outputs[count:], targets, strict=True))
-    in_place = [(value, target) for value, target in in_place if value is not target]
-    intro = f"{name}, compiled by chainrule from {len(graph.nodes)} operations; runs with NumPy alone."
-    return Variant(traced, write_source(graph, name, intro, count, in_place))
+    behind, saved = split(graph, forward, backward, targets, {seed for seed in traced.seeds if seed is not None})
+
+    values = forward[count:]
+    results = [*forward[:count], *(node for node in saved if node.op is not INPUT)]
+    pairs = [(value, target) for value, target in zip(values, targets, strict=True) if value is not target]
+    ahead = Graph([node for node in graph.nodes if node not in behind], [*results, *values])
+    used = {operand for node in ahead.nodes for operand in node.operands()} | {*ahead.outputs, *targets, *saved}
+    ahead.nodes = [node for node in ahead.nodes if node.op is not INPUT or node in used]
+    intro = f"{name}, compiled by chainrule from {len(ahead.nodes)} operations."
+    first = write_source(ahead, name, intro, len(results), pairs)
+    second = None
+    places: list[Any] = []
+    if backward:
+        stand_ins = {node: Node(INPUT, (), None, node.shape, node.dtype, name=node.name) for node in saved}
+        for node in behind:
+            node.args = map_nodes(node.args, lambda n: stand_ins.get(n, n))
+            node.kwargs = map_nodes(node.kwargs, lambda n: stand_ins.get(n, n))
+        seeds = [seed for seed in traced.seeds if seed is not None]
+        nodes = [*stand_ins.values(), *seeds]
+        nodes += [node for node in graph.nodes if node in behind and node not in seeds]
+        way_back = Graph(nodes, [stand_ins.get(node, node) for node in backward])
+        intro = f"The way back through {name}: what it kept, and the gradients of its results."
+        second = write_source(way_back, f"{name}_backward", intro, len(backward), [])
+        inputs = ahead.inputs
+        places = [inputs.index(node) if node.op is INPUT else None for node in saved]
+    return Variant(traced, first, second, graph, places)
+
+
+def split(
+    graph: Graph, forward: list[Node], backward: list[Node], targets: list[Node], seeds: set[Node]
+) -> tuple[set[Node], list[Node]]:
+    """The nodes of the backward program, and the values of the forward program that it needs.
+
+    An input that the forward program writes to is copied first, if the backward program needs its old value.
+    """
+    ahead: set[Node] = set()
+    stack = [*forward, *(node for node in graph.nodes if node.effect)]
+    while stack:
+        node = stack.pop()
+        if node not in ahead:
+            ahead.add(node)
+            stack += node.operands()
+    behind: set[Node] = set()
+    stack = list(backward)
+    while stack:
+        node = stack.pop()
+        if node not in ahead and node not in behind and (node.op is not INPUT or node in seeds):
+            behind.add(node)
+            stack += node.operands()
+    needed = [operand for node in graph.nodes if node in behind for operand in node.operands()] + backward
+    saved = list(dict.fromkeys(node for node in needed if node not in behind and node.op is not CONSTANT))
+    for i, node in enumerate(saved):
+        if node in targets:
+            copy = Node(np.copy, (node,), None, node.shape, node.dtype, name=f"{node.name}_before")
+            graph.nodes.insert(graph.nodes.index(node) + 1, copy)
+            for other in behind:
+                other.args = map_nodes(other.args, lambda n, old=node, new=copy: new if n is old else n)
+                other.kwargs = map_nodes(other.kwargs, lambda n, old=node, new=copy: new if n is old else n)
+            saved[i] = copy
+    return behind, saved
 
 
 def compile(function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -261,5 +380,3 @@ def compile(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return functools.partial(compile, **options)
     return Compiled(function, frozenset(options.get("leave_out", ())))
 
-
-del CONSTANT, Module, Node, TraceError

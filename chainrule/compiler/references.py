@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.tensor import Tensor, make_tensor
 
-__all__ = ["Argument", "Gradient", "OfTensor", "Reference", "Setting", "State"]
+__all__ = ["Argument", "Gradient", "OfTensor", "Reference", "Seed", "Setting", "State"]
 
 
 class Reference:
@@ -37,6 +37,16 @@ class Argument(Reference):
         """The argument's array."""
         value = arguments[self.index]
         return value.array if isinstance(value, Tensor) else value
+
+
+class Seed(Reference):
+    """The gradient of a result, which the backward program is given."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index = index
+        self.name = name
 
 
 class OfTensor(Reference):

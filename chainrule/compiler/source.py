@@ -56,14 +56,14 @@ class Program:
     Attributes:
         name: the function's name.
         source: the text of the module.
-        parameters: its parameters, in the order of the graph's inputs.
+        inputs: the graph's nodes that are its parameters, in their order.
         objects: what the text needs beside NumPy: constants too large to write out, generators.
     """
 
-    def __init__(self, name: str, source: str, parameters: list[str], objects: dict[str, Any]) -> None:
+    def __init__(self, name: str, source: str, inputs: list[Node], objects: dict[str, Any]) -> None:
         self.name = name
         self.source = source
-        self.parameters = parameters
+        self.inputs = inputs
         self.objects = objects
 
     def load(self) -> Any:
@@ -304,7 +304,7 @@ def write_source(graph: Graph, name: str, intro: str, results: int, in_place: li
     head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
     head += writer.constants + memory.allocations()
     lines = [*head, "", f"def {name}({', '.join(parameters)}):", *(f"    {line}" for line in body), ""]
-    return Program(name, "\n".join(lines), parameters, writer.objects)
+    return Program(name, "\n".join(lines), graph.inputs, writer.objects)
 
 
 def comment(node: Node) -> list[str]:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..core import tracing
-from ..core.recipe import Recipe
+from ..core.backprop import grad
+from ..core.recipe import Leaf, Recipe
 from ..core.table import BACK_FUNCS
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, make_tensor
 from ..func.trees import Structure, flatten
 from .graph import Graph, Node
 from .reachable import Found, walk
-from .references import Argument, Gradient, OfTensor, Reference, Setting, State
+from .references import Argument, Gradient, OfTensor, Reference, Seed, Setting, State
 from .tracer import Cell, Number, Recorder, TraceError, Tracer, formula
 
 __all__ = ["Trace", "trace"]
@@ -54,6 +55,8 @@ class Trace:
         results: nodes of the tensors that the function returned.
         structure: how they are put together.
         writes, gradients: the effects.
+        seeds: an input node for the gradient of each result, None where it requires none.
+        backward: (tensor, how to find it, node of its gradient) for what the results' gradients flow to.
         pins: (reference, value): numbers on which Python decided something.
         found: what the function closes over.
     """
@@ -66,6 +69,9 @@ class Trace:
     structure: Structure
     writes: list[Write]
     gradients: list[NewGradient]
+    seeds: list[Node | None]
+    backward: list[tuple[Tensor, Reference, Node]]
+    modes: list[tuple[Any, bool]]
     pins: list[tuple[Reference, Any]]
     found: Found
 
@@ -80,6 +86,8 @@ class _Session:
         self.cells: dict[Any, Tracer] = {}  # tensors on the same memory share one
         self.inputs: dict[Node, Reference] = {}
         self.owners: dict[Cell, tuple[Reference, Tensor]] = {}
+        self.nodes: dict[Tensor, Recipe] = {}  # of arguments, which count as leaves for the time being
+        self.references: dict[Tensor, Reference] = {}
 
     def number(self, reference: Reference, value: Any) -> Number:
         node = self.recorder.input(reference.name, (), None)
@@ -103,11 +111,15 @@ class _Session:
         """Give a tensor a tracer for its array."""
         if tensor in self.before or not isinstance(tensor.array, np.ndarray):
             return
-        if isinstance(tensor._node, Recipe):
+        if isinstance(tensor._node, Recipe) and isinstance(reference, Argument):
+            self.nodes[tensor] = tensor._node
+            tensor._node = Leaf(tensor)
+        elif isinstance(tensor._node, Recipe):
             raise TraceError(
                 f"{reference.name} is the result of an operation outside the compiled function, through which no "
                 "gradient can flow: compute it inside, or pass it as an argument after detach()"
             )
+        self.references[tensor] = reference
         self.before[tensor] = (tensor.array, tensor.grad)
         self.tracers[tensor] = tensor.array = self.array(reference, tensor.array, tensor)
         if tensor.grad is not None:
@@ -117,6 +129,8 @@ class _Session:
         for tensor, (array, gradient) in self.before.items():
             tensor.array = array
             tensor.grad = gradient
+        for tensor, node in self.nodes.items():
+            tensor._node = node
 
 
 def identifier(path: str) -> str:
@@ -155,10 +169,14 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     try:
         with recording(recorder):
             result = function(*args, **kwargs)
-        traced = collect(session, result)
+            traced = collect(session, result)
+            trace_backward(session, traced, flatten(result)[0])
+        finish(session, traced)
     finally:
-        restore_settings(settings)
         session.leave()
+        for generator, state in recorder.generators.items():
+            generator.set_state(state)
+        restore_settings(settings)
     traced.found = found
     return traced
 
@@ -194,7 +212,13 @@ def enter_optimizers(session: _Session, found: Found) -> list[tuple[dict[str, An
 
 def restore_settings(before: list[tuple[dict[str, Any], str, Any]]) -> None:
     for group, key, value in before:
+        changed = not isinstance(group[key], (Number, tuple))
         group[key] = value
+        if changed:
+            raise TraceError(
+                f"the compiled function sets an optimiser's {key}, which would happen only once: call the scheduler "
+                "outside of it"
+            )
 
 
 # ----- effects -----
@@ -237,12 +261,39 @@ def collect(session: _Session, result: Any) -> Trace:
             fresh = tensor.grad
             node = None if fresh is None else fresh.array.node
             traced.gradients.append(NewGradient(tensor, node, None if fresh is None else fresh.array.value))
+    return traced
+
+
+def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
+    """The way back from results that require grad, for whoever calls `backward` outside."""
+    traced.seeds, traced.backward = [None] * len(values), []
+    ends, seeds = [], []
+    for i, value in enumerate(values):
+        used_up = isinstance(value, Tensor) and value.recipe is not None and value.recipe.freed
+        if isinstance(value, Tensor) and value.requires_grad and isinstance(value.array, Tracer) and not used_up:
+            name = f"grad_out_{i + 1}" if len(values) > 1 else "grad_out"
+            node = session.recorder.input(name, value.shape, value.array.dtype)
+            session.inputs[node] = Seed(i, name)
+            traced.seeds[i] = node
+            ends.append(value)
+            seeds.append(make_tensor(session.recorder.tracer(node, np.ones(value.shape, value.array.dtype)), None))
+    leaves = [tensor for tensor in session.before if tensor._node is not None]
+    if not ends or not leaves:
+        return
+    found = grad(ends, leaves, seeds, allow_unused=True)
+    for tensor, gradient in zip(leaves, found, strict=True):
+        if gradient is not None:
+            gradient.array.node.name = f"{session.references[tensor].name}_grad"
+            traced.backward.append((tensor, session.references[tensor], gradient.array.node))
+
+
+def finish(session: _Session, traced: Trace) -> None:
+    """Put the graph together."""
     traced.inputs = session.inputs
     traced.pins = [(session.inputs[node], value) for node, value in session.recorder.pins.items()]
     outputs = [*traced.results, *(write.node for write in traced.writes)]
     outputs += [gradient.node for gradient in traced.gradients if gradient.node is not None]
     traced.graph = Graph(session.recorder.nodes, outputs)
-    return traced
 
 
 # ----- the formula of each backward step -----

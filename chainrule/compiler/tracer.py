@@ -55,6 +55,7 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[int, Node] = {}
+        self.generators: dict[Any, Any] = {}  # those that were drawn from, with their states before
         self.pins: dict[Node, Any] = {}  # numbers on which Python has decided something, and their values
 
     # ----- nodes -----
@@ -136,7 +137,9 @@ class Recorder:
         return Tracer(self, Cell(node, value))
 
     def numbers(self, generator: Any) -> Numbers:
-        """What draws random numbers for the function: now for this run, and from the same generator in later ones."""
+        """What draws random numbers for the function; the trace leaves the generator as it was."""
+        if generator not in self.generators:
+            self.generators[generator] = generator.get_state()
         return Numbers(self, generator)
 
     def lift(self, tensor: Any) -> None:
