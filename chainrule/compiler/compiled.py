@@ -24,6 +24,7 @@ from ..core.views import note_writes
 from ..func.trees import Structure, flatten, unflatten
 from .graph import CONSTANT, INPUT, Graph, Node, map_nodes
 from .passes import optimize
+from .reachable import present
 from .references import Argument, Reference
 from .source import Program, write_source
 from .trace import Trace, trace
@@ -182,7 +183,7 @@ class Compiled:
             if reference.fetch([]) != value:
                 return False
         for namespace, name, value in variant.trace.found.bindings:
-            now = namespace.cell_contents if name is None else namespace.get(name)
+            now = present(namespace, name)
             if now is not value and not (isinstance(now, (int, float, str, bool)) and now == value):
                 return False
         for module, training in variant.trace.modes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 
-__all__ = ["Found", "names_in", "walk"]
+__all__ = ["Found", "names_in", "present", "walk"]
 
 ATOMS = (str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, np.dtype, types.ModuleType, range)
 PACKAGE = __name__.partition(".")[0]
@@ -28,6 +28,7 @@ class Found:
         modules: those of `chainrule.nn`, in the order in which they were found.
         optimizers: what has groups of parameters and state.
         bindings: (namespace, name, value): the names through which the function reaches them.
+        containers: (path, container, items): lists, sets and dicts on the way, as they were.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,29 @@ class Found:
         self.modules: dict[Any, str] = {}
         self.optimizers: dict[Any, str] = {}
         self.bindings: list[tuple[Any, Any, Any]] = []
+        self.containers: list[tuple[str, Any, list[Any]]] = []
+
+    def changed(self) -> str:
+        """What of the names and containers is not as it was found: a description, empty where all is."""
+        for namespace, name, value in self.bindings:
+            if present(namespace, name) is not value:
+                what = name if name is not None else "a variable of the enclosing function"
+                return f"assigns to {what}, which it closes over"
+        for path, container, items in self.containers:
+            now = contents(container)
+            if len(now) != len(items) or any(x is not y for x, y in zip(now, items, strict=True)):
+                return f"changes the {type(container).__name__} {path}, which it closes over"
+        return ""
+
+
+def present(namespace: Any, name: Any) -> Any:
+    """What a cell or a global name refers to now."""
+    return namespace.cell_contents if name is None else namespace.get(name)
+
+
+def contents(container: Any) -> list[Any]:
+    """The items of a container, in order."""
+    return [*container.keys(), *container.values()] if isinstance(container, dict) else list(container)
 
 
 def names_in(code: types.CodeType) -> set[str]:
@@ -81,9 +105,12 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
         yield path, value.__self__
         yield path, value.__func__
     elif isinstance(value, (list, tuple, set, frozenset)):
+        if not isinstance(value, (tuple, frozenset)):
+            found.containers.append((path, value, list(value)))
         for i, item in enumerate(value):
             yield f"{path}.{i}", item
     elif isinstance(value, dict):
+        found.containers.append((path, value, contents(value)))
         for key, item in list(value.items()):
             yield (f"{path}.{key}" if isinstance(key, (str, int)) else path), item
     elif isinstance(value, type):

@@ -8,6 +8,7 @@ Read next: `compiled.py`, which turns a trace into a program.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..core.backprop import grad
 from ..core.recipe import Leaf, Recipe
 from ..core.table import BACK_FUNCS
 from ..core.tensor import Tensor, make_tensor
-from ..func.trees import Structure, flatten
+from ..func.trees import Structure, flatten, unflatten
 from .graph import Graph, Node
 from .reachable import Found, walk
 from .references import Argument, Gradient, OfTensor, Reference, Seed, Setting, State
@@ -149,8 +150,33 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         TraceError: the function depends on values, or keeps a traced value.
     """
     recorder = Recorder()
-    session = _Session(recorder)
     found = walk(("", function))
+    try:
+        traced = run(recorder, found, function, args, kwargs, names)
+    finally:
+        for generator, state in recorder.generators.items():
+            generator.set_state(state)
+    changed = found.changed()
+    if changed:
+        raise TraceError(
+            f"{getattr(function, '__name__', 'the function')} {changed}: that would happen only when it is traced, not "
+            "in every run. Return the value, and do it outside"
+        )
+    refuse_survivors(recorder, found)
+    traced.found = found
+    return traced
+
+
+def run(
+    recorder: Recorder,
+    found: Found,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    names: list[str],
+) -> Trace:
+    """The run itself; when it returns, nothing of the program's own refers to a tracer."""
+    session = _Session(recorder)
     leaves, structure = flatten((args, kwargs))
     for index, (value, name) in enumerate(zip(leaves, names, strict=True)):
         if isinstance(value, Tensor):
@@ -162,8 +188,6 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     }
     for tensor, path in found.tensors.items():
         session.enter(tensor, OfTensor(tensor, identifier(path)))
-    from ..func.trees import unflatten
-
     args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
     settings = enter_optimizers(session, found)
     try:
@@ -174,17 +198,39 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         finish(session, traced)
     finally:
         session.leave()
-        for generator, state in recorder.generators.items():
-            generator.set_state(state)
         restore_settings(settings)
-    traced.found = found
     return traced
+
+
+def refuse_survivors(recorder: Recorder, found: Found) -> None:
+    """Nobody may keep a traced value: it has no values after the trace.
+
+    Raises:
+        TraceError: somebody does; says where, as far as that can be seen.
+    """
+    alive = list(recorder.tracers)
+    if not alive:
+        return
+    for optimizer, path in found.optimizers.items():
+        for state in optimizer.state.values():
+            for key, value in list(state.items()):
+                if isinstance(value, Tensor) and isinstance(value.array, Tracer):
+                    del state[key]
+                    raise TraceError(
+                        f"{type(optimizer).__name__} ({path}) makes its state {key!r} in its first step: run one step "
+                        "uncompiled first"
+                    )
+    kinds = {type(holder).__name__ for tracer in alive for holder in gc.get_referrers(tracer) if holder is not alive}
+    raise TraceError(
+        f"{len(alive)} traced values outlive the compiled function, one of shape {alive[0].shape}, held by "
+        f"{', '.join(sorted(kinds)) or 'an object'}: it stores a tensor somewhere. Return it instead"
+    )
 
 
 # ----- optimisers -----
 
 
-def enter_optimizers(session: _Session, found: Found) -> list[tuple[dict[str, Any], str, Any]]:
+def enter_optimizers(session: _Session, found: Found) -> list[tuple[dict[str, Any], str, Any, Any]]:
     """Make the settings and states of the optimisers inputs; returns what to put back."""
     before = []
     for optimizer, path in found.optimizers.items():
@@ -198,27 +244,35 @@ def enter_optimizers(session: _Session, found: Found) -> list[tuple[dict[str, An
                         session.enter(value, State(optimizer, parameter, key, name))
             for key, value in list(group.items()):
                 name = key if len(optimizer.param_groups) == 1 else f"{key}_{number}"
+                stand_in: Any
                 if type(value) is float:
-                    before.append((group, key, value))
-                    group[key] = session.number(Setting(optimizer, number, key, None, name), value)
+                    stand_in = session.number(Setting(optimizer, number, key, None, name), value)
                 elif type(value) is tuple and value and all(type(item) is float for item in value):
-                    before.append((group, key, value))
-                    group[key] = tuple(
+                    stand_in = tuple(
                         session.number(Setting(optimizer, number, key, i, f"{name}_{i + 1}"), item)
                         for i, item in enumerate(value)
                     )
+                else:
+                    continue
+                before.append((group, key, value, stand_in))
+                group[key] = stand_in
     return before
 
 
-def restore_settings(before: list[tuple[dict[str, Any], str, Any]]) -> None:
-    for group, key, value in before:
-        changed = not isinstance(group[key], (Number, tuple))
+def restore_settings(before: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
+    """Put the settings back.
+
+    Raises:
+        TraceError: the function has changed one.
+    """
+    changed = [key for group, key, _, stand_in in before if group[key] is not stand_in]
+    for group, key, value, _ in before:
         group[key] = value
-        if changed:
-            raise TraceError(
-                f"the compiled function sets an optimiser's {key}, which would happen only once: call the scheduler "
-                "outside of it"
-            )
+    if changed:
+        raise TraceError(
+            f"the compiled function sets an optimiser's {changed[0]}, which would happen only once: call the scheduler "
+            "outside of it"
+        )
 
 
 # ----- effects -----

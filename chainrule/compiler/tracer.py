@@ -11,6 +11,7 @@ Read next: `trace.py`, which runs a function on tracers.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NoReturn
@@ -55,6 +56,7 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[int, Node] = {}
+        self.tracers: weakref.WeakSet[Tracer] = weakref.WeakSet()
         self.generators: dict[Any, Any] = {}  # those that were drawn from, with their states before
         self.pins: dict[Node, Any] = {}  # numbers on which Python has decided something, and their values
 
@@ -222,6 +224,7 @@ class Tracer(NDArrayOperatorsMixin):
         self._at = -1
         self._node: Any = None
         self._value: Any = None
+        recorder.tracers.add(self)
 
     def _look(self) -> None:
         """Find the node again after a write to the cell."""
