@@ -50,18 +50,23 @@ for _name in "detach detach_ fill_ index_put_ neg_ negative_ reciprocal_ resize_
 
 __version__ = "0.1.0"
 
-_ROOMS = frozenset((*("autograd", "distributions", "explain", "fft", "func", "linalg", "masked", "nn", "optim", "special"),
-    *("safetensors", "serialization", "signal", "testing", "utils"), *_PLATFORM))  # fmt: skip
+_ROOMS = frozenset(
+    """
+    autograd distributions explain fft func linalg masked nn optim safetensors serialization special
+    testing utils
+    """.split()
+) | frozenset(_PLATFORM)
 _LAZY = {  # name -> the module it comes from
+    "Event": "platform.cuda",
     "GradScaler": "platform.amp",
+    "OutOfMemoryError": "platform.cuda",
     "autocast": "platform.amp",
     "draw": "explain",
-    "get_autocast_cpu_dtype": "platform.amp",
     "is_autocast_enabled": "platform.amp",
     "load": "serialization",
     "save": "serialization",
     "vmap": "func",
-    **dict.fromkeys(("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd.anomaly"),
+    **dict.fromkeys(("is_anomaly_check_nan_enabled", "is_anomaly_enabled"), "autograd.anomaly"),
     **dict.fromkeys(
         """
         alpha_dropout batch_norm binary_cross_entropy_with_logits cosine_embedding_loss ctc_loss dropout dropout_
@@ -93,9 +98,7 @@ def __getattr__(name: str) -> _Any:
             if not str(error.name).startswith(f"{__name__}."):
                 raise
             return _say_absent(name)
-        if name in _ROOMS or module.__name__.endswith(f".{name}"):
-            return module
-        return getattr(module, name)
+        return module if name in _ROOMS else getattr(module, name)
     return _say_absent(name)
 
 

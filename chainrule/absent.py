@@ -1,23 +1,15 @@
-"""What PyTorch has and chainrule has not, and why: the one source of the messages and of docs/pytorch.md."""
+"""How chainrule says that it lacks something of PyTorch's. The names, and why, are in `absent_names.py`."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["ABSENT", "Unsupported", "absent", "reason_for", "refuse"]
+__all__ = ["PAGE", "Unsupported", "absent", "explain", "reason_for", "refuse", "refused"]
 
 PAGE = "docs/pytorch.md"
-
-# ----- the names --------------------------------------------------------------------------------------------------
-
-# for each of PyTorch's modules and classes: why -> the names
-ABSENT: dict[str, dict[str, str]] = {
-    "torch": {
-        "compilation is not there yet; leave the call out": "compile compiler export fx library",
-    },
-}
 
 
 class Unsupported(NotImplementedError):
@@ -26,6 +18,8 @@ class Unsupported(NotImplementedError):
 
 def reason_for(owner: str, name: str) -> str | None:
     """Why `owner` ("torch", "torch.Tensor", "torch.nn", ...) has no `name` here; None if PyTorch has none either."""
+    from .absent_names import ABSENT
+
     for reason, names in ABSENT.get(owner, {}).items():
         if name in names.split():
             return reason
@@ -38,11 +32,21 @@ def explain(owner: str, name: str) -> str:
     return f"chainrule has no {owner}.{name}{f': {reason}' if reason else ''}; see {PAGE}"
 
 
-def absent(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module of this package that stands for one of PyTorch's: says what is missing, and why."""
-    owner = "torch" + module.removeprefix("chainrule")
+def absent(module: str, elsewhere: dict[str, str] | None = None) -> Callable[[str], Any]:
+    """The `__getattr__` of a module of this package that stands for one of PyTorch's: says what is missing, and why.
 
-    def __getattr__(name: str) -> NoReturn:
+    Args:
+        elsewhere: names that are kept in other modules of the package, "module" or "module:name", and are imported
+            when they are first asked for.
+    """
+    owner = "torch" + module.removeprefix("chainrule").removeprefix(".platform")
+    kept = elsewhere or {}
+
+    def __getattr__(name: str) -> Any:
+        if name in kept:
+            place, _, attribute = kept[name].partition(":")
+            found = importlib.import_module(place)
+            return getattr(found, attribute) if attribute else found
         message = f"module {module!r} has no attribute {name!r}" if name.startswith("__") else explain(owner, name)
         raise AttributeError(message, name=name, obj=sys.modules.get(module))
 
@@ -67,17 +71,3 @@ def refused(what: str, instead: str) -> Callable[..., NoReturn]:
     function.__name__ = function.__qualname__ = what.rpartition(".")[2]
     function.__doc__ = f"Raises Unsupported: {instead}."
     return function
-
-
-class Absent:
-    """A method or attribute that PyTorch's class has and ours has not: asking for it raises AttributeError."""
-
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self.name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
-        raise AttributeError(explain(self.owner, self.name), name=self.name, obj=instance)

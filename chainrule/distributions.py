@@ -187,7 +187,7 @@ class Normal(_LocationScale):
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which a draw lies with probability `value`."""
-        return self.loc + self.scale * math.sqrt(2) * (2 * value - 1).erfinv()  # type: ignore[attr-defined]
+        return self.loc + self.scale * math.sqrt(2) * (2 * value - 1).erfinv()  # type: ignore[no-any-return]
 
 
 class LogNormal(_LocationScale):
@@ -199,18 +199,18 @@ class LogNormal(_LocationScale):
 
     @property
     def mean(self) -> Tensor:
-        return (self.loc + self.scale * self.scale / 2).exp()  # type: ignore[attr-defined, no-any-return]
+        return (self.loc + self.scale * self.scale / 2).exp()  # type: ignore[no-any-return]
 
     @property
     def variance(self) -> Tensor:
         square = self.scale * self.scale
-        return square.expm1() * (2 * self.loc + square).exp()  # type: ignore[attr-defined, no-any-return]
+        return square.expm1() * (2 * self.loc + square).exp()  # type: ignore[no-any-return]
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.base_dist.rsample(sample_shape).exp()  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.base_dist.log_prob(value.log()) - value.log()
+        return self.base_dist.log_prob(value.log()) - value.log()  # type: ignore[no-any-return]
 
     def entropy(self) -> Tensor:
         return self.base_dist.entropy() + self.loc
@@ -226,14 +226,14 @@ class Laplace(_LocationScale):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape, kind = self._shape(sample_shape), self.loc.array.dtype
         tiny = float(np.finfo(kind).tiny)
-        noise = [-(_random.rand(shape, dtype=kind) + tiny).log() for _ in range(2)]  # type: ignore[attr-defined]
-        return self.loc + self.scale * (noise[0] - noise[1])
+        noise = [-(_random.rand(shape, dtype=kind) + tiny).log() for _ in range(2)]
+        return self.loc + self.scale * (noise[0] - noise[1])  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return -(2 * self.scale).log() - (value - self.loc).abs() / self.scale  # type: ignore[attr-defined, no-any-return]
+        return -(2 * self.scale).log() - (value - self.loc).abs() / self.scale  # type: ignore[no-any-return]
 
     def entropy(self) -> Tensor:
-        return 1 + (2 * self.scale).log()  # type: ignore[attr-defined, no-any-return]
+        return 1 + (2 * self.scale).log()  # type: ignore[no-any-return]
 
 
 class Uniform(Distribution):
@@ -320,7 +320,7 @@ class Poisson(Distribution):
         return _random.poisson(_expand(self.rate.detach(), self._shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return _special.xlogy(value, self.rate) - self.rate - (value + 1).lgamma()  # type: ignore[attr-defined, no-any-return]
+        return _special.xlogy(value, self.rate) - self.rate - (value + 1).lgamma()  # type: ignore[no-any-return]
 
 
 class _Logits(Distribution):
@@ -365,7 +365,7 @@ class Bernoulli(_Logits):
         if self.parameters == ("logits",):
             return self._given
         bounded = _bounded(self._given)
-        return bounded.log() - (-bounded).log1p()  # type: ignore[attr-defined, no-any-return]
+        return bounded.log() - (-bounded).log1p()  # type: ignore[no-any-return]
 
     @property
     def mean(self) -> Tensor:
@@ -395,14 +395,14 @@ class Categorical(_Logits):
     @property
     def probs(self) -> Tensor:
         if self.parameters == ("probs",):
-            return self._given / self._given.sum(-1, keepdim=True)
+            return self._given / self._given.sum(-1, keepdim=True)  # type: ignore[no-any-return]
         return _normalisation.softmax(self._given, -1)
 
     @property
     def logits(self) -> Tensor:
         if self.parameters == ("probs",):
             return _bounded(self.probs).log()  # type: ignore[no-any-return]
-        return self._given - self._given.logsumexp(-1, keepdim=True)
+        return self._given - self._given.logsumexp(-1, keepdim=True)  # type: ignore[no-any-return]
 
     @property
     def mode(self) -> Tensor:
@@ -416,7 +416,7 @@ class Categorical(_Logits):
         return make_tensor(np.ascontiguousarray(drawn).reshape(self._shape(sample_shape)), None)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        index, logits = value.long().unsqueeze(-1), self.logits  # type: ignore[attr-defined]
+        index, logits = value.long().unsqueeze(-1), self.logits
         shape = np.broadcast_shapes(index.shape[:-1], logits.shape[:-1])
         chosen = _indexing.gather(_expand(logits, (*shape, logits.shape[-1])), -1, _expand(index, (*shape, 1)))
         return chosen.squeeze(-1)  # type: ignore[no-any-return]
@@ -439,7 +439,7 @@ class OneHotCategorical(Categorical):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         places = Categorical(logits=self.logits.detach()).sample(sample_shape)
-        return _functional.one_hot(places, self._given.shape[-1]).to(self._given.array.dtype)
+        return _functional.one_hot(places, self._given.shape[-1]).to(self._given.array.dtype)  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         return super().log_prob(value.argmax(-1))
@@ -470,11 +470,11 @@ class MultivariateNormal(Distribution):
 
     @property
     def covariance_matrix(self) -> Tensor:
-        return self.scale_tril @ self.scale_tril.mT
+        return self.scale_tril @ self.scale_tril.mT  # type: ignore[no-any-return]
 
     @property
     def precision_matrix(self) -> Tensor:
-        return _linalg.inv(self.covariance_matrix)  # type: ignore[no-any-return]
+        return _linalg.inv(self.covariance_matrix)
 
     @property
     def mean(self) -> Tensor:
@@ -482,11 +482,11 @@ class MultivariateNormal(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        return _expand((self.scale_tril * self.scale_tril).sum(-1), self._shape(()))  # type: ignore[attr-defined]
+        return _expand((self.scale_tril * self.scale_tril).sum(-1), self._shape(()))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         noise = _random.randn(self._shape(sample_shape), dtype=self.loc.array.dtype)
-        return self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        return self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)  # type: ignore[no-any-return]
 
     def _half_log_det(self) -> Tensor:
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # type: ignore[no-any-return]
@@ -533,7 +533,7 @@ class Independent(Distribution):
 
     def _summed(self, values: Tensor) -> Tensor:
         axes = tuple(range(-self.reinterpreted_batch_ndims, 0))
-        return values.sum(axes) if axes else values  # type: ignore[no-any-return]
+        return values.sum(axes) if axes else values
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._summed(self.base_dist.log_prob(value))
@@ -580,24 +580,24 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 @register_kl(Normal, Normal)
 def _normal_normal(p: Normal, q: Normal) -> Tensor:
     ratio, distance = p.scale / q.scale, (p.loc - q.loc) / q.scale
-    return 0.5 * (ratio * ratio + distance * distance - 1) - ratio.log()
+    return 0.5 * (ratio * ratio + distance * distance - 1) - ratio.log()  # type: ignore[no-any-return]
 
 
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    cross = _functional.binary_cross_entropy_with_logits(*_broadcast_tensors(q.logits, p.probs), reduction="none")
-    return cross - p.entropy()
+    logits, probs = _broadcast_tensors(q.logits, p.probs)
+    return _functional.binary_cross_entropy_with_logits(logits, probs, reduction="none") - p.entropy()
 
 
 @register_kl(Categorical, Categorical)
 def _categorical_categorical(p: Categorical, q: Categorical) -> Tensor:
-    return (p.probs * (p.logits - q.logits)).sum(-1)  # type: ignore[attr-defined, no-any-return]
+    return (p.probs * (p.logits - q.logits)).sum(-1)  # type: ignore[no-any-return]
 
 
 @register_kl(Exponential, Exponential)
 def _exponential_exponential(p: Exponential, q: Exponential) -> Tensor:
     ratio = q.rate / p.rate
-    return ratio - 1 - ratio.log()
+    return ratio - 1 - ratio.log()  # type: ignore[no-any-return]
 
 
 @register_kl(Uniform, Uniform)
@@ -612,7 +612,7 @@ def _multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     spread = _linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)
     white = _linalg.solve_triangular(q.scale_tril, (q.loc - p.loc).unsqueeze(-1), upper=False)
     square = (spread * spread).sum((-2, -1)) + (white * white).sum((-2, -1))
-    return q._half_log_det() - p._half_log_det() + 0.5 * (square - p.loc.shape[-1])
+    return q._half_log_det() - p._half_log_det() + 0.5 * (square - p.loc.shape[-1])  # type: ignore[no-any-return]
 
 
 @register_kl(Independent, Independent)

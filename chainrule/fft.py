@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .absent import absent as _absent
 from .ops.fft import fft as fft
 from .ops.fft import fft2 as fft2
 from .ops.fft import fftfreq as fftfreq
@@ -26,3 +27,5 @@ from .ops.fft import rfftfreq as rfftfreq
 from .ops.fft import rfftn as rfftn
 
 __all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations", "ops")]
+
+__getattr__ = _absent(__name__)

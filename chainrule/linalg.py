@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .absent import absent as _absent
 from .ops.contraction import matmul as matmul
 from .ops.linalg import LinAlgError as LinAlgError
 from .ops.linalg import cholesky as cholesky
@@ -42,3 +43,5 @@ from .ops.linalg import vecdot as vecdot
 from .ops.linalg import vector_norm as vector_norm
 
 __all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations", "ops")]
+
+__getattr__ = _absent(__name__)

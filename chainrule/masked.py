@@ -54,7 +54,7 @@ def _filled(input: Tensor, mask: Any, number: float) -> Tensor:
         return input
     if mask.ndim > input.ndim:
         raise IndexError(f"_input_mask expected broadcastable mask, got mask of shape {mask.shape} for {input.shape}")
-    return _indexing.where(mask.to(bool), input, make_tensor(np.asarray(number).astype(input.array.dtype), None))
+    return _indexing.where(mask.to(bool), input, make_tensor(np.asarray(number).astype(input.array.dtype), None))  # type: ignore[no-any-return]
 
 
 def _lowest(input: Tensor) -> Any:
@@ -129,14 +129,14 @@ def argmax(
     input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None
 ) -> Tensor:
     """The place of the largest element that counts."""
-    return _as(_reduction.argmax(_filled(input, mask, _lowest(input)), dim, bool(keepdim)), dtype, input)
+    return _as(_sorting.argmax(_filled(input, mask, _lowest(input)), dim, bool(keepdim)), dtype, input)
 
 
 def argmin(
     input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None
 ) -> Tensor:
     """The place of the smallest element that counts."""
-    return _as(_reduction.argmin(_filled(input, mask, _highest(input)), dim, bool(keepdim)), dtype, input)
+    return _as(_sorting.argmin(_filled(input, mask, _highest(input)), dim, bool(keepdim)), dtype, input)
 
 
 # ----- statistics -------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def norm(
     """The vector norm of the elements that count."""
     filled = _filled(input, mask, math.inf if ord == -math.inf else 0)
     axes = _axes(dim, input.ndim)
-    return _linalg.vector_norm(filled, ord, axes, bool(keepdim), dtype=dtype)
+    return _linalg.vector_norm(filled, ord, axes, bool(keepdim), dtype=dtype)  # type: ignore[no-any-return]
 
 
 def var(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .absent import absent as _absent
 from .core.dtypes import as_numpy_dtype, default_float, to_real
 from .core.levels import drawing_from
 from .core.tensor import Tensor, make_tensor
@@ -437,13 +438,22 @@ def multinomial(
         raise RuntimeError(f"prob_dist must be 1 or 2 dim, got shape {input.shape}")
     if weights.dtype.kind != "f":
         raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype}")
+    numbers = numbers_of(generator)
+    if batched(weights):
+        if not hasattr(numbers, "draw"):
+            raise RuntimeError("vmap: samples with probabilities of their own need randomness='different'")
+        return make_tensor(numbers.draw(_choose, weights, num_samples, replacement), None)
+    return make_tensor(_choose(numbers, weights, num_samples, replacement), None)
+
+
+def _choose(numbers: Any, weights: Any, num_samples: int, replacement: bool) -> Any:
+    """`multinomial` on arrays."""
     rows = np.atleast_2d(weights).astype(np.float64)
     if not np.all(np.isfinite(rows)) or np.any(rows < 0):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     totals = rows.sum(axis=1, keepdims=True)
     if np.any(totals <= 0):
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    numbers = numbers_of(generator)
     if replacement:
         ladder = np.cumsum(rows / totals, axis=1)
         ladder /= ladder[:, -1:]
@@ -460,7 +470,7 @@ def multinomial(
         # the largest of weight / exponential noise: successive sampling without replacement (Efraimidis, Spirakis 2006)
         races = np.where(rows > 0, rows, -1.0) / numbers.exponential(size=rows.shape)
         chosen = np.argsort(-races, axis=1)[:, :num_samples]
-    return _new(chosen.reshape(*weights.shape[:-1], num_samples).astype(np.int64), False)
+    return chosen.reshape(*weights.shape[:-1], num_samples).astype(np.int64)
 
 
 # ----- filling a tensor in place ----------------------------------------------------------------------------------
@@ -541,3 +551,5 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
 
 
 attach(uniform_, normal_, bernoulli_, random_, exponential_, geometric_, cauchy_, log_normal_, bernoulli, multinomial)
+
+__getattr__ = _absent(__name__)

@@ -18,7 +18,8 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from .absent import PAGE, Unsupported, explain
+from .absent import PAGE, Unsupported, explain, reason_for
+from .core.tensor import Tensor
 from .stand_in import as_torch
 
 __all__ = ["main", "respawn"]
@@ -101,7 +102,8 @@ def unsupported(error: BaseException) -> str | None:
     if isinstance(error, Unsupported):
         return str(error)
     if isinstance(error, AttributeError):
-        return str(error) if f"see {PAGE}" in str(error) else None
+        known = isinstance(error.obj, Tensor) and error.name and reason_for("torch.Tensor", error.name)
+        return explain("torch.Tensor", str(error.name)) if known else str(error) if PAGE in str(error) else None
     if isinstance(error, ModuleNotFoundError):
         name = str(error.name)
         if name.startswith("torch.") or name.startswith("chainrule."):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .absent import absent as _absent
+from .ops import polynomials as _polynomials
 from .ops import special as _special
 from .ops.activation import expit as expit
 from .ops.elementwise import exp2 as exp2
@@ -15,5 +17,8 @@ from .ops.reduction import logsumexp as logsumexp
 
 for _name in _special.NAMESPACE:
     globals()[_name] = getattr(_special, _name)
-__all__ = [*_special.NAMESPACE, "exp2", "expit", "expm1", "log1p"]
+globals().update(_polynomials.OPERATIONS)
+__all__ = [*_special.NAMESPACE, *_polynomials.OPERATIONS, "exp2", "expit", "expm1", "log1p"]
 __all__ += ["log_softmax", "logsumexp", "round", "sinc", "softmax"]
+
+__getattr__ = _absent(__name__)

@@ -22,8 +22,11 @@ PLATFORM = (  # chainrule.NAME is chainrule.platform.NAME
     *("accelerator", "amp", "backends", "cpu", "cuda", "distributed", "jit", "mps", "multiprocessing", "onnx"),
     *("profiler", "types", "version", "xpu"),
 )
+BACKENDS = ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum", "xnnpack")
 RENAMED = {  # PyTorch's places for names that have another place here
     **{f"chainrule.{name}": f"chainrule.platform.{name}" for name in PLATFORM},
+    **{f"chainrule.backends.{name}": f"chainrule.platform.backends.{name}" for name in BACKENDS},
+    "chainrule.backends.cuda.matmul": "chainrule.platform.backends.cuda.matmul",
     "chainrule.cpu.amp": "chainrule.platform.amp",
     "chainrule.cuda.amp": "chainrule.platform.cuda_amp",
     "chainrule.autograd.grad_mode": "chainrule.core.grad_mode",
@@ -31,31 +34,48 @@ RENAMED = {  # PyTorch's places for names that have another place here
     "chainrule.autograd.profiler": "chainrule.platform.profiler",
     "chainrule.autograd.variable": "chainrule.autograd",
     "chainrule.functional": "chainrule",
-    "chainrule.nn.modules": "chainrule.nn",
-    "chainrule.nn.modules.batchnorm": "chainrule.nn.normalization",
-    "chainrule.nn.modules.container": "chainrule.nn.containers",
+    "chainrule.nn.common_types": "chainrule.nn.modules",
     "chainrule.nn.parallel": "chainrule.platform.parallel",
     "chainrule.nn.parallel.data_parallel": "chainrule.platform.parallel",
     "chainrule.nn.parallel.distributed": "chainrule.platform.parallel",
+    **{f"chainrule.optim.{name}": "chainrule.optim.adam" for name in ("adamax", "adamw", "nadam", "radam")},
+    **{f"chainrule.optim.{name}": "chainrule.optim.adaptive" for name in ("adadelta", "adagrad", "rmsprop", "rprop")},
+    "chainrule.optim.asgd": "chainrule.optim.sgd",
+    "chainrule.nn.utils.stateless": "chainrule.func",
+    "chainrule.utils.hooks": "chainrule.core.recipe",
     "chainrule.utils.data.dataloader": "chainrule.utils.data",
     "chainrule.utils.data.dataset": "chainrule.utils.data",
+    "chainrule.utils.data.distributed": "chainrule.utils.data",
     "chainrule.utils.data.sampler": "chainrule.utils.data",
 }
-FALLBACK = {"chainrule.nn.modules.": "chainrule.nn"}  # whatever file of PyTorch's a layer is in, it is in nn here
+FILES = {  # whatever file of PyTorch's a name is in, here it is in one module
+    "chainrule.amp.": "chainrule.platform.amp",
+    "chainrule.cuda.amp.": "chainrule.platform.cuda_amp",
+    "chainrule.distributions.": "chainrule.distributions",
+    "chainrule.nn.modules.": "chainrule.nn.modules",
+    "chainrule.optim.": "chainrule.optim",
+}
 
 
 def real_name(name: str) -> str | None:
-    """The module that an alias stands for; None if `name` is no alias."""
+    """The module that a name stands for; None if there is none.
+
+    >>> real_name("torch.cuda.amp"), real_name("torch.nn.modules.conv"), real_name("torch.nn.linear")
+    ('chainrule.platform.cuda_amp', 'chainrule.nn.modules', 'chainrule.nn.linear')
+    """
     ours = PACKAGE + name[len("torch") :] if name == "torch" or name.startswith("torch.") else name
-    for alias in (ours, *(ours[:i] for i in range(len(ours) - 1, 0, -1) if ours[i] == ".")):
-        if alias in RENAMED:
-            target = RENAMED[alias] + ours[len(alias) :]
-            if alias == ours or importlib.util.find_spec(target) is not None:
-                return target
-    for prefix, target in FALLBACK.items():
-        if ours.startswith(prefix):
-            return target
-    return None if ours == name else ours
+    if ours in RENAMED:
+        return RENAMED[ours]
+    if ours != name and _exists(ours):  # under its own name Python has looked for it already
+        return ours
+    return next((module for prefix, module in FILES.items() if ours.startswith(prefix)), None)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class Alias:
@@ -70,16 +90,11 @@ class Alias:
         if name != self.package and not name.startswith(self.package + "."):
             return None
         real = real_name(name)
-        if real is None:
-            return None
-        try:
-            found = importlib.util.find_spec(real)
-        except (ImportError, ValueError):
-            return None
-        if found is None:
+        if real is None or not _exists(real):
             return None
         # a package, so that something can be imported by a name under it, such as torch.cuda.amp
-        return importlib.machinery.ModuleSpec(name, self, origin=found.origin, is_package=True)
+        loader: Any = self
+        return importlib.machinery.ModuleSpec(name, loader, is_package=True)
 
     def create_module(self, spec: Any) -> ModuleType:
         """The module that the name stands for, imported."""
@@ -101,7 +116,7 @@ _torch = Alias("torch")
 def install_aliases() -> None:
     """Let `import chainrule.cuda` and its like find the modules that are kept elsewhere in the package."""
     if _here not in sys.meta_path:
-        sys.meta_path.append(_here)  # type: ignore[arg-type]
+        sys.meta_path.append(_here)
 
 
 class as_torch:
@@ -110,12 +125,12 @@ class as_torch:
     Raises:
         RuntimeError: real PyTorch is imported already.
 
-    >>> import chainrule
-    >>> with chainrule.as_torch():
-    ...     import torch
-    ...     from torch.nn import functional as F
-    >>> torch is chainrule, F is chainrule.nn.functional
-    (True, True)
+    For example, in a program that imports no real PyTorch before::
+
+        with chainrule.as_torch():
+            import torch
+            from torch.nn import functional as F
+        assert torch is chainrule and F is chainrule.nn.functional
     """
 
     _depth = 0
@@ -132,7 +147,7 @@ class as_torch:
         if as_torch._depth == 0:
             as_torch._version = vars(package)["__version__"]
             vars(package)["__version__"] = f"{TORCH_VERSION}+chainrule.{as_torch._version}"
-            sys.meta_path.insert(0, _torch)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _torch)
             sys.modules["torch"] = package
         as_torch._depth += 1
 
@@ -143,6 +158,6 @@ class as_torch:
         as_torch._depth -= 1
         if as_torch._depth == 0:
             vars(sys.modules[PACKAGE])["__version__"] = as_torch._version
-            sys.meta_path.remove(_torch)  # type: ignore[arg-type]
+            sys.meta_path.remove(_torch)
             for name in [name for name in sys.modules if name == "torch" or name.startswith("torch.")]:
                 del sys.modules[name]

@@ -17,7 +17,7 @@ import numpy as np
 from .core.backprop import grad
 from .core.tensor import Tensor, make_tensor
 
-__all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
+__all__ = ["GradcheckError", "assert_close", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(RuntimeError):
@@ -439,3 +439,78 @@ def random_seed(tensor: Tensor, non_contiguous: bool) -> Tensor:
 def shown(jacobian: Any) -> str:
     """A Jacobian in a message; rows are the input's elements, columns the output's."""
     return np.array2string(jacobian, precision=6, threshold=100)
+
+
+# ----- torch.testing ----------------------------------------------------------------------------------------------
+
+# relative and absolute tolerance by element type; of two types the larger ones
+CLOSENESS = {
+    "float16": (1e-3, 1e-5),
+    "float32": (1.3e-6, 1e-5),
+    "float64": (1e-7, 1e-7),
+    "complex64": (1.3e-6, 1e-5),
+    "complex128": (1e-7, 1e-7),
+}
+
+
+def assert_close(
+    actual: Any,
+    expected: Any,
+    *,
+    allow_subclasses: bool = True,
+    rtol: float | None = None,
+    atol: float | None = None,
+    equal_nan: bool = False,
+    check_device: bool = True,
+    check_dtype: bool = True,
+    check_layout: bool = True,
+    check_stride: bool = False,
+    msg: Any = None,
+) -> None:
+    """Raise AssertionError unless two tensors, numbers, or sequences or mappings of them are close.
+
+    Args:
+        rtol, atol: relative and absolute tolerance, chosen by the element type unless both are given.
+        msg: the message, or a function of the message.
+
+    >>> import chainrule as cr
+    >>> assert_close(cr.tensor([1.0, 2.0]), cr.tensor([1.0, 2.0000001]))
+    """
+
+    def fail(text: str) -> None:
+        raise AssertionError(text if msg is None else msg(text) if callable(msg) else msg)
+
+    if (rtol is None) != (atol is None):
+        raise ValueError("assert_close(): give both rtol and atol, or neither")
+
+    def compare(a: Any, b: Any, where: str) -> None:
+        if isinstance(a, dict) and isinstance(b, dict):
+            if set(a) != set(b):
+                fail(f"The keys of the mappings do not match: {sorted(map(str, a))} and {sorted(map(str, b))}{where}")
+            for key in a:
+                compare(a[key], b[key], f"{where} at {key!r}")
+            return
+        if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+            if len(a) != len(b):
+                fail(f"The length of the sequences mismatch: {len(a)} != {len(b)}{where}")
+            for i, (x, y) in enumerate(zip(a, b, strict=True)):
+                compare(x, y, f"{where} at {i}")
+            return
+        tensors = isinstance(a, Tensor) and isinstance(b, Tensor)
+        x, y = (np.asarray(v.array if isinstance(v, Tensor) else v) for v in (a, b))
+        if x.shape != y.shape:
+            fail(f"The values for attribute 'shape' do not match: {x.shape} != {y.shape}{where}")
+        if tensors and check_dtype and x.dtype != y.dtype:
+            fail(f"The values for attribute 'dtype' do not match: {x.dtype} != {y.dtype}{where}")
+        pairs = [CLOSENESS.get(v.dtype.name, (0.0, 0.0)) for v in (x, y)]
+        relative, absolute = (max(p[0] for p in pairs), max(p[1] for p in pairs)) if rtol is None else (rtol, atol)
+        near = np.isclose(x, y, relative, absolute or 0.0, equal_nan=equal_nan)
+        if not np.all(near):
+            distance = np.max(np.abs(x.astype(complex) - y.astype(complex))[~near])
+            fail(
+                f"{'Tensor-likes' if x.ndim else 'Scalars'} are not close!{where}\n\nMismatched elements: "
+                f"{int(np.sum(~near))} / {near.size}\nGreatest absolute difference: {distance} (up to {absolute} "
+                f"allowed, and {relative} relative)"
+            )
+
+    compare(actual, expected, "")

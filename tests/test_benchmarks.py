@@ -57,6 +57,21 @@ def test_every_program_computes_what_the_hand_written_one_does(name: str, peer: 
             assert np.asarray(value).dtype == np.asarray(expected[key]).dtype, key
 
 
+def test_the_character_gpt_computes_what_it_does_in_pytorch() -> None:
+    """It has no hand-written program: PyTorch's is the oracle, after one step, before AdamW divides small numbers."""
+    workload = load("char-gpt")
+    pytest.importorskip("torch")
+    found, expected = ({}, {})
+    for peer, result in (("chainrule", found), ("torch1", expected)):
+        program = workload.programs[peer]()
+        program.step()
+        result.update({key: value for key, value in program.observe().items() if key.startswith(("loss", "grad_"))})
+    assert found.keys() == expected.keys()
+    for key, value in found.items():
+        size = np.max(np.abs(expected[key]))
+        np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4 * size, err_msg=key)
+
+
 @pytest.mark.parametrize("name", ["mlp-small", "scalars", "gelu"])
 def test_the_hand_written_gradients_agree_with_finite_differences(name: str) -> None:
     """The oracle of the test above has one of its own: the loss moves by gradient times step."""

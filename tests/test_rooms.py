@@ -12,6 +12,7 @@ import chainrule
 PACKAGE = Path(chainrule.__file__).parent
 LEVELS = {
     "absent": 0,
+    "absent_names": 0,
     "core": 0,
     "ops": 1,
     "random": 1,
@@ -19,7 +20,7 @@ LEVELS = {
     "stand_in": 1,
     **dict.fromkeys(("autograd", "fft", "func", "linalg", "nn", "optim", "special", "testing", "utils"), 2),
     **dict.fromkeys(("safetensors", "serialization"), 2),
-    **dict.fromkeys(("distributions", "masked", "platform", "signal"), 2),
+    **dict.fromkeys(("distributions", "masked", "platform"), 2),
     **dict.fromkeys(("compiler", "explain"), 3),
     **dict.fromkeys(("__main__", "demo", "respawn", "run"), 4),
 }

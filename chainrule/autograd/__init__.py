@@ -5,6 +5,7 @@ The engine itself is `chainrule.core`. Read next: `function.py`, operations with
 
 from __future__ import annotations
 
+from ..absent import absent as _absent
 from ..core.backprop import backward
 from ..core.grad_mode import (
     enable_grad,
@@ -42,3 +43,13 @@ __all__ = [
     "set_detect_anomaly",
     "set_grad_enabled",
 ]
+
+__getattr__ = _absent(
+    __name__,
+    {
+        "grad_mode": "chainrule.core.grad_mode",
+        "profiler": "chainrule.platform.profiler",
+        "anomaly_mode": "chainrule.autograd.anomaly",
+        "variable": "chainrule.autograd",
+    },
+)

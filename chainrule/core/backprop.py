@@ -20,7 +20,7 @@ import numpy as np
 
 from .forward import Several, output_node, wrapped_array
 from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
-from .levels import LEVELS, gradient_fitter
+from .levels import LEVELS, PLAIN, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
@@ -223,8 +223,10 @@ def run(
             if create:
                 args, out = as_tensors(node, args, out)
             if type(gradient) is Several and not hasattr(func, "joint_backward"):
-                gradient = tuple(np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True))
-            fit = None if type(node._out) is np.ndarray else gradient_fitter(node._out)
+                gradient = Several(
+                    np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True)
+                )
+            fit = None if type(node._out) in PLAIN else gradient_fitter(node._out)
             backs = found.get(func) or NOTHING
             joint = None
             position = -1
@@ -377,6 +379,8 @@ def check_numbers(node: Recipe, position: int, contribution: Any) -> None:
     parts = contribution if isinstance(contribution, Several) else (contribution,)
     for part in parts:
         array = part.array if isinstance(part, Tensor) else part
+        while gradient_fitter(array) is not None:  # under vmap: all samples' values
+            array = array.values
         if array is not None and np.any(np.isnan(array)):
             where = node._extra.trace if node._extra is not None else None
             text = (

@@ -141,8 +141,8 @@ class _MissingDtype(dtype):
     def __reduce__(self) -> str:  # type: ignore[override]
         return self.missing
 
-    is_floating_point = is_signed = True  # type: ignore[assignment]
-    is_complex = False  # type: ignore[assignment]
+    is_floating_point = is_signed = True
+    is_complex = False
     itemsize = 2
 
 

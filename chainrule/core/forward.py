@@ -146,9 +146,14 @@ def _in_default_float(values: Any) -> Any:
 
 
 class Several(tuple[Any, ...]):
-    """The results of an operation with several outputs, or their gradients: None where none has arrived."""
+    """The results of an operation with several outputs, or their gradients: None where none has arrived.
+
+    Attributes:
+        shared: what the backward functions of several arguments may leave for each other, on the gradients.
+    """
 
     shape = None
+    shared: Any
 
     def __add__(self, other: Any) -> Several:
         pairs = zip(self, other, strict=True)
@@ -186,13 +191,13 @@ def wrap_forward_fn(
         raw = []
         edges = []
         tracked = False
-        compute = implementation
+        foreign = None
         for x in args:
             if isinstance(x, Tensor):
                 array = x.array
                 raw.append(array)
                 if type(array) is not ndarray:
-                    compute = numpy_func  # the array may have its own way to carry it out
+                    foreign = array
                 node = x._node if x._alias is None else x.node()
                 edges.append(node)
                 if node is not None:
@@ -207,7 +212,7 @@ def wrap_forward_fn(
         tracked = bool(tracked and is_differentiable and grad_mode())
         if tracked and kwargs:
             BACK_FUNCS.check_keywords(numpy_func, kwargs)
-        out = compute(*raw, **kwargs)
+        out = implementation(*raw, **kwargs) if foreign is None else carried_out(foreign, numpy_func, raw, kwargs)
         if type(out) is not ndarray:
             if isinstance(out, tuple):
                 return wrap_several(numpy_func, out, tuple(raw), kwargs, args, tuple(edges) if tracked else None)
@@ -231,6 +236,13 @@ def wrap_forward_fn(
     fast.__doc__ = f"{name_of(numpy_func)} on tensors; see the table for its derivative."
     TENSOR_FUNCS.setdefault(numpy_func, tensor_func)
     return fast
+
+
+def carried_out(array: Any, func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """A function called with an array that is not NumPy's, and that may have its own way to carry the function out."""
+    if not isinstance(func, np.ufunc) and not _is_ours(func) and hasattr(array, "__chainrule_function__"):
+        return array.__array_function__(func, (type(array),), tuple(args), kwargs)  # NumPy asks some arguments only
+    return func(*args, **kwargs)
 
 
 def _is_ours(function: Any) -> bool:

@@ -9,6 +9,8 @@ import itertools
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
 _numbers = itertools.count(1)
 
 
@@ -36,6 +38,9 @@ class Level:
 
 
 LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("chainrule_vmap_levels", default=())
+
+
+PLAIN = frozenset((np.ndarray, np.float16, np.float32, np.float64, np.complex64, np.complex128))  # never batched
 
 
 def gradient_fitter(out: Any) -> Any:
@@ -71,6 +76,10 @@ class EachSample:
     def __init__(self, level: Level, numbers: Any) -> None:
         self._level = level
         self._numbers = numbers
+
+    def draw(self, function: Any, *args: Any) -> Any:
+        """`function(numbers, *args)` for each sample."""
+        return EachSample.joined(self._level, lambda *here: function(self._numbers, *here), args, {})
 
     def __getattr__(self, name: str) -> Any:
         draw = getattr(self._numbers, name)

@@ -524,7 +524,7 @@ class Tensor:
                 if self.array.size
                 else "bool value of Tensor with no values is ambiguous"
             )
-        return bool(self.array.item())
+        return bool(self.array)
 
     def __float__(self) -> float:
         return float(self.item())

@@ -1,10 +1,11 @@
-"""Transforms of functions of arrays and of nested structures of arrays: gradients, Jacobians, vmap, modules as functions.
+"""Transforms of functions of arrays and nested structures of arrays: gradients, Jacobians, vmap, modules as functions.
 
 Read next: `transforms.py`, then `batched.py` and `vmap.py`.
 """
 
 from __future__ import annotations
 
+from ..absent import absent as _absent
 from .stateful import functional_call, replace_all_batch_norm_modules_, stack_module_state
 from .transforms import (
     functionalize,
@@ -39,3 +40,5 @@ __all__ = [
     "vjp",
     "vmap",
 ]
+
+__getattr__ = _absent(__name__)

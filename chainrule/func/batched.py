@@ -1,8 +1,8 @@
 """`Batched`: an array that stands for many, one a sample, and looks like the array of one sample.
 
-Inside a vmap, a tensor's array is a `Batched`: it holds the samples' arrays stacked along a first axis that the function
-under vmap does not see. Operations, recipes and backward functions then run as they are, because all of them are
-written in NumPy functions, and `Batched` speaks NumPy's protocols: a function called with one is carried out on the
+Inside a vmap, a tensor's array is a `Batched`: it holds the samples' arrays stacked along a first axis that the
+function under vmap does not see. Operations, recipes and backward functions then run as they are, because all of them
+are written in NumPy functions, and `Batched` speaks NumPy's protocols: a function called with one is carried out on the
 stacked samples. How is told here by kind of function, not function by function:
 
 | kind | on the stacked samples |
@@ -24,7 +24,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -164,7 +164,7 @@ class Batched(NDArrayOperatorsMixin):
         raise refused("becoming a NumPy array")
 
     def item(self, *_: Any) -> NoReturn:
-        raise refused(".item()")
+        raise refused("a number of a tensor (.item(), `if`, `while`)")
 
     def tolist(self) -> NoReturn:
         raise refused(".tolist()")
@@ -503,9 +503,7 @@ def generalized(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     if "axis" in kwargs or "axes" in kwargs or "?" in func.signature:
         return each(level, func, args, kwargs)
     loops = max(x.ndim - n for x, n in zip(args, inner, strict=False))
-    values = [
-        aligned(x, loops + n) if belongs(level, x) else x for x, n in zip(args, inner, strict=False)
-    ]
+    values = [aligned(x, loops + n) if belongs(level, x) else x for x, n in zip(args, inner, strict=False)]
     out = func(*values, **kwargs)
     return tuple(Batched(level, x) for x in out) if isinstance(out, tuple) else Batched(level, out)
 
@@ -831,7 +829,7 @@ DEPENDS_ON_DATA = {np.allclose, np.array_equal, np.array_equiv}  # their results
 @rule(np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract)
 def of_unknown_shape(level: Level, func: Any, args: Any, kwargs: Any) -> NoReturn:
     """Functions whose result's shape depends on values."""
-    raise RuntimeError(
+    raise ArraysNeeded(
         f"vmap: the shape of {func.__name__}'s result depends on values, so that samples could differ: use "
         "where(condition, x, y), or call it outside vmap"
     )
@@ -976,9 +974,7 @@ def einsum(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     if not arrow:
         letters = sorted({c for c in left if c.isalpha() and left.count(c) == 1})
         right = "..." * ("..." in left) + "".join(letters)
-    terms = [
-        letter + term if belongs(level, x) else term for term, x in zip(left.split(","), operands, strict=True)
-    ]
+    terms = [letter + term if belongs(level, x) else term for term, x in zip(left.split(","), operands, strict=True)]
     values = [x.values if belongs(level, x) else x for x in operands]
     return Batched(level, np.einsum(f"{','.join(terms)}->{letter}{right}", *values, **kwargs))
 
@@ -1048,7 +1044,9 @@ def norm(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
 def merged(x: Any, axis: int) -> Any:
     """All samples' values with the samples' axis moved in front of `axis` and merged into it."""
     values = np.moveaxis(x, 0, axis)
-    return np.reshape(values, (*values.shape[:axis], -1, *values.shape[axis + 2 :]))
+    return np.reshape(
+        values, (*values.shape[:axis], values.shape[axis] * values.shape[axis + 1], *values.shape[axis + 2 :])
+    )
 
 
 def parted(level: Level, out: Any, axis: int) -> Batched:

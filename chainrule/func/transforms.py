@@ -582,7 +582,8 @@ def rows_of(found: list[Any], i: int, zero: Any, axis: int, shape: tuple[int, ..
     rows = found[i] if found else None
     if rows is None:
         return make_tensor(np.zeros(shape, zero.dtype), None)
-    return np.reshape(np.moveaxis(rows, 0, axis), shape)  # type: ignore[no-any-return]
+    block: Any = np.reshape(np.moveaxis(rows, 0, axis), shape)
+    return block  # type: ignore[no-any-return]
 
 
 def jacrev(
@@ -590,8 +591,9 @@ def jacrev(
 ) -> Callable[..., Any]:
     """The function that returns the Jacobian, a row for each element of the output: for functions of many inputs.
 
-    `chunk_size` rows are computed at a time, to need less memory; all of them if it is left out. The result has the structure of the output; in place of each tensor of it, the structure of the differentiated
-    arguments, with arrays of shape `(*output.shape, *argument.shape)`.
+    The result has the structure of the output; in place of each tensor of it, the structure of the differentiated
+    arguments, with arrays of shape `(*output.shape, *argument.shape)`. `chunk_size` rows are computed at a time, to need
+    less memory; all of them if it is left out.
 
     Raises:
         RuntimeError: an argument is not of a floating type; something is complex.
@@ -608,7 +610,6 @@ def jacrev(
             run.refuse_complex()
             blocks = []
             for k, output in enumerate(run.outputs):
-
 
                 def row(seed: Any, k: int = k) -> Sequence[Tensor | None]:
                     seeds = [seed if i == k else None for i in range(len(run.outputs))]

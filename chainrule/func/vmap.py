@@ -1,8 +1,8 @@
 """`vmap`: a function of one sample, run once for many.
 
-The mapped arguments become tensors that look like one sample's and hold all samples' values (`batched.py`). The function
-runs once, on all samples at once, with the ordinary operations; gradients inside it are each sample's own, and gradients
-from outside flow through it. Entering and leaving are operations of the table.
+The mapped arguments become tensors that look like one sample's and hold all samples' values (`batched.py`). The
+function runs once, on all samples at once, with the ordinary operations; gradients inside it are each sample's own, and
+gradients from outside flow through it. Entering and leaving are operations of the table.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.dtypes import as_numpy_dtype, default_float
 from ..core.tensor import Tensor, make_tensor
 from . import functional as F
+from . import init as initial
 from .module import Module
 from .parameter import Parameter
 
@@ -244,8 +245,13 @@ class PReLU(_Activation):
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
+        self.init = init
         kind = default_float() if dtype is None else as_numpy_dtype(dtype)
         self.weight = Parameter(make_tensor(np.full(num_parameters, init, kind), None))
+
+    def reset_parameters(self) -> None:
+        """The weight of the beginning."""
+        initial.constant_(self.weight, self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         """The activation of each element."""
@@ -273,8 +279,17 @@ class Hardtanh(_Activation):
 
     shown = ("min_val", "max_val")
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,  # the older names
+        max_value: float | None = None,
+    ) -> None:
         super().__init__()
+        min_val = min_val if min_value is None else min_value
+        max_val = max_val if max_value is None else max_value
         if max_val <= min_val:
             raise AssertionError(f"max_val must be larger than min_val, got {max_val} and {min_val}")
         self.min_val = min_val

@@ -124,7 +124,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 continue
             index = Tensor(rows)
             inside = F.log_softmax(self.tail[i](input[index]), dim=1).gather(1, (target[index] - low).unsqueeze(1))
-            output = (input.new_zeros(len(numbers)) if output is None else output).index_add(0, index, inside.squeeze(1))
+            output = (input.new_zeros(len(numbers)) if output is None else output).index_add(
+                0, index, inside.squeeze(1)
+            )
             place = where((target >= low) & (target < high), self.shortlist_size + i, place)
         chosen = head.gather(1, place.unsqueeze(1)).squeeze(1)
         output = chosen if output is None else output + chosen

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..core.tensor import Tensor
+from ..platform.kernels import SDPBackend as SDPBackend
+from ..platform.kernels import sdpa_kernel as sdpa_kernel
 from . import init
 from .attention_functions import float_mask, multi_head_attention_forward
 from .linear import Linear, empty_parameter

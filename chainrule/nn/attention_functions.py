@@ -31,7 +31,7 @@ def float_mask(mask: Tensor | None, name: str, dtype: Any) -> Tensor | None:
         return make_tensor(np.where(array, -np.inf, 0).astype(dtype), None)
     if array.dtype.kind != "f":
         raise AssertionError(f"only bool and floating types of {name} are supported, got {mask.dtype}")
-    return mask if array.dtype == dtype else mask.to(dtype)  # type: ignore[no-any-return]
+    return mask if array.dtype == dtype else mask.to(dtype)
 
 
 def _check(held: bool, message: str) -> None:

@@ -45,7 +45,7 @@ def embedding_bag(
 
     Raises:
         ValueError: arguments that do not fit together.
-        IndexError: a number is no row's.
+        RuntimeError: a number is no row's; offsets that do not start at 0, decrease, or go beyond the input.
 
     >>> import chainrule as cr
     >>> table = cr.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -78,13 +78,22 @@ def embedding_bag(
         )
     starts, bags = starts_of(input, offsets, include_last_offset)
     numbers = as_tensor_argument(input).array.reshape(-1)
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= weight.shape[0]))
+    if wrong.size:
+        raise RuntimeError(
+            f"embedding_bag: Index {wrong[0]} of input takes value {numbers[wrong[0]]} which is not in the valid range "
+            f"[0, {weight.shape[0]})"
+        )
     rows = F.embedding(
         make_tensor(numbers, None), weight, None, max_norm, norm_type, scale_grad_by_freq, sparse
     )  # (numbers, columns)
     counted = np.ones(numbers.size, bool)
     if padding_idx is not None:
         if not -weight.shape[0] <= padding_idx < weight.shape[0]:
-            raise ValueError(f"padding_idx must be within the number of embeddings: {padding_idx} of {weight.shape[0]}")
+            raise RuntimeError(
+                f"padding_idx must be within the number of embeddings, {-weight.shape[0]} through "
+                f"{weight.shape[0] - 1}, but got {padding_idx}"
+            )
         counted = numbers != padding_idx % weight.shape[0]
     bag_of = np.searchsorted(starts, np.arange(numbers.size), side="right") - 1  # each number's bag
     if mode == "max":
@@ -128,6 +137,8 @@ def starts_of(input: Tensor, offsets: Tensor | None, include_last_offset: bool) 
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
             f"got {starts[0]}"
         )
+    if (np.diff(starts) < 0).any():
+        raise RuntimeError(f"embedding_bag: offsets must not decrease, got {starts.tolist()}")
     if starts.size and starts[-1] > input.shape[0]:
         raise RuntimeError(
             "offsets[-1] can not be greater than input's length, but got offsets[-1] of "
@@ -150,5 +161,5 @@ def maxima(rows: Tensor, bag_of: Any, counted: Any, bags: int) -> Tensor:
     filled = np.arange(width) < sizes[:, None]
     lowest = -np.inf if rows.array.dtype.kind == "f" else np.iinfo(rows.array.dtype).min
     grid = where(Tensor(filled[:, :, None]), rows[Tensor(table)], lowest)
-    found = grid.max(1)[0]
+    found: Tensor = grid.max(1)[0]
     return found if sizes.all() else where(Tensor((sizes > 0)[:, None]), found, 0.0)

@@ -111,6 +111,29 @@ class Sequential(_Numbered):
             raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return Sequential(*self, *other)
 
+    def __iadd__(self, other: Any) -> Self:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+        return self.extend(list(other))
+
+    def __mul__(self, other: int) -> Sequential:
+        return Sequential(*(list(self) * self._times(other)))
+
+    def __rmul__(self, other: int) -> Sequential:
+        return self * other
+
+    def __imul__(self, other: int) -> Self:
+        for module in list(self) * (self._times(other) - 1):
+            self.append(module)
+        return self
+
+    def _times(self, number: Any) -> int:
+        if not isinstance(number, int):
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(number)}")
+        if number <= 0:
+            raise ValueError(f"Non-positive multiplication factor {number} for {type(self)}")
+        return number
+
 
 class ModuleList(_Numbered):
     """Modules in a list.
@@ -288,11 +311,17 @@ class ParameterDict(Module):
             self.update(parameters)
 
     def __getitem__(self, key: str) -> Any:
+        self._check_key(key)
         if key not in self._keys:
             raise KeyError(key)
         return getattr(self, key)
 
+    def _check_key(self, key: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"Index given to ParameterDict cannot be used as a key as it is not a string: {key!r}")
+
     def __setitem__(self, key: str, value: Any) -> None:
+        self._check_key(key)
         self._keys[key] = None
         setattr(self, key, _registered(value))
 
@@ -306,8 +335,49 @@ class ParameterDict(Module):
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._keys)
+
     def __contains__(self, key: object) -> bool:
         return key in self._keys
+
+    def __or__(self, other: Any) -> ParameterDict:
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other: Any) -> ParameterDict:
+        joined = ParameterDict(other)
+        joined.update(self)
+        return joined
+
+    def __ior__(self, other: Any) -> Self:
+        self.update(other)
+        return self
+
+    def copy(self) -> ParameterDict:
+        """Another dict of the same parameters."""
+        return ParameterDict(self.items())
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dict with the given names, each with the same value."""
+        return ParameterDict([(key, default) for key in keys])
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter of that name; `default` is put there if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def clear(self) -> None:
+        """Take all parameters out."""
+        for key in list(self._keys):
+            del self[key]
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last parameter out and return its name and itself."""
+        key = next(reversed(self._keys))
+        return key, self.pop(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The parameter of that name, or `default`."""

@@ -52,8 +52,6 @@ def ctc_loss(
             f"ctc_loss: log_probs must be of a floating type and of shape (T, N, C) or (T, C), got {log_probs.dtype} "
             f"of shape {tuple(log_probs.shape)}"
         )
-    if targets.array.dtype.kind not in "iu":
-        raise RuntimeError(f"ctc_loss: targets must be of integral type, got {targets.dtype}")
     single = log_probs.ndim == 2
     if single:
         log_probs = log_probs.unsqueeze(1)
@@ -69,7 +67,7 @@ def ctc_loss(
         )
     if samples and label_lengths.min() < 0:
         raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {label_lengths.min()}")
-    labels = padded(targets.array, label_lengths, samples, blank)
+    labels = padded(targets.array.astype(np.int64), label_lengths, samples, blank)
     real = np.arange(labels.shape[1]) < label_lengths[:, None]
     wrong = labels[real & ((labels < 0) | (labels >= classes))]
     if wrong.size:
@@ -117,4 +115,4 @@ def padded(targets: Any, label_lengths: Any, samples: int, blank: int) -> Any:
             f"ctc_loss: Expected tensor to have size at least {longest} at dimension 1, and {samples} rows, but got "
             f"targets of shape {targets.shape}"
         )
-    return targets[:, :longest].astype(np.int64)
+    return targets[:, :longest]

@@ -15,6 +15,14 @@ from .parameter import Parameter
 __all__ = ["Embedding", "EmbeddingBag"]
 
 
+def draw_rows(weight: Tensor, padding_idx: int | None) -> None:
+    """Standard normal rows, zeros in the padding row."""
+    init.normal_(weight)
+    if padding_idx is not None:
+        with no_grad():
+            weight[padding_idx] = 0
+
+
 class Embedding(Module):
     """Rows of a trained (num_embeddings, embedding_dim) table: integers of shape (...) give (..., embedding_dim).
 
@@ -25,7 +33,7 @@ class Embedding(Module):
         max_norm: longer rows that are used are shortened to this norm.
         norm_type: of which p-norm.
         scale_grad_by_freq: divide each row's gradient by how often it was used.
-        sparse: accepted; gradients are dense.
+        sparse: warned about; gradients are dense, with the same values.
     """
 
     def __init__(
@@ -68,10 +76,7 @@ class Embedding(Module):
 
     def reset_parameters(self) -> None:
         """Draw new standard normal rows."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            with no_grad():
-                self.weight[self.padding_idx] = 0
+        draw_rows(self.weight, self.padding_idx)
 
     def forward(self, input: Tensor) -> Tensor:
         """The rows."""
@@ -179,11 +184,11 @@ class EmbeddingBag(Module):
                 )
             self.weight = Parameter(_weight)
 
-    reset_parameters = Embedding.reset_parameters
+    def reset_parameters(self) -> None:
+        """Draw new standard normal rows."""
+        draw_rows(self.weight, self.padding_idx)
 
-    def forward(
-        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """One row for each bag."""
         return F.embedding_bag(
             input,

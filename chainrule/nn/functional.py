@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..absent import absent as _absent
 from ..core.grad_mode import no_grad
 from ..core.tensor import Tensor, make_tensor
 from ..ops.activation import celu as celu
@@ -301,16 +302,18 @@ def embedding(
         max_norm: longer rows that are used are shortened to this norm, in place.
         norm_type: of which p-norm.
         scale_grad_by_freq: divide each row's gradient by how often it was used.
-        sparse: accepted; gradients are dense.
+        sparse: warned about; gradients are dense, with the same values.
 
     Raises:
         IndexError: a number is no row's.
     """
+    if sparse and weight.requires_grad:
+        warnings.warn("sparse=True: there are no sparse tensors here, the weight's gradient is dense", stacklevel=2)
     numbers = as_tensor_argument(input).array
     rows = weight.shape[0]
     if numbers.dtype.kind not in "iu":
         raise RuntimeError(f"embedding: expected integer row numbers, got a tensor of {numbers.dtype}")
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= rows):
+    if isinstance(numbers, np.ndarray) and numbers.size and (numbers.min() < 0 or numbers.max() >= rows):
         wrong = numbers[(numbers < 0) | (numbers >= rows)].flat[0]
         raise IndexError(
             f"index out of range in self: {wrong} is no row of an embedding with {rows} rows (0 to {rows - 1})"
@@ -325,10 +328,11 @@ def embedding(
     if result.requires_grad and (padding_idx is not None or scale_grad_by_freq):
         scale = np.ones(numbers.shape, weight.array.dtype)
         if scale_grad_by_freq:
-            scale /= np.bincount(numbers.reshape(-1), minlength=rows)[numbers]
+            uses = np.take(np.bincount(np.reshape(numbers, (-1,)), minlength=rows), numbers)
+            scale = np.astype(scale / uses, weight.array.dtype)
         if padding_idx is not None:
-            scale[numbers == padding_idx] = 0
-        factor = make_tensor(scale[..., None], None)
+            scale = np.where(numbers == padding_idx, 0, scale)
+        factor = make_tensor(np.expand_dims(scale, -1), None)
         result.register_hook(lambda gradient: gradient * factor)
     return result
 
@@ -357,13 +361,14 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}")
     if not numbers.size and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    if numbers.size and numbers.min() < 0:
+    known = isinstance(numbers, np.ndarray)
+    if known and numbers.size and numbers.min() < 0:
         raise RuntimeError(f"Class values must be non-negative, got {numbers.min()}")
     if num_classes == -1:
         num_classes = int(numbers.max()) + 1
-    elif numbers.size and numbers.max() >= num_classes:
+    elif known and numbers.size and numbers.max() >= num_classes:
         raise RuntimeError(f"Class values must be smaller than num_classes: {numbers.max()} with {num_classes} classes")
-    return make_tensor((numbers[..., None] == np.arange(num_classes)).astype(np.int64), None)
+    return make_tensor((np.expand_dims(numbers, -1) == np.arange(num_classes)).astype(np.int64), None)
 
 
 # ----- distances --------------------------------------------------------------------------------------------------
@@ -493,7 +498,7 @@ def binary_cross_entropy(
     """
     input, target = _same_shape(input, target, "binary_cross_entropy")
     x = input.array
-    if x.size and not (x.min() >= 0 and x.max() <= 1):
+    if isinstance(x, np.ndarray) and x.size and not (x.min() >= 0 and x.max() <= 1):
         raise RuntimeError(
             f"all elements of input should be between 0 and 1, got values from {x.min()} to {x.max()}: "
             "use binary_cross_entropy_with_logits for logits"
@@ -556,7 +561,7 @@ def linear_cross_entropy(
     sizes = linear_weight.shape[:-1]
     flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
     logits = linear(input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias)
-    return cross_entropy(  # type: ignore[no-any-return]
+    return cross_entropy(
         logits.reshape(*input.shape[:-1], *sizes),
         target,
         weight=weight,
@@ -659,7 +664,16 @@ def margin_ranking_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """`max(0, -target (input1 - input2) + margin)`, reduced."""
+    """`max(0, -target (input1 - input2) + margin)`, reduced.
+
+    Raises:
+        RuntimeError: different numbers of axes.
+    """
+    if not input1.ndim == input2.ndim == target.ndim:
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
+            f"{tuple(input1.shape)}, input2: {tuple(input2.shape)}, target: {tuple(target.shape)}"
+        )
     loss = clamp(-target * (input1 - input2) + margin, min=0)
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))  # type: ignore[no-any-return]
 
@@ -699,6 +713,20 @@ def soft_margin_loss(
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))  # type: ignore[no-any-return]
 
 
+def check_labels(name: str, labels: Any, lowest: int, classes: int) -> None:
+    """Refuse labels that are no classes, where their values are known.
+
+    Raises:
+        RuntimeError: names the label and the number of classes.
+    """
+    if isinstance(labels, np.ndarray) and labels.size and (labels.min() < lowest or labels.max() >= classes):
+        wrong = labels[(labels < lowest) | (labels >= classes)].flat[0]
+        raise RuntimeError(
+            f"{name}: argument #2 'target' is out of range: label {wrong} with {classes} classes ({lowest} to "
+            f"{classes - 1})"
+        )
+
+
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -715,7 +743,14 @@ def multi_margin_loss(
     scores = input if input.ndim == 2 else input.reshape(1, -1)
     labels = target.reshape(-1)
     if labels.shape[0] != scores.shape[0]:
-        raise ValueError(f"inconsistent target size, expected {scores.shape[0]} but got {target.shape}")
+        raise RuntimeError(
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples (batch "
+            f"size). Expected target size {[scores.shape[0]]}, but got {list(target.shape)}"
+        )
+    classes = scores.shape[1]
+    if weight is not None and weight.shape != (classes,):
+        raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
+    check_labels("multi_margin_loss", labels.array, 0, classes)
     own = gather(scores, 1, labels.unsqueeze(1))
     gaps = clamp(margin - own + scores, min=0)
     if p == 2:
@@ -736,10 +771,9 @@ def multilabel_margin_loss(
         raise RuntimeError(f"inconsistent target size: {target.shape} for labels of shape {input.shape}")
     scores = input.reshape(-1, input.shape[-1]) if input.ndim else input.reshape(1, 1)
     labels = target.array.reshape(scores.shape)
+    check_labels("multilabel_margin_loss", labels, -1, scores.shape[1])
     listed = np.logical_and.accumulate(labels >= 0, axis=1)
-    is_label = np.zeros(scores.shape, bool)
-    rows, columns = np.nonzero(listed)
-    is_label[rows, labels[rows, columns]] = True
+    is_label = np.any((labels[:, :, None] == np.arange(scores.shape[1])) & listed[:, :, None], axis=1)
     own = gather(scores, 1, make_tensor(np.where(listed, labels, 0).astype(np.int64), None)).unsqueeze(2)
     pairs = (listed[:, :, None] & ~is_label[:, None, :]).astype(scores.array.dtype)
     loss = _sum(clamp(1 - own + scores.unsqueeze(1), min=0) * make_tensor(pairs, None), (1, 2)) / scores.shape[1]
@@ -803,8 +837,16 @@ def triplet_margin_with_distance_loss(
     """
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs"
+        )
     distance = pairwise_distance if distance_function is None else distance_function
     far = distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))
     return reduced(clamp(distance(anchor, positive) - far + margin, min=0), reduction)  # type: ignore[no-any-return]
+
+
+__getattr__ = _absent(__name__)

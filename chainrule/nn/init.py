@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..absent import absent as _absent
 from ..core.grad_mode import no_grad
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import write_in_place
@@ -203,3 +204,10 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     for column in range(tensor.shape[1]):
         array[numbers.permutation(tensor.shape[0])[:zeros], column] = 0
     return _write(tensor, "sparse_", array)
+
+
+_calculate_fan_in_and_fan_out, _calculate_correct_fan = _fans, _fan  # programs import them by PyTorch's names
+
+# PyTorch's old names, without the underscore
+_OLD = "constant dirac eye kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal xavier_uniform"
+__getattr__ = _absent(__name__, {name: f"chainrule.nn.init:{name}_" for name in _OLD.split()})

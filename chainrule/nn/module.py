@@ -15,11 +15,36 @@ import numpy as np
 
 from ..core.dtypes import as_numpy_dtype
 from ..core.dtypes import dtype as dtype_class
-from ..core.recipe import RemovableHandle
+from ..core.recipe import RemovableHandle, register_hook
 from ..core.tensor import Tensor, device, make_tensor, storage_of
-from .parameter import Buffer, Parameter
+from .hooks import (
+    ANY_CALL,
+    Hook,
+    call_with_hooks,
+    name_layer,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registered_as,
+)
+from .parameter import Buffer, Parameter, UninitializedTensor
 
-__all__ = ["Module"]
+__all__ = [
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
 T = TypeVar("T")
 
@@ -36,12 +61,41 @@ class IncompatibleKeys(NamedTuple):
         return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-class Hook(NamedTuple):
-    """A forward hook or pre-hook, and how it wants to be called."""
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
 
-    function: Callable[..., Any]
-    with_kwargs: bool
-    always_call: bool = False
+
+class _WithModule:
+    """A hook that is given its module first; the copy of a module makes it one of the copy."""
+
+    def __init__(self, hook: Callable[..., Any], module: Module) -> None:
+        self.hook = hook
+        self.module = module
+
+    def __call__(self, *args: Any) -> Any:
+        return self.hook(self.module, *args)
+
+
+class _Problems(list[str]):
+    """The error messages of a load, and what is to be done once there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plan: list[Callable[[], None]] = []
+        self.expected: set[str] = set()
+        self.silent: list[str] = []  # prefixes of modules with a way of their own to load
+
+    def leaves_open(self, key: str) -> bool:
+        """Whether a module that loads in a way of its own may have used the key."""
+        return any(key.startswith(prefix) for prefix in self.silent)
 
 
 class Module:
@@ -63,19 +117,26 @@ class Module:
     dump_patches: bool = False
     _version: int = 1  # of the layer's state, as PyTorch counts it; kept in a state dict's _metadata
 
-    def __init__(self) -> None:
+    call_super_init: bool = False  # whether __init__ hands its arguments on to the next class of the inheritance
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Prepare the registries; subclasses call it before they assign anything."""
+        if (args or kwargs) and not self.call_super_init:
+            raise TypeError(
+                f"{type(self).__name__}.__init__() got arguments that nobody takes: "
+                f"{', '.join([*map(repr, args), *kwargs])}"
+            )
         put = super().__setattr__
         put("training", True)
         put("_parameters", {})
         put("_buffers", {})
         put("_modules", {})
         put("_non_persistent_buffers_set", set())
-        put("_forward_hooks", {})
-        put("_forward_pre_hooks", {})
-        put("_state_dict_hooks", {})
-        put("_load_state_dict_pre_hooks", {})
-        put("_load_state_dict_post_hooks", {})
+        for registry in HOOKS:
+            put(registry, {})
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     # ---- calling -------------------------------------------------------------------------------------------------
 
@@ -84,45 +145,48 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_hooks or self._forward_pre_hooks:
-            return self._call_with_hooks(args, kwargs)
-        return self.forward(*args, **kwargs)
-
-    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):
-            if hook.with_kwargs:
-                changed = hook.function(self, args, kwargs)
-                if changed is not None:
-                    args, kwargs = changed
-            else:
-                changed = hook.function(self, args)
-                if changed is not None:
-                    args = changed if isinstance(changed, tuple) else (changed,)
-        done = False
-        result = None
         try:
-            result = self.forward(*args, **kwargs)
-            for hook in list(self._forward_hooks.values()):
-                result = _after(hook, self, args, kwargs, result)
-            done = True
-        finally:
-            if not done:
-                for hook in list(self._forward_hooks.values()):
-                    if hook.always_call:
-                        _after(hook, self, args, kwargs, result)
-        return result
+            state = self.__dict__  # a look-up there is quicker than an attribute of a class with __getattr__
+            if (
+                state["_forward_hooks"]
+                or state["_forward_pre_hooks"]
+                or state["_backward_hooks"]
+                or state["_backward_pre_hooks"]
+                or ANY_CALL
+            ):
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            name_layer(self, error)
+            raise
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
         """Call `hook(module, args)` before `forward`; what it returns, if anything, replaces the arguments."""
-        return _register(self._forward_pre_hooks, Hook(hook, with_kwargs), prepend)
+        return register_hook(self._forward_pre_hooks, Hook(hook, with_kwargs), prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
         """Call `hook(module, args, output)` after `forward`; what it returns, if anything, replaces the output."""
-        return _register(self._forward_hooks, Hook(hook, with_kwargs, always_call), prepend)
+        return register_hook(self._forward_hooks, Hook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the outputs' gradients are known; a tuple it returns replaces them."""
+        return register_hook(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the positional arguments are known.
+
+        A tuple that it returns replaces `grad_input`. Where an argument is no tensor or needs no gradient there is
+        None.
+        """
+        return register_hook(self._backward_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """The older name of `register_full_backward_hook`."""
+        return self.register_full_backward_hook(hook)
 
     # ---- registering ---------------------------------------------------------------------------------------------
 
@@ -227,7 +291,7 @@ class Module:
                 f"Cannot assign non-leaf Tensor to parameter '{name}': a parameter is made by the user, not computed"
             )
         self._check_name(name, "parameter", registry)
-        registry[name] = param
+        registry[name] = param if param is None else registered_as(self, "_parameters", name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the module's state but not trained.
@@ -243,7 +307,7 @@ class Module:
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)"
             )
         self._check_name(name, "buffer", registry)
-        registry[name] = tensor
+        registry[name] = tensor if tensor is None else registered_as(self, "_buffers", name, tensor)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -252,7 +316,7 @@ class Module:
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         self._check_name(name, "module", registry)
-        registry[name] = module
+        registry[name] = module if module is None else registered_as(self, "_modules", name, module)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as `add_module`."""
@@ -305,9 +369,9 @@ class Module:
                 seen.add(id(module))
                 yield name, module
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all below it; each once."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all below it; each once, unless `remove_duplicate` is False."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -339,6 +403,30 @@ class Module:
             if not isinstance(module, Module):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module in the place with a name such as "encoder.0".
+
+        Args:
+            target: the name; all of it but the last part must exist.
+            module: what is put there.
+            strict: the place must hold a module already.
+
+        Raises:
+            ValueError: the name is empty, or `module` is none.
+            AttributeError: a part of the path is missing, or is no module.
+        """
+        if not target:
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{type(parent).__name__} has no attribute `{name}`")
+        if hasattr(parent, name) and not isinstance(getattr(parent, name), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with a name such as "0.weight"."""
@@ -389,18 +477,25 @@ class Module:
         for parameter in self.parameters():
             forget_gradient(parameter, set_to_none)
 
-    def _convert(self, wanted: Callable[[np.dtype[Any]], np.dtype[Any]]) -> Self:
-        for module in self.modules():
-            for registry in (module._parameters, module._buffers):
-                for tensor in registry.values():
-                    if tensor is None:
-                        continue
-                    kind = wanted(tensor.array.dtype)
-                    if kind != tensor.array.dtype:
-                        tensor.data = make_tensor(tensor.array.astype(kind), None)
-                        if tensor.grad is not None:
-                            tensor.grad = make_tensor(tensor.grad.array.astype(kind), None)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Replace the values of all parameters, their gradients and the buffers by `fn(tensor)`."""
+        for module in self.modules() if recurse else (self,):
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is None:
+                    continue
+                before = make_tensor(tensor.array, None)
+                after = fn(before)
+                if after.array is not tensor.array:
+                    tensor.data = after
+                if tensor.grad is not None:
+                    tensor.grad = fn(make_tensor(tensor.grad.array, None))
         return self
+
+    def _convert(self, wanted: Callable[[np.dtype[Any]], np.dtype[Any]]) -> Self:
+        def convert(tensor: Tensor) -> Tensor:
+            return make_tensor(tensor.array.astype(wanted(tensor.array.dtype), copy=False), None)
+
+        return self._apply(convert)
 
     def _convert_floats(self, wanted: Any) -> Self:
         target = as_numpy_dtype(wanted)
@@ -456,6 +551,19 @@ class Module:
         """The module itself: its tensors are on the cpu."""
         return self
 
+    def cuda(self, device: Any = None) -> Self:
+        """Not possible: the tensors are NumPy arrays.
+
+        Raises:
+            AssertionError: always, as PyTorch without CUDA.
+        """
+        raise AssertionError("chainrule computes on the CPU: there is no CUDA here. Test cuda.is_available() first")
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Give all parameters and buffers new memory, whose values are arbitrary."""
+        self.to(device)
+        return self._apply(lambda tensor: make_tensor(np.empty_like(tensor.array), None), recurse)
+
     def share_memory(self) -> Self:
         """The module itself."""
         return self
@@ -495,18 +603,28 @@ class Module:
         state: Any = OrderedDict() if destination is None else destination
         if destination is None:
             state._metadata = OrderedDict()
-        for path, module in self.named_modules(remove_duplicate=False):
-            before = f"{prefix}{path}." if path else prefix
-            notes = {"version": module._version}
-            if hasattr(state, "_metadata"):
-                state._metadata[before[:-1]] = notes
-            for name, tensor in module._own_state():
-                state[before + name] = tensor if keep_vars else tensor.detach()
-            if module._has_extra_state():
-                state[before + "_extra_state"] = module.get_extra_state()
-            for hook in module._state_dict_hooks.values():
-                hook(module, state, before, notes)
+        notes = {"version": self._version}
+        if hasattr(state, "_metadata"):
+            state._metadata[prefix[:-1]] = notes
+        for hook in list(self._state_dict_pre_hooks.values()):
+            hook(self, prefix, keep_vars)
+        self._save_to_state_dict(state, prefix, keep_vars)
+        for name, child in self._modules.items():
+            if child is not None:
+                child.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook, replaces in list(self._state_dict_hooks.values()):
+            changed = hook(self, state, prefix, notes)
+            if changed is not None and not replaces:
+                raise RuntimeError("state_dict post-hook must return None")
+            state = state if changed is None else changed
         return state  # type: ignore[no-any-return]
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put the state of this module alone into `destination`; subclasses may extend it."""
+        for name, tensor in self._own_state():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        if self._has_extra_state():
+            destination[prefix + "_extra_state"] = self.get_extra_state()
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -528,45 +646,76 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict).__name__}")
         state = OrderedDict(state_dict)
+        metadata = getattr(state_dict, "_metadata", None) or {}
+        problems = _Problems()
         missing: list[str] = []
-        expected: set[str] = set()
-        wrong: list[str] = []
-        plan: list[Callable[[], None]] = []
+        unexpected: list[str] = []
         for path, module in self.named_modules(remove_duplicate=False):
-            before = f"{path}." if path else ""
-            for hook in module._load_state_dict_pre_hooks.values():
-                hook(module, state, before, {}, strict, missing, [], wrong)
-            for name, tensor in module._own_state():
-                key = before + name
-                expected.add(key)
-                if key not in state:
-                    missing.append(key)
-                else:
-                    module._plan_load(name, tensor, key, state[key], assign, plan, wrong)
-            if module._has_extra_state():
-                key = before + "_extra_state"
-                expected.add(key)
-                if key in state:
-                    plan.append(lambda module=module, key=key: module.set_extra_state(state[key]))  # type: ignore[misc]
-                else:
-                    missing.append(key)
-        unexpected = [key for key in state if key not in expected]
-        problems = list(wrong)
-        if strict:
-            if missing:
-                problems.insert(0, f"Missing key(s) in state_dict: {_quoted(missing)}. ")
-            if unexpected:
-                problems.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
-        if problems:
-            text = "\n\t".join(problems)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{text}")
-        for step in plan:
-            step()
+            prefix = f"{path}." if path else ""
+            notes = dict(metadata.get(path, {}))
+            if assign:
+                notes["assign_to_params_buffers"] = True
+            problems.silent.append(prefix)
+            module._load_from_state_dict(state, prefix, notes, True, missing, unexpected, problems)
+        unexpected += [key for key in state if key not in problems.expected and not problems.leaves_open(key)]
         result = IncompatibleKeys(missing, unexpected)
-        for module in self.modules():
-            for hook in module._load_state_dict_post_hooks.values():
-                hook(module, result)
+        hooks = [(hook, m) for m in self.modules() for hook in m._load_state_dict_post_hooks.values()]
+        early = strict and bool(missing or unexpected)  # the hooks may take names off these lists
+        for hook, module in hooks if early else ():
+            hook(module, result)
+        texts = list(problems)
+        if strict and missing:
+            texts.insert(0, f"Missing key(s) in state_dict: {_quoted(missing)}. ")
+        if strict and unexpected:
+            texts.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
+        if texts:
+            text = "\n\t".join(texts)
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{text}")
+        for step in problems.plan:
+            step()
+        for hook, module in () if early else hooks:
+            hook(module, result)
         return result
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Load the state of this module alone; subclasses may extend it. What is wrong is added to the lists.
+
+        Called from `load_state_dict`, it only checks and plans: values are written when nothing was wrong anywhere.
+        """
+        problems = error_msgs if isinstance(error_msgs, _Problems) else _Problems()
+        for hook in list(self._load_state_dict_pre_hooks.values()):
+            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        if prefix in problems.silent:
+            problems.silent.remove(prefix)
+        assign = bool(local_metadata.get("assign_to_params_buffers", False))
+        for name, tensor in self._own_state():
+            key = prefix + name
+            problems.expected.add(key)
+            if key in state_dict:
+                self._plan_load(name, tensor, key, state_dict[key], assign, problems.plan, problems)
+            elif strict:
+                missing_keys.append(key)
+        if self._has_extra_state():
+            key = prefix + "_extra_state"
+            problems.expected.add(key)
+            if key in state_dict:
+                extra = state_dict[key]
+                problems.plan.append(lambda: self.set_extra_state(extra))
+            elif strict:
+                missing_keys.append(key)
+        if problems is not error_msgs:
+            error_msgs += problems
+            for step in problems.plan:
+                step()
 
     def _plan_load(
         self,
@@ -580,12 +729,19 @@ class Module:
     ) -> None:
         """Check one entry of a state dict and note how it will be loaded, or what is wrong with it."""
         array = value.array if isinstance(value, Tensor) else value
-        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        if isinstance(tensor, UninitializedTensor) and not isinstance(value, UninitializedTensor):
+            plan.append(lambda: tensor.materialize(array.shape))
+        elif getattr(array, "shape", None) == (1,) and tensor.array.ndim == 0:
+            array = array[0]
+        if isinstance(value, UninitializedTensor):
+            if not isinstance(tensor, UninitializedTensor):
+                wrong.append(f"{key} is not initialized in the checkpoint: call the saved model once before saving it")
+        elif not hasattr(array, "shape") or not hasattr(array, "dtype"):
             wrong.append(
                 f'While copying the parameter named "{key}", expected a tensor or an array from the checkpoint but '
                 f"received {type(value).__name__}"
             )
-        elif tuple(array.shape) != tensor.shape:
+        elif tuple(array.shape) != tensor.array.shape and not isinstance(tensor, UninitializedTensor):
             wrong.append(
                 f"size mismatch for {key}: copying a param with shape {tuple(array.shape)} from checkpoint, the shape "
                 f"in current model is {tensor.shape}."
@@ -605,17 +761,31 @@ class Module:
         else:
             self._buffers[name] = new
 
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, prefix, keep_vars)` before this module's part of `state_dict`."""
+        return register_hook(self._state_dict_pre_hooks, hook)
+
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, metadata)` at the end of this module's part of `state_dict`."""
-        return _register(self._state_dict_hooks, hook)
+        """Call `hook(module, state_dict, prefix, metadata)` after this module's and its children's `state_dict`."""
+        return register_hook(self._state_dict_hooks, (hook, False))
+
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """As `register_state_dict_post_hook`; what the hook returns, if anything, replaces the dict."""
+        return register_hook(self._state_dict_hooks, (hook, True))
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
-        return _register(self._load_state_dict_pre_hooks, hook)
+        return register_hook(self._load_state_dict_pre_hooks, _WithModule(hook, self))
+
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
+        """As `register_load_state_dict_pre_hook`; the hook is given the module only if `with_module`."""
+        return register_hook(self._load_state_dict_pre_hooks, _WithModule(hook, self) if with_module else hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` after loading."""
-        return _register(self._load_state_dict_post_hooks, hook)
+        return register_hook(self._load_state_dict_post_hooks, hook)
 
     # ---- showing -------------------------------------------------------------------------------------------------
 
@@ -638,6 +808,8 @@ class Module:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        for registry in HOOKS:  # of a later version than the saved module's
+            self.__dict__.setdefault(registry, {})
 
 
 def forget_gradient(parameter: Tensor, set_to_none: bool) -> None:
@@ -657,21 +829,6 @@ def forget_gradient(parameter: Tensor, set_to_none: bool) -> None:
 def _overwrite(tensor: Tensor, array: Any) -> None:
     np.copyto(tensor.array, array, casting="unsafe")
     storage_of(tensor).note_write("load_state_dict")
-
-
-def _after(hook: Hook, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
-    changed = hook.function(module, args, kwargs, result) if hook.with_kwargs else hook.function(module, args, result)
-    return result if changed is None else changed
-
-
-def _register(hooks: dict[int, Any], hook: Any, first: bool = False) -> RemovableHandle:
-    handle = RemovableHandle(hooks)
-    later = dict(hooks) if first else {}
-    if first:
-        hooks.clear()
-    hooks[handle.id] = hook
-    hooks.update(later)
-    return handle
 
 
 def _quoted(names: list[str]) -> str:

@@ -160,6 +160,8 @@ class _ChannelNorm(Module):
 
     dimensions: ClassVar[tuple[int, ...]]  # how many axes an input may have
 
+    _version = 2  # since num_batches_tracked is part of the state
+
     def __init__(
         self,
         num_features: int,

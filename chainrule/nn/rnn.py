@@ -5,6 +5,7 @@ The walk through time is in `chainrule.ops.recurrent`; the layers here arrange w
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,7 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "LSTM": lstm_layer,
     "GRU": gru_layer,
     "RNN_TANH": rnn_layer,
-    "RNN_RELU": lambda *args: rnn_layer(*args, nonlinearity="relu"),
+    "RNN_RELU": functools.partial(rnn_layer, nonlinearity="relu"),
 }
 
 
@@ -52,7 +53,8 @@ class RNNBase(Module):
     """
 
     __constants__: ClassVar[list[str]] = [
-        "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"
+        "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional",
+        "proj_size",
     ]  # fmt: skip
 
     def __init__(
@@ -281,9 +283,8 @@ class RNN(RNNBase):
             nonlinearity = kwargs.pop("nonlinearity", "tanh")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        self_nonlinearity = nonlinearity
         super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
-        self.nonlinearity = self_nonlinearity
+        self.nonlinearity = nonlinearity
 
 
 class LSTM(RNNBase):

@@ -14,6 +14,7 @@ from . import (
     fft,
     grid,
     indexing,
+    legacy,
     interpolation,
     linalg,
     matrices,

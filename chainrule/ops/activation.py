@@ -290,14 +290,15 @@ def gelu_back(grad_out: Any, out: Any, x: Any, approximate: str = "none", saved:
 
     For "tanh" with $2 \Phi(x) = 1 + \tanh(\sqrt{2 / \pi} (x + 0.044715 x^3))$.
     """
-    if saved is not None and saved.steps is not None and not isinstance(grad_out, Tensor):
-        return grad_out * saved.steps
+    slope = None if saved is None else saved.recall(grad_out)
+    if slope is not None:
+        return grad_out * slope
     if approximate == "none":
         return grad_out * ((_erf(x * SQRT_HALF) + 1) * 0.5 + x * np.exp(x * x * -0.5) * (1 / SQRT_2PI))
     square = x * x
     t = np.tanh((square * GELU_CUBE + 1) * x * GELU_SCALE)
-    slope = (1 - t * t) * x * ((square * (3 * GELU_CUBE) + 1) * GELU_SCALE)
-    return grad_out * ((t + 1 + slope) * 0.5)
+    rise = (1 - t * t) * x * ((square * (3 * GELU_CUBE) + 1) * GELU_SCALE)
+    return grad_out * ((t + 1 + rise) * 0.5)
 
 
 @array_function

@@ -91,10 +91,9 @@ def score_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any]:
 
     def compute() -> tuple[Any, Any]:
         (gradient,) = grad_out
-        if saved is None or saved.steps is None or isinstance(gradient, Tensor):
+        weights = None if saved is None else saved.recall(gradient)
+        if weights is None:
             weights = weights_of(q, k, mask, causal, scale)
-        else:
-            weights = saved.steps
         at_weights = np.matmul(gradient, transposed(v))
         if keep is not None:
             at_weights = at_weights * keep
@@ -105,7 +104,7 @@ def score_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any]:
         weighted = at_weights * weights
         return weights, weighted - weights * np.sum(weighted, axis=-1, keepdims=True)
 
-    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+    return remembered(grad_out, compute)  # type: ignore[no-any-return]
 
 
 @backward(attention, 0)
@@ -114,7 +113,8 @@ def attention_back_q(
     scale: float = 1.0, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_q L = scale \, (\nabla_s L) \, k$ with
-    $\nabla_s L = w \left(\nabla_{out} L \, v^T - \sum w \, \nabla_{out} L \, v^T\right)$, w the weights, sums over keys"""
+    $\nabla_s L = w \left(\nabla_{out} L \, v^T - \sum w \, \nabla_{out} L \, v^T\right)$,
+    w the weights, the sum over keys"""
     at_scores = score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1]
     return unbroadcast(np.matmul(at_scores, k) * scale, q)
 
@@ -135,10 +135,9 @@ def attention_back_v(
     scale: float = 1.0, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_v L = w^T \, \nabla_{out} L$"""
-    if saved is None or saved.steps is None or isinstance(grad_out[0], Tensor):
+    weights = None if saved is None else saved.recall(grad_out[0])
+    if weights is None:
         weights = weights_of(q, k, mask, causal, scale)
-    else:
-        weights = saved.steps
     return unbroadcast(np.matmul(transposed(weights if keep is None else weights * keep), grad_out[0]), v)
 
 

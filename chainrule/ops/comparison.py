@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.forward import implements, promote, wrap_forward_fn
 from ..core.table import name_of
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, attach_in_place, in_place
 
 # ----- comparisons ------------------------------------------------------------------------------------------------
@@ -139,12 +139,24 @@ bitwise_and, bitwise_or, bitwise_xor = (_of_bits(u) for u in (np.bitwise_and, np
 bitwise_not = _of_bits(np.invert)
 bitwise_left_shift, bitwise_right_shift = _of_bits(np.left_shift), _of_bits(np.right_shift)
 
+
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """For each element whether it is among the test elements, or with `invert` whether it is not.
+
+    >>> import chainrule as cr
+    >>> cr.isin(cr.tensor([1, 2, 3]), cr.tensor([3, 1])).tolist()
+    [True, False, True]
+    """
+    values, among = (as_tensor_argument(x).array for x in (elements, test_elements))
+    return make_tensor(np.asarray(np.isin(values, among, assume_unique=assume_unique, invert=invert)), None)
+
+
 # ----- names, methods, operators ----------------------------------------------------------------------------------
 
 OF_TWO = "eq ge greater greater_equal gt le less less_equal logical_and logical_or logical_xor lt ne not_equal".split()
 BITS = "bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor".split()
 PREDICATES = (
-    "allclose equal is_complex is_conj is_floating_point is_neg is_nonzero is_signed isclose isfinite isinf isnan "
+    "allclose equal is_complex is_conj is_floating_point is_neg is_nonzero is_signed isclose isfinite isin isinf isnan "
     "isneginf isposinf isreal signbit"
 ).split()
 

@@ -142,6 +142,7 @@ def new_zeros(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
 ) -> Tensor:
     """Zeros of a shape, in this tensor's type."""
+    check_device(device)
     return _new(np.zeros(as_sizes(size), _kind(self, dtype)), requires_grad)
 
 
@@ -149,6 +150,7 @@ def new_ones(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
 ) -> Tensor:
     """Ones of a shape, in this tensor's type."""
+    check_device(device)
     return _new(np.ones(as_sizes(size), _kind(self, dtype)), requires_grad)
 
 
@@ -156,6 +158,7 @@ def new_empty(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
 ) -> Tensor:
     """Whatever the memory held, of a shape, in this tensor's type."""
+    check_device(device)
     return _new(np.empty(as_sizes(size), _kind(self, dtype)), requires_grad)
 
 
@@ -169,12 +172,14 @@ def new_full(
     **_: Any,
 ) -> Tensor:
     """One number, of a shape, in this tensor's type."""
+    check_device(device)
     number = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     return _new(np.full(as_sizes((size,)), number, _kind(self, dtype)), requires_grad)
 
 
 def new_tensor(self: Tensor, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the given data, in this tensor's type."""
+    check_device(device)
     return _new(np.array(as_array(data), dtype=_kind(self, dtype)), requires_grad)
 
 

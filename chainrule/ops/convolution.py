@@ -29,6 +29,7 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument
+from .parallel import shared_out
 
 __all__ = [
     "conv1d",
@@ -183,6 +184,16 @@ def spread(g: Any, s: int, m: int, layout: Layout, groups: int) -> Any:
     return matrix.reshape(shape)
 
 
+def spread_lines(g: Any, s: int, m: int, layout: Layout, groups: int) -> Any:
+    """`spread` with lines and columns exchanged, also in memory: (s, groups, m * length, O / groups)."""
+    channels, size = g.shape[1], g.shape[2:]
+    make = np.empty if layout.grid == size else np.zeros
+    matrix = make((s, m, *layout.grid, channels), computing_type(g))
+    block = g.reshape(s, m, channels, *size)
+    matrix[(slice(None), slice(None), *map(slice, size))] = np.moveaxis(block, 2, -1)
+    return np.swapaxes(matrix.reshape(s, m * layout.length, groups, channels // groups), 1, 2)
+
+
 def by_product(block: Any, s: int, m: int) -> Any:
     """A block (s * m, C, *sizes) as it lies in products: (s, C, m, *sizes)."""
     return block[:, :, None] if m == 1 else np.swapaxes(block, 0, 1)[None]
@@ -297,13 +308,17 @@ def _convolve_arrays(
     out = np.empty((samples, outputs, *size), x.dtype)
     shift = None if bias is None else bias.reshape(outputs, 1, *(1,) * len(size))
     positions = (slice(None), slice(None), slice(None), *map(slice, size))
-    for block, s, m, columns in columns_of(x, layout, kernel, stride, dilation, outputs, groups):
-        product = np.matmul(matrix, columns).reshape(s, outputs, m, *layout.grid)[positions]
-        target = by_product(out[block], s, m)
-        if shift is None:
-            np.copyto(target, product, casting="same_kind")
-        else:
-            np.add(product, shift, out=target, casting="same_kind")
+
+    def work(part: slice) -> None:
+        for block, s, m, columns in columns_of(x[part], layout, kernel, stride, dilation, outputs, groups):
+            product = np.matmul(matrix, columns).reshape(s, outputs, m, *layout.grid)[positions]
+            target = by_product(out[part][block], s, m)
+            if shift is None:
+                np.copyto(target, product, casting="same_kind")
+            else:
+                np.add(product, shift, out=target, casting="same_kind")
+
+    shared_out(work, samples, samples * w.size * layout.length)
     return out
 
 
@@ -352,23 +367,34 @@ def _convolve_input_arrays(
     taps = len(layout.offsets)
     volume = math.prod(layout.padded)
     beyond = layout.spacing[0] if layout.fused else 0
-    product = np.multiply if g.shape[1] == groups else np.matmul  # quicker for matrices of one column
+    one_output = g.shape[1] == groups  # the products of each kernel's place are those with one number a channel
+    numbers = matrix.reshape(channels, taps, 1, 1) if one_output else matrix
     every = (slice(None),) * 3
     out = np.empty((samples, channels, *size), g.dtype)
-    for block, s, m in blocks(samples, channels * taps, g.shape[1], groups, layout.length):
-        columns = product(matrix, spread(g[block], s, m, layout, groups))
-        total = np.zeros((s, channels, m, volume + beyond), dtype)
-        if layout.fused:
-            columns = columns.reshape(s, channels, taps, m, layout.length)
-            for i, start in enumerate(layout.offsets):
-                total[:, :, :, start : start + layout.length] += columns[:, :, i]
-            padded = total[:, :, :, :volume].reshape(s, channels, m, *layout.padded)
-        else:
-            columns = columns.reshape(s, channels, taps, m, *layout.grid)
-            padded = total.reshape(s, channels, m, *layout.padded)
-            for i, window in enumerate(layout.windows):
-                padded[every + window] += columns[:, :, i]
-        by_product(out[block], s, m)[...] = padded[every + layout.inside]
+
+    def work(part: slice) -> None:
+        for block, s, m in blocks(part.stop - part.start, channels * taps, g.shape[1], groups, layout.length):
+            matrices = spread(g[part][block], s, m, layout, groups)
+            if one_output:
+                lines = matrices.reshape(s, groups, m, layout.length)
+                if groups not in (1, channels):
+                    lines = np.repeat(lines, channels // groups, axis=1)
+                products = (lines * numbers[:, i] for i in range(taps))
+            else:
+                columns = np.matmul(matrix, matrices).reshape(s, channels, taps, m, layout.length)
+                products = (columns[:, :, i] for i in range(taps))
+            total = np.zeros((s, channels, m, volume + beyond), dtype)
+            if layout.fused:
+                for start, product in zip(layout.offsets, products, strict=True):
+                    total[:, :, :, start : start + layout.length] += product
+                padded = total[:, :, :, :volume].reshape(s, channels, m, *layout.padded)
+            else:
+                padded = total.reshape(s, channels, m, *layout.padded)
+                for window, product in zip(layout.windows, products, strict=True):
+                    padded[every + window] += product.reshape(s, channels, m, *layout.grid)
+            by_product(out[part][block], s, m)[...] = padded[every + layout.inside]
+
+    shared_out(work, samples, samples * w.size * layout.length)
     return out
 
 
@@ -396,12 +422,22 @@ def _convolve_weight_arrays(
 ) -> Any:
     outputs, rows = g.shape[1], x.shape[1] * math.prod(kernel)
     layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation, outputs // groups)
-    total = np.zeros((groups, rows // groups, outputs // groups), computing_type(x))
-    for block, s, m, columns in columns_of(x, layout, kernel, stride, dilation, outputs, groups):
-        products = np.matmul(
-            columns, np.swapaxes(spread(g[block], s, m, layout, groups), 2, 3)
-        )  # twice as fast as g @ x.T
-        total += products[0] if s == 1 else np.add.reduce(products, axis=0)
+    shape = (groups, rows // groups, outputs // groups)
+
+    def work(part: slice) -> Any:
+        total = np.zeros(shape, computing_type(x))
+        for block, s, m, columns in columns_of(x[part], layout, kernel, stride, dilation, outputs, groups):
+            # small products of several columns are quicker with the lines of g^T in memory, all others without
+            if m == 1 and outputs >= 16 * groups:
+                matrices = spread_lines(g[part][block], s, m, layout, groups)
+            else:
+                matrices = np.swapaxes(spread(g[part][block], s, m, layout, groups), 2, 3)
+            products = np.matmul(columns, matrices)
+            total += products[0] if s == 1 else np.add.reduce(products, axis=0)
+        return total
+
+    samples = x.shape[0]
+    total = functools.reduce(np.add, shared_out(work, samples, samples * math.prod(shape) * layout.length))
     return np.ascontiguousarray(np.swapaxes(total, 1, 2)).astype(x.dtype, copy=False)
 
 
@@ -442,9 +478,7 @@ def convolve_back2(grad_out: Any, out: Any, x: Any, w: Any, bias: Any = None, **
     r"""$\nabla_{bias} L = \sum_{n, p} \nabla_{out_{n, p}} L$"""
     n, channels = grad_out.shape[:2]
     lines = np.reshape(grad_out, (n, channels, math.prod(grad_out.shape[2:])))
-    if type(lines) is np.ndarray and lines.dtype.char in "fd":  # BLAS sums lines in half the time of np.sum
-        return np.add.reduce(np.dot(lines, np.ones(lines.shape[2], lines.dtype)), axis=0)
-    return np.sum(lines, axis=(0, 2))
+    return np.sum(np.sum(lines, axis=2), axis=0)  # line by line: twice as quick as both axes at once
 
 
 @backward(convolve_weight, 0)

@@ -121,9 +121,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     return make_tensor(np.asarray(ndarray), None)  # an np.memmap as a plain view of its memory
 
 
-def frombuffer(
-    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
-) -> Tensor:
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
     """A 1-d tensor on the memory of an object such as `bytes`, a `bytearray` or a `memoryview`.
 
     Raises:
@@ -270,9 +268,7 @@ def range(
 
 
 @factory
-def empty_strided(
-    size: Any, stride: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def empty_strided(size: Any, stride: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever the memory held, in a shape and with strides, in elements."""
     kind = _dtype(dtype)
     length = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if np.prod(size) else 0

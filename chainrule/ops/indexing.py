@@ -18,7 +18,7 @@ from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
-from ..core.views import become_view, check_writable, note_write, replace, write_part, write_region
+from ..core.views import become_view, check_writable, note_write, replace, write_in_place, write_part, write_region
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numpy_names
 from .shape import _diagonal, _two_axes, broadcast_shapes, broadcast_tensors, expand, part, ravel, reshape, sum_at
 
@@ -65,9 +65,16 @@ def getitem(x: Any, index: Any) -> Any:
     """`x[index]`, by NumPy's rules on arrays."""
     if type(x) is ndarray and type(index) is tuple and len(index) == 1:
         only = index[0]
-        if type(only) is ndarray and only.dtype.kind in "iu" and x.ndim:
-            return x.take(only, 0)
-    return x[index]
+        if type(only) is ndarray and only.dtype.kind in "iu" and x.flags.c_contiguous and x.ndim:
+            return x.take(only, 0)  # quicker; would copy an array that is not contiguous
+    try:
+        return x[index]
+    except RuntimeError:  # an item may hold the indices of many samples under vmap
+        for item in index:
+            override = getattr(type(item), "__chainrule_function__", None)
+            if override is not None and type(x) is ndarray:
+                return override(item, getitem, (x, index), {})
+        raise
 
 
 @array_function
@@ -132,9 +139,11 @@ def getitem_adjoint_back(grad_out: Any, out: Any, values: Any, index: Any, shape
 @backward(np.take, 0)
 def take_back(grad_out: Any, out: Any, x: Any, indices: Any, axis: Any = None) -> Any:
     r"""$\nabla_{x_i} L = \sum_{j : \text{indices}_j = i} (\nabla_{out} L)_j$"""
+    if not hasattr(indices, "dtype"):
+        indices = np.asarray(indices)
     if axis is None:
-        return np.reshape(getitem_adjoint(grad_out, (np.asarray(indices),), (x.size,)), x.shape)
-    return getitem_adjoint(grad_out, (WHOLE,) * (axis % x.ndim) + (np.asarray(indices),), tuple(x.shape))
+        return np.reshape(getitem_adjoint(grad_out, (indices,), (x.size,)), x.shape)
+    return getitem_adjoint(grad_out, (WHOLE,) * (axis % x.ndim) + (indices,), tuple(x.shape))
 
 
 @backward(np.where, 1)
@@ -176,6 +185,7 @@ def _scatter_add(x: Any, axis: int, index: Any, values: Any) -> Any:
     return x + sum_at(values, _places(index, axis, x.shape), tuple(x.shape))
 
 
+@array_function
 def _lasting(places: Any, size: int) -> Any:
     """Which of several writes remain, where some go to one place: the last one to each."""
     order = np.arange(places.size)
@@ -507,11 +517,28 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
         if basic:
             _write_view(self, _getitem(self, items), value)
             return
-        shape = np.broadcast_to(np.int8(0), array.shape)[items].shape
+        if any(_is_foreign(item) and item.dtype.kind == "b" for item in items):
+            _write_masked(self, items, value)
+            return
+        places = tuple(np.zeros(i.shape, i.dtype) if _is_foreign(i) else i for i in items)
+        shape = np.broadcast_to(np.int8(0), array.shape)[places].shape
     except IndexError as error:
         raise _refused(error, items, array.shape) from None
     items, value = _without_repeats(items, _fitted(value, shape, array), array.shape)
     write_part(self, value, (getitem, (items,), {}), "__setitem__")
+
+
+def _is_foreign(item: Any) -> bool:
+    """Whether an item of an index is an array of another library, or one of many samples under vmap."""
+    return hasattr(item, "__array_function__") and not isinstance(item, (ndarray, np.generic))
+
+
+def _write_masked(target: Tensor, items: tuple[Any, ...], value: Any) -> None:
+    """`target[mask] = value` for one number, and a mask whose values cannot be looked at."""
+    if len(items) != 1 or np.ndim(value) or items[0].ndim > target.ndim:
+        raise RuntimeError("an index by such a mask takes one number to write: use where(mask, x, y) for others")
+    mask = np.reshape(items[0], items[0].shape + (1,) * (target.ndim - items[0].ndim))
+    write_in_place(target, "__setitem__", lambda before: _where(mask, value, before))
 
 
 def _without_repeats(items: tuple[Any, ...], value: Tensor, shape: Any) -> tuple[tuple[Any, ...], Tensor]:

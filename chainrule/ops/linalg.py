@@ -964,6 +964,7 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> L
     return LUFactorExResult(factors, pivots, make_tensor(np.asarray(info), None))
 
 
+@array_function
 def _pivots_of(permutation: Any, k: int) -> Any:
     """LAPACK's row exchanges (from 1) of a batch of permutation matrices P in A = P L U."""
     m = permutation.shape[-1]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.forward import array_function, wrap_forward_fn
+from ..core.forward import array_function, promote, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from . import linalg
@@ -22,9 +22,11 @@ __all__ = [
     "lu_solve",
     "lu_unpack",
     "nuclear_norm",
+    "pca_lowrank",
     "pinverse",
     "qr",
     "svd",
+    "svd_lowrank",
     "triangular_solve",
     "vander",
 ]
@@ -61,6 +63,18 @@ def qr(input: Any, some: bool = True) -> Any:
     return linalg.qr(input, "reduced" if some else "complete")
 
 
+def svd_lowrank(A: Any, q: int | None = 6, niter: int | None = 2, M: Any = None) -> Any:
+    """U, S, V for the `q` largest singular values of `A - M`: the exact ones, cut from the whole decomposition."""
+    U, S, Vh = linalg.svd(A if M is None else A - M, full_matrices=False)
+    q = min(6 if q is None else q, S.shape[-1])
+    return SVDResult(U[..., :q], S[..., :q], linalg.adjoint(Vh)[..., :q])
+
+
+def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
+    """The `q` first principal components of the rows of `A`: V of `svd_lowrank`, after subtracting the mean row."""
+    return svd_lowrank(A, q, niter, A.mean(-2, keepdim=True) if center else None)
+
+
 def pinverse(input: Any, rcond: float = 1e-15) -> Tensor:
     """The pseudo-inverse; singular values up to `rcond` times the largest count as zero."""
     return linalg.pinv(input, rtol=rcond)
@@ -95,36 +109,48 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
 
 
 @array_function
-def _solve_factored(B: Any, L: Any, upper: bool = False) -> Any:
-    flipped = np.conj(np.swapaxes(L, -1, -2))
-    first, second = (flipped, L) if upper else (L, flipped)
+def solve_positive(A: Any, B: Any, factor: Any = None, upper: bool = False) -> Any:
+    """The X with A @ X = B for a Hermitian positive definite A.
+
+    Args:
+        factor: A's Cholesky factor, where it is known: A = factor @ factor^H, or factor^H @ factor for `upper`.
+    """
+    if factor is None:
+        factor, upper = np.linalg.cholesky(A), False
+    flipped = np.conj(np.swapaxes(factor, -1, -2))
+    first, second = (flipped, factor) if upper else (factor, flipped)
     half = linalg.solve_triangular_matrix(first, B, lower=True)
     return linalg.solve_triangular_matrix(second, half, lower=False)
 
 
-@backward(_solve_factored, 0)
-def solve_factored_back0(grad_out: Any, out: Any, B: Any, L: Any, upper: bool = False) -> Any:
-    r"""$\nabla_B L = \bar{A}^{-1} \nabla_{out} L$ with $A = L L^H$"""
-    return unbroadcast(np.conj(_solve_factored(np.conj(grad_out), L, upper)), B)
+def _solve_transposed(A: Any, B: Any, factor: Any, upper: bool) -> Any:
+    return solve_positive(np.swapaxes(A, -1, -2), B, factor if factor is None else np.conj(factor), upper)
 
 
-@backward(_solve_factored, 1)
-def solve_factored_back1(grad_out: Any, out: Any, B: Any, L: Any, upper: bool = False) -> Any:
-    r"""$\nabla_L L = -\overline{(S + S^H) L}$ with $S = A^{-1} \overline{\nabla_{out} L} \, out^H$; all of L counts, as
-    in PyTorch, and not only its triangle"""
-    half = np.matmul(_solve_factored(np.conj(grad_out), L, upper), np.conj(np.swapaxes(out, -1, -2)))
-    whole = half + np.conj(np.swapaxes(half, -1, -2))
-    return unbroadcast(-np.conj(np.matmul(L, whole) if upper else np.matmul(whole, L)), L)
+@backward(solve_positive, 0)
+def solve_positive_back0(grad_out: Any, out: Any, A: Any, B: Any, factor: Any = None, upper: bool = False) -> Any:
+    r"""$\nabla_A L = -A^{-T} \nabla_{out} L \, out^T$"""
+    grad_b = _solve_transposed(A, grad_out, factor, upper)
+    return unbroadcast(-np.matmul(grad_b, np.swapaxes(out, -1, -2)), A)
 
 
-_tensor_solve_factored = wrap_forward_fn(_solve_factored, promotes=True)
+@backward(solve_positive, 1)
+def solve_positive_back1(grad_out: Any, out: Any, A: Any, B: Any, factor: Any = None, upper: bool = False) -> Any:
+    r"""$\nabla_B L = A^{-T} \nabla_{out} L$"""
+    return unbroadcast(_solve_transposed(A, grad_out, factor, upper), B)
+
+
+_solve_positive = wrap_forward_fn(solve_positive)
 
 
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     """The X with A @ X = B from A's Cholesky factor: A = L @ L^H, or L^H @ L for `upper`. Shapes: B (..., n, k)."""
     B = linalg.matrices("cholesky_solve", B, argument="B")
     L = linalg.matrices("cholesky_solve", L, square=True, argument="L")
-    return _tensor_solve_factored(B, L, upper=upper)
+    B, L = promote((B, L))
+    flipped = linalg.adjoint(L)
+    # the gradient goes to all of L through A, as in PyTorch; the factor itself is a copy that no later write reaches
+    return _solve_positive(flipped @ L if upper else L @ flipped, B, L.array.copy(), upper)
 
 
 def cholesky_inverse(L: Any, upper: bool = False) -> Any:

@@ -1,46 +1,45 @@
-"""What a forward pass leaves for its backward pass, where the backward functions of several arguments share much work."""
+"""What a forward pass leaves for its backward pass, and what the backward functions of several arguments share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from ..core.forward import Several
 from ..core.tensor import Tensor
 
 __all__ = ["Memory", "remembered"]
 
 
 class Memory:
-    """What one call leaves for its backward pass: given as the last argument, used by plain gradients only.
+    """What one call leaves for its backward pass in `steps`: given as the last argument, used for plain gradients only.
 
     A recorded backward pass, whose result will be differentiated, starts from the tensors themselves.
-
-    Attributes:
-        steps: what the forward pass computed.
-        seed: the gradients of the outputs for which `gradients` was computed.
-        gradients: what the backward functions of all arguments share.
     """
 
-    __slots__ = ("gradients", "seed", "steps")
+    __slots__ = ("steps",)
 
     def __init__(self) -> None:
         self.steps: Any = None
-        self.seed: Any = None
-        self.gradients: Any = None
 
     def __repr__(self) -> str:
         return "Memory()"
 
+    def recall(self, gradient: Any) -> Any:
+        """`steps`, unless the backward pass that brings this gradient is recorded."""
+        return None if isinstance(gradient, Tensor) else self.steps
 
-def remembered(saved: Memory | None, grad_out: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
-    """`compute()`, once for the backward functions of all arguments.
 
-    They are given the same `grad_out`. It must be a tuple, as operations with several outputs get it: the engine makes
-    a new one for each pass, while an array could be the same one with other numbers in it.
+def remembered(grad_out: Any, compute: Callable[[], Any]) -> Any:
+    """`compute()`, once for the backward functions of all arguments in one backward pass.
+
+    The engine gives them one object, `grad_out`, that holds the gradients of the outputs and is made anew for each
+    pass of an operation with several outputs: it keeps the result as long as it lives.
     """
-    if saved is None or isinstance(grad_out[0], Tensor):
+    if type(grad_out) is not Several:
         return compute()
-    if saved.seed is not grad_out:
-        saved.gradients = compute()
-        saved.seed = grad_out
-    return saved.gradients
+    try:
+        return grad_out.shared
+    except AttributeError:
+        grad_out.shared = compute()
+        return grad_out.shared

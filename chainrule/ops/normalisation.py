@@ -324,12 +324,19 @@ def _check_classes(target: Any, classes: int, ignore_index: int, used: Any) -> N
         )
 
 
+def take_classes(values: Any, labels: Any) -> Any:
+    """`values[labels]` for a vector of values."""
+    if type(labels) is np.ndarray and type(values) is np.ndarray:
+        return values[labels]
+    return np.reshape(np.take_along_axis(values, np.reshape(labels, (-1,)), 0), labels.shape)
+
+
 def _class_weights(weight: Any, labels: Any, used: Any, dtype: Any) -> Any:
     """How much each label counts: its class's weight, or 1; 0 where it is ignored."""
     if weight is None:
         return np.astype(used, dtype)
     weights = as_tensor_argument(weight).array
-    return np.astype(np.where(used, np.take(weights, np.where(used, labels, 0)), 0), dtype)
+    return np.astype(np.where(used, take_classes(weights, np.where(used, labels, 0)), 0), dtype)
 
 
 def nll_loss(

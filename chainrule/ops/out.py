@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.grad_mode import is_grad_enabled
-from ..core.tensor import Tensor
 from ..core.views import write_in_place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -43,9 +42,11 @@ def write_out(out: Any, result: Any, name: str) -> Any:
         RuntimeError: a gradient is wanted, which would be lost; the result's type is of a larger kind than out's.
     """
     if isinstance(out, (tuple, list)):
-        return type(result)(*(write_out(o, r, name) for o, r in zip(out, result, strict=True))) if hasattr(
-            result, "_fields"
-        ) else tuple(write_out(o, r, name) for o, r in zip(out, result, strict=True))
+        return (
+            type(result)(*(write_out(o, r, name) for o, r in zip(out, result, strict=True)))
+            if hasattr(result, "_fields")
+            else tuple(write_out(o, r, name) for o, r in zip(out, result, strict=True))
+        )
     if is_grad_enabled() and (out.requires_grad or result.requires_grad):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,9 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from ..random import numbers_of
-from .activation import relu as _relu
 from .common import as_tensor_argument
 from .elementwise import abs as _abs
 from .elementwise import pow as _pow
-from .elementwise import sign
 from .resampling import AxisMap, resample_tensor
 from .shape import reshape, sum_at
 
@@ -37,6 +36,8 @@ __all__ = [
 
 ndarray = np.ndarray
 WHOLE = slice(None)
+CHUNK = 2**19  # bytes
+MANY = 16  # elements of a window, from which on they are no longer compared one after the other
 
 
 class Window(NamedTuple):
@@ -89,7 +90,6 @@ class Offset(NamedTuple):
     source: tuple[Any, ...]
     target: tuple[Any, ...]
     step: int  # from the window's first element, in the flattened axes
-    full: bool  # it lies within the input at all places
 
 
 @functools.lru_cache(1024)
@@ -101,9 +101,8 @@ def _offsets(windows: tuple[Window, ...]) -> tuple[Offset, ...]:
         ranges = [_ranges(w)[k] for w, k in zip(windows, ks, strict=True)]
         source = (..., *(r.source for r in ranges))
         target = (..., *(r.target for r in ranges))
-        full = all(r.target == slice(0, w.out) for r, w in zip(ranges, windows, strict=True))
         step = sum(k * w.dilation * stride for k, w, stride in zip(ks, windows, strides, strict=True))
-        offsets.append(Offset(source, target, step, full))
+        offsets.append(Offset(source, target, step))
     return tuple(offsets)
 
 
@@ -135,7 +134,7 @@ def pick(x: Any, index: Any) -> Any:
         n = x.shape[-1]
         rows = np.arange(math.prod(x.shape[:-1])).reshape(*x.shape[:-1], 1)
         return np.take(x.reshape(-1), index + rows * n) if x.size else x.take(index)
-    return np.take_along_axis(x, index, -1)
+    return np.take_along_axis(x, np.reshape(index, (*(1,) * (x.ndim - index.ndim), *index.shape)), -1)
 
 
 @array_function
@@ -232,43 +231,91 @@ def _seen(padded: Any, windows: tuple[Window, ...]) -> Any:
 @array_function
 def _max_pool(x: Any, windows: tuple[Window, ...]) -> Any:
     """The maximum of each window over the last `len(windows)` axes."""
-    first = x.ndim - len(windows)
     if type(x) is ndarray:
-        for i in range(len(windows) - 1, -1, -1):
-            x = _max_along(x, first + i, windows[i])
-        return x
+        return _by_planes(_max_of_planes, windows, x)
     return functools.reduce(np.maximum, _seen(_padded(x, windows), windows)) + np.zeros((), x.dtype)
+
+
+def _max_of_planes(windows: tuple[Window, ...], x: Any) -> Any:
+    first = x.ndim - len(windows)
+    for i in range(len(windows) - 1, -1, -1):
+        x = _max_along(x, first + i, windows[i])
+    return x
+
+
+def _by_planes(function: Callable[..., Any], windows: tuple[Window, ...], x: Any, *others: Any) -> Any:
+    """`function(windows, x, *others)`, a few planes at a time, so that all steps find them in the cache."""
+    n = len(windows)
+    volume = math.prod(_sizes(windows))
+    if x.nbytes < 4 * CHUNK or not x.flags.c_contiguous or x.ndim == n:
+        return function(windows, x, *others)
+    rows = max(1, CHUNK // (volume * x.itemsize))
+    arrays = [a.reshape(-1, *a.shape[-n:]) for a in (x, *others)]
+    result: Any = None
+    for start in range(0, arrays[0].shape[0], rows):
+        part = function(windows, *(a[start : start + rows] for a in arrays))
+        if result is None:
+            result = np.empty((arrays[0].shape[0], *part.shape[1:]), part.dtype)
+        result[start : start + rows] = part
+    return result.reshape(*x.shape[:-n], *result.shape[1:])
 
 
 @array_function
 def _max_index(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
     """Where in the flattened last axes of `x` each window's first maximum stands; the last NaN, if there is one."""
-    offsets = _offsets(windows)
-    steps = np.array([o.step for o in offsets])
-    if type(x) is ndarray and type(out) is ndarray:
-        which = np.zeros(out.shape, np.int16 if len(offsets) < 2**15 else np.int64)
-        free = np.ones(out.shape, bool)
-        for k, (source, target, _, _) in enumerate(offsets):
-            hit = x[source] == out[target]
-            hit &= free[target]
-            free[target] ^= hit
-            np.copyto(which[target], k, where=hit)
-        if free.any():
-            for k, (source, target, _, _) in enumerate(offsets):
-                np.copyto(which[target], k, where=np.isnan(x[source]))
+    steps = _grid(windows, [np.arange(w.kernel) * w.dilation for w in windows]).reshape(-1)
+    if type(x) is not ndarray or type(out) is not ndarray:
+        index = _first_of_seen(x, out, windows)
+    elif len(steps) >= MANY and all((w.out * w.kernel, w.stride, w.dilation) == (w.size, w.kernel, 1) for w in windows):
+        index = np.take(steps, _first_of_blocks(x, windows))
     else:
-        which, free = np.zeros((), int), np.ones((), bool)
-        for k, (seen, offset) in enumerate(zip(_seen(_padded(x, windows), windows), offsets, strict=True)):
-            inside = np.zeros(tuple(w.out for w in windows), bool)
-            inside[offset.target] = True
-            hit = ((seen == out) & free | (seen != seen)) & inside
-            free = free & ~hit
-            which = np.where(hit, k, which)
-    index = np.take(steps, which)
-    for i, (w, stride) in enumerate(zip(windows, _strides(_sizes(windows)), strict=True)):
-        starts = (np.arange(w.out) * w.stride - w.padding) * stride
-        index = index + starts.reshape((-1,) + (1,) * (len(windows) - i - 1))
+        index = np.take(steps, _first_by_comparing(x, out, windows))
+    index = index + _grid(windows, [np.arange(w.out) * w.stride - w.padding for w in windows])
     return np.maximum(index, 0) if any(w.padding and w.dilation > w.size for w in windows) else index
+
+
+def _grid(windows: tuple[Window, ...], places: list[Any]) -> Any:
+    """Positions in the flattened axes for all combinations of places along each."""
+    parts = (p * stride for p, stride in zip(places, _strides(_sizes(windows)), strict=True))
+    return functools.reduce(np.add.outer, parts)
+
+
+def _first_by_comparing(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
+    """Which element of each window is its first maximum."""
+    offsets = _offsets(windows)
+    which = np.zeros(out.shape, np.int16 if len(offsets) < 2**15 else np.int64)
+    free = np.ones(out.shape, bool)
+    for k, (source, target, _) in enumerate(offsets):
+        hit = x[source] == out[target]
+        hit &= free[target]
+        free[target] ^= hit
+        np.copyto(which[target], k, where=hit)
+    if free.any():
+        for k, (source, target, _) in enumerate(offsets):
+            np.copyto(which[target], k, where=np.isnan(x[source]))
+    return which
+
+
+def _first_of_blocks(x: Any, windows: tuple[Window, ...]) -> Any:
+    """Which element of each window is its first maximum, for large windows that fill the input side by side."""
+    n, lead = len(windows), x.shape[: x.ndim - len(windows)]
+    blocks = x.reshape(*lead, *(size for w in windows for size in (w.out, w.kernel)))
+    order = (*range(len(lead)), *range(len(lead), blocks.ndim, 2), *range(len(lead) + 1, blocks.ndim, 2))
+    blocks = blocks.transpose(order)
+    return np.argmax(blocks.reshape(*blocks.shape[: len(lead) + n], -1), axis=-1)
+
+
+def _first_of_seen(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
+    """On arrays of another library, how far each window's first maximum is from its start."""
+    step: Any = 0
+    free: Any = True
+    for seen, offset in zip(_seen(_padded(x, windows), windows), _offsets(windows), strict=True):
+        inside = np.zeros(tuple(w.out for w in windows), bool)
+        inside[offset.target] = True
+        hit = ((seen == out) & free | (seen != seen)) & inside
+        free = free & ~hit
+        step = np.where(hit, offset.step, step)
+    return step
 
 
 @array_function
@@ -276,12 +323,12 @@ def _spread_maxima(values: Any, out: Any, x: Any, windows: tuple[Window, ...]) -
     """Zeros in the shape of `x`, with the value for each window (of `values`) added at its first maximum."""
     arrays = type(x) is ndarray and type(values) is ndarray and type(out) is ndarray
     if arrays and out.size and not np.isnan(np.max(out)):
-        return _spread_by_comparing(values, out, x, windows)
+        return _by_planes(_spread_by_comparing, windows, x, out, values)
     index = _planes(_max_index(x, out, windows), len(windows))
     return _unplanes(place(_planes(values, len(windows)), index, math.prod(_sizes(windows))), _sizes(windows))
 
 
-def _spread_by_comparing(values: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
+def _spread_by_comparing(windows: tuple[Window, ...], x: Any, out: Any, values: Any) -> Any:
     """`_spread_maxima` on NumPy arrays without NaN, an axis at a time.
 
     The first row that has the window's maximum, and the first such element in that row, is the first in the window.
@@ -338,6 +385,18 @@ def _spread_along(values: Any, out: Any, x: Any, axis: int, window: Window) -> A
 
 
 @array_function
+def _root(x: Any, p: float) -> Any:
+    """`x ** (1 / p)`; its derivative at 0 counts as 0."""
+    return x ** (1.0 / p)
+
+
+@backward(_root, 0)
+def root_back(grad_out: Any, out: Any, x: Any, p: float) -> Any:
+    r"""$\nabla_x L = \frac{x^{1/p - 1}}{p} \nabla_{out} L$, and $0$ where $x = 0$"""
+    return grad_out * np.where(x == 0, 0, out / (p * np.where(x == 0, 1, x)))
+
+
+@array_function
 def _constant(x: Any) -> Any:
     """`x`, without a derivative."""
     return x
@@ -361,6 +420,7 @@ wrap_forward_fn(_constant, is_differentiable=False)
 _max_pool_tensor = wrap_forward_fn(_max_pool)
 wrap_forward_fn(_spread_maxima)
 _max_index_tensor = wrap_forward_fn(_max_index, is_differentiable=False)
+_root_tensor = wrap_forward_fn(_root)
 pick_tensor = wrap_forward_fn(pick)
 wrap_forward_fn(place)
 _unpool_tensor = wrap_forward_fn(unpool)
@@ -625,7 +685,7 @@ def _max_unpool_nd(
         )
     sizes = _unpooled_size(n, input, kernel_size, stride, padding, output_size)
     volume = math.prod(sizes)
-    if index.size and (index.min() < 0 or index.max() >= volume):
+    if type(index) is ndarray and index.size and (index.min() < 0 or index.max() >= volume):
         wrong = index[(index < 0) | (index >= volume)].flat[0]
         raise RuntimeError(f"{name}: found an invalid max index: {wrong} (output volumes are of size {list(sizes)})")
     batch = input.shape[:-n]
@@ -790,8 +850,7 @@ def _lp_pool_nd(n: int, input: Any, norm_type: Any, kernel_size: Any, stride: An
         return -_max_pool_nd(n, -_abs(input), kernel_size, stride, 0, 1, ceil_mode, False)  # type: ignore[no-any-return]
     means = _avg_pool_nd(n, _pow(input, norm_type), kernel_size, stride, 0, ceil_mode, True)
     elements = math.prod(as_tuple(kernel_size, n, f"lp_pool{n}d", "kernel_size"))
-    # sign and abs, whose gradients at 0 are 0, keep the root's infinite one away from windows of zeros
-    return _pow(sign(means) * _relu(_abs(means)) * elements, 1.0 / norm_type)  # type: ignore[no-any-return]
+    return _root_tensor(means * elements, norm_type)  # type: ignore[no-any-return]
 
 
 def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
@@ -848,6 +907,8 @@ def _wanted_sizes(input: Tensor, n: int, output_size: Any, name: str) -> tuple[i
     if several and len(output_size) not in (1, n):
         number = {1: "one int", 2: "two ints", 3: "three ints"}[n]
         raise RuntimeError(f"{name}: 'output_size' should contain {number}, got {output_size}")
+    if n > 1 and input.ndim <= n:
+        raise ValueError(f"{name}: Input dimension should be at least {n + 1}, got shape {list(input.shape)}")
     wanted = tuple(output_size) if several else (output_size,)
     wanted = wanted * n if len(wanted) == 1 else wanted
     sizes = tuple(

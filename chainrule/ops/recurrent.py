@@ -1,4 +1,4 @@
-"""Recurrent layers: the steps of LSTM, GRU and plain recurrent networks through a whole sequence, and their derivatives.
+"""Recurrent layers: the walk of LSTM, GRU and plain recurrent networks through a sequence, and its derivatives.
 
 The functions here take the inputs' share of the gates for all steps at once (one matrix product, made outside) and
 walk through time. Arrays are laid out with the batch last, (features, batch), so that a gate is one block of memory and
@@ -6,8 +6,7 @@ the product of a step is `weight @ state`. `batch_sizes[t]` is the number of seq
 they come first, and the others keep their state.
 
 The last argument `saved` is a `Memory` in which the forward pass leaves its activations, so that the backward pass does
-not compute them again, and the first backward function what it shares with the others. Neither is used by a recorded
-backward pass, whose result will be differentiated.
+not compute them again. One walk back gives what the backward functions of all arguments need.
 
 Gates stand in PyTorch's order: input, forget, cell, output for an LSTM; reset, update, new for a GRU.
 """
@@ -30,9 +29,8 @@ __all__: list[str] = []
 
 def steps_known(saved: Memory | None, grad_out: Any, compute: Callable[[], Any]) -> Any:
     """The activations of the forward pass: those left in `saved`, or computed again."""
-    if saved is None or saved.steps is None or isinstance(grad_out[0], Tensor):
-        return compute()
-    return saved.steps
+    steps = None if saved is None else saved.recall(grad_out[0])
+    return compute() if steps is None else steps
 
 
 def in_turn(batch_sizes: tuple[int, ...], reverse: bool) -> list[tuple[int, int]]:
@@ -80,12 +78,17 @@ def opened(x: Any) -> Any:
 
 def kept(x: Any) -> Any:
     """A copy of a first state: what is saved must not change when the user writes to it."""
-    return np.array(x, order="C") if type(x) is np.ndarray else np.copy(x)
+    return np.array(x, order="C")
 
 
 def is_plain(*arrays: Any) -> bool:
     """Whether all are NumPy arrays of one floating type: then buffers may be written in place."""
     return all(type(a) is np.ndarray and a.dtype is arrays[0].dtype for a in arrays)
+
+
+def usable(saved: Memory | None, *arrays: Any) -> Memory | None:
+    """The memory, if the arrays are such that something is left in it."""
+    return saved if is_plain(*arrays) else None
 
 
 # ----- the table: the inputs' share -----------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ def input_shares_back_weight(grad_out: Any, out: Any, x: Any, weight: Any, bias:
 @backward(input_shares, 2)
 def input_shares_back_bias(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{bias} L = \sum_{t, b} \nabla_{out_{tb}} L$"""
-    return np.sum(grad_out, axis=(1, 2))
+    return np.sum(as_matrix(grad_out), axis=1)
 
 
 # ----- the table: LSTM ------------------------------------------------------------------------------------------------
@@ -174,9 +177,10 @@ def lstm(
     Returns:
         The outputs (T, B, P), the last output (P, B) and the last cell state (H, B).
     """
+    saved = usable(saved, z, h0, c0, w_hh)
     if saved is not None:
         h0, c0 = kept(h0), kept(c0)
-        if w_hr is None and is_plain(z, h0, c0, w_hh) and min(batch_sizes) == h0.shape[1]:
+        if w_hr is None and min(batch_sizes) == h0.shape[1]:
             return lstm_run_in_place(z, h0, c0, w_hh, reverse, saved)
     outputs, h, c, steps = lstm_run(z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
     if saved is not None:
@@ -196,70 +200,80 @@ def lstm_run_in_place(z: Any, h: Any, c: Any, w_hh: Any, reverse: bool, saved: M
     cells[0] = c
     outputs[0] = h.T
     product = np.empty((size, columns), kind)
+    factor = np.full((4 * size, columns), 0.5, kind)  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
+    shift = np.full((4 * size, columns), 0.5, kind)
+    factor[2 * size : 3 * size] = 1
+    shift[2 * size : 3 * size] = 0
     for step in range(length):
-        a = gates[step]
+        a, after, visible = gates[step], cells[step + 1], shown[step]
         np.matmul(w_hh, h, out=a)
         a += z[:, -1 - step if reverse else step]
-        entry, exit, g = a[: 2 * size], a[3 * size :], a[2 * size : 3 * size]
-        entry *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
-        exit *= 0.5
+        a *= factor
         np.tanh(a, out=a)
-        entry *= 0.5
-        entry += 0.5
-        exit *= 0.5
-        exit += 0.5
-        after = cells[step + 1]
+        a *= factor
+        a += shift
         np.multiply(a[size : 2 * size], cells[step], out=after)
-        np.multiply(a[:size], g, out=product)
+        np.multiply(a[:size], a[2 * size : 3 * size], out=product)
         after += product
-        np.tanh(after, out=shown[step])
-        np.multiply(exit, shown[step], out=h)
+        np.tanh(after, out=visible)
+        np.multiply(a[3 * size :], visible, out=h)
         outputs[step + 1] = h.T
     saved.steps = gates, cells, shown, outputs
     return (outputs[:0:-1] if reverse else outputs[1:]).copy(), h, cells[-1].copy()
 
 
+STEPS_AT_ONCE = 1 << 16  # numbers in the gates of the steps whose slopes are computed together: they stay in the cache
+
+
 def lstm_gradients_in_place(grad_out: Any, w_hh: Any, reverse: bool, saved: Memory) -> Any:
-    """What `lstm_gradients` computes, after `lstm_run_in_place`: (4 H, T, B) at z, then at h0 and c0."""
+    """What `lstm_gradients` computes, after `lstm_run_in_place`."""
     gates, cells, shown, _ = saved.steps
     length, size, columns = shown.shape
-    grad_outputs, dh, dc = (np.array(g) for g in grad_out)
+    grad_outputs, dh, dc = grad_out[0], *(np.array(g, order="C") for g in grad_out[1:])
     at_gates = np.empty((4 * size, length, columns), gates.dtype)
     dz = np.empty((4 * size, columns), gates.dtype)
-    entry, both = dz[: 2 * size], dz[: 2 * size].reshape(2, size, columns)
-    dg, do = dz[2 * size : 3 * size], dz[3 * size :]
+    by_cell, at_exit = dz[: 3 * size].reshape(3, size, columns), dz[3 * size :]
     work = np.empty((size, columns), gates.dtype)
     back_hh = np.ascontiguousarray(w_hh.T)
-    for step in range(length - 1, -1, -1):
-        t = length - 1 - step if reverse else step
-        a, visible = gates[step], shown[step]
-        i, f, g, o = a[:size], a[size : 2 * size], a[2 * size : 3 * size], a[3 * size :]
-        dh += grad_outputs[t].T
-        np.multiply(dh, visible, out=work)
-        np.multiply(o, o, out=do)
-        np.subtract(o, do, out=do)
-        do *= work
-        work *= visible
-        np.subtract(dh, work, out=work)
-        work *= o
-        dc += work
-        np.multiply(a[: 2 * size], a[: 2 * size], out=entry)
-        np.subtract(a[: 2 * size], entry, out=entry)
-        both[0] *= g
-        both[1] *= cells[step]
-        both *= dc
-        np.multiply(g, g, out=dg)
-        np.subtract(1, dg, out=dg)
-        dg *= i
-        dg *= dc
-        at_gates[:, t] = dz
-        dc *= f
-        np.matmul(back_hh, dz, out=dh)
-    return at_gates, dh, dc, None
+    together = max(1, STEPS_AT_ONCE // max(1, 4 * size * columns))
+    for end in range(length, 0, -together):
+        start = max(0, end - together)
+        slopes, exits = lstm_slopes(gates[start:end], cells[start:end], shown[start:end])
+        for step in range(end - 1, start - 1, -1):
+            t = length - 1 - step if reverse else step
+            slope = slopes[step - start]
+            dh += grad_outputs[t].T
+            np.multiply(dh, exits[step - start], out=work)
+            dc += work
+            np.multiply(slope[: 3 * size].reshape(3, size, columns), dc, out=by_cell)
+            np.multiply(slope[3 * size :], dh, out=at_exit)
+            at_gates[:, t] = dz
+            dc *= gates[step, size : 2 * size]
+            np.matmul(back_hh, dz, out=dh)
+    return at_gates, dh, dc, None, saved.steps
 
 
-def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
-    """The gradients at z; at h0; at c0; and those at the outputs, by step, which w_hr needs."""
+def lstm_slopes(gates: Any, cells: Any, shown: Any) -> tuple[Any, Any]:
+    """For some steps: how the cell moves with i, f, g, and the output with o; how the output moves with the cell."""
+    size = cells.shape[1]
+    i, _, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
+    slopes = gates * gates
+    di, df, dg, do = (slopes[:, k * size : (k + 1) * size] for k in range(4))
+    np.subtract(gates[:, : 2 * size], slopes[:, : 2 * size], out=slopes[:, : 2 * size])
+    di *= g
+    df *= cells
+    np.subtract(1, dg, out=dg)
+    dg *= i
+    np.subtract(o, do, out=do)
+    do *= shown
+    exits = shown * shown
+    np.subtract(1, exits, out=exits)
+    exits *= o
+    return slopes, exits
+
+
+def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """The gradients at z; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations."""
     *inputs, saved = args
     w_hh, w_hr, batch_sizes, reverse = inputs[3:]
 
@@ -286,9 +300,9 @@ def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
             at_outputs[t] = filled(dhn, columns)
             dc = over(dc, dcn * f)
             dh = over(dh, np.matmul(back_hh, dz))
-        return np.stack(at_gates, axis=1), dh, dc, at_outputs
+        return np.stack(at_gates, axis=1), dh, dc, at_outputs, steps
 
-    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+    return remembered(grad_out, compute)  # type: ignore[no-any-return]
 
 
 def known_in_place(saved: Memory | None, grad_out: Any) -> bool:
@@ -332,12 +346,11 @@ def lstm_back_w_hh(
     reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
-    args = (z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
-    at_gates = lstm_gradients(grad_out, *args, saved)[0]
-    if known_in_place(saved, grad_out):
-        before = saved.steps[3][-2::-1] if reverse else saved.steps[3][:-1]
+    at_gates, _, _, _, steps = lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)
+    if type(steps) is tuple:  # of `lstm_run_in_place`
+        before = steps[3][-2::-1] if reverse else steps[3][:-1]
         return np.matmul(as_matrix(at_gates), before.reshape(-1, h0.shape[0]))
-    return product_over_time(at_gates, steps_known(saved, grad_out, lambda: lstm_run(*args)[3]), 1)
+    return product_over_time(at_gates, steps, 1)
 
 
 @backward(lstm, 4)
@@ -346,9 +359,7 @@ def lstm_back_w_hr(
     reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{hr}} L = \sum_t \nabla_{h_t} L \; (o \tanh c_t)^T$"""
-    args = (z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
-    steps = steps_known(saved, grad_out, lambda: lstm_run(*args)[3])
-    at_outputs = lstm_gradients(grad_out, *args, saved)[3]
+    _, _, _, at_outputs, steps = lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)
     return product_over_time(np.stack(at_outputs, axis=1), steps, -1)
 
 
@@ -396,6 +407,7 @@ def gru(
     Returns:
         The outputs (T, B, H) and the last one (H, B).
     """
+    saved = usable(saved, z, h0, w_hh)
     outputs, h, steps = gru_run(z, h0 if saved is None else kept(h0), w_hh, b_hn, batch_sizes, reverse)
     if saved is not None:
         saved.steps = steps
@@ -425,7 +437,7 @@ def gru_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any]:
             dh = over(dh, dhn * u + np.matmul(back_hh, product))
         return np.stack(at_shares, axis=1), np.stack(at_products, axis=1), dh, steps
 
-    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+    return remembered(grad_out, compute)  # type: ignore[no-any-return]
 
 
 @backward(gru, 0)
@@ -507,6 +519,7 @@ def rnn(
     Returns:
         The outputs (T, B, H) and the last one (H, B).
     """
+    saved = usable(saved, z, h0, w_hh)
     outputs, h, steps = rnn_run(z, h0 if saved is None else kept(h0), w_hh, nonlinearity, batch_sizes, reverse)
     if saved is not None:
         saved.steps = steps
@@ -532,7 +545,7 @@ def rnn_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any]:
             dh = over(dh, np.matmul(back_hh, dz))
         return np.stack(at_shares, axis=1), dh, steps
 
-    return remembered(saved, grad_out, compute)  # type: ignore[no-any-return]
+    return remembered(grad_out, compute)  # type: ignore[no-any-return]
 
 
 @backward(rnn, 0)

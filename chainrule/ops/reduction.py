@@ -536,7 +536,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     numbers = np.sum(~np.isnan(input.array), axis=axis, keepdims=keepdim)
     with np.errstate(all="ignore"):
         total = _nansum(input, axis=axis, keepdims=keepdim)
-        return total / make_tensor(np.asarray(numbers).astype(input.array.real.dtype), None)  # type: ignore[no-any-return]
+        return total / make_tensor(np.astype(np.reshape(numbers, total.shape), input.array.real.dtype), None)  # type: ignore[no-any-return]
 
 
 # ----- norms and distances --------------------------------------------------------------------------------------------

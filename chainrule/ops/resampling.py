@@ -222,6 +222,19 @@ def _along_array(x: Any, axis: int, axis_map: AxisMap) -> Any:
     return out if owned else out.copy()
 
 
+def _all_at_once(x: Any, maps: Any) -> Any:
+    """The sum over all the axes, or one element repeated along them, if that is what the maps do; otherwise None."""
+    if len(maps) < 2 or None in maps:
+        return None
+    lead = x.shape[: x.ndim - len(maps)]
+    if all(m.size_out == 1 and m.block for m in maps) and x.dtype.kind in "fc":
+        flat = x.reshape(*lead, math.prod(m.size for m in maps))
+        return (flat @ np.ones(flat.shape[-1], x.dtype)).reshape(*lead, *(1,) * len(maps))
+    if all(m.size == 1 and m.spread for m in maps):
+        return np.broadcast_to(x, (*lead, *(m.size_out for m in maps))).copy()
+    return None
+
+
 @array_function
 def resample(x: Any, maps: Any) -> Any:
     """Linear maps along the last `len(maps)` axes, an `AxisMap` for each; None leaves an axis as it is."""
@@ -234,12 +247,15 @@ def resample(x: Any, maps: Any) -> Any:
     if isinstance(scale, ndarray) or scale != 1:
         x = x * scale
     along = _along_array if type(x) is ndarray else _along
-    order = [(m.size_out > m.size, -i if m.size_out > m.size else i, i) for i, m in enumerate(maps) if m is not None]
+    whole = _all_at_once(x, maps) if type(x) is ndarray else None
+    left: Any = maps if whole is None else ()
+    x = x if whole is None else whole
+    order = [(m.size_out > m.size, -i if m.size_out > m.size else i, i) for i, m in enumerate(left) if m is not None]
     for _, _, i in sorted(order):  # first what makes it smaller
         x = along(x, first + i, maps[i])
     scale = _factor([1.0 if m is None else m.after for m in maps], real)
     if isinstance(scale, ndarray) or scale != 1:
-        x = np.multiply(x, scale, out=x) if type(x) is ndarray and order else x * scale
+        x = np.multiply(x, scale, out=x) if type(x) is ndarray and (order or whole is not None) else x * scale
     return x if x.dtype == kind else np.astype(x, kind)
 
 

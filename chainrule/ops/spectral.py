@@ -276,4 +276,3 @@ def istft(
 
 
 attach(stft, istft)
-

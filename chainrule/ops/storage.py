@@ -232,12 +232,25 @@ def new(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """A tensor of this one's type, of sizes or of data."""
     if not args or all(isinstance(n, int) for n in args) or type(args[0]) is type(self.shape):
         return empty(*(args or (0,)), dtype=self.array.dtype)
-    return Tensor(*args, **kwargs).to(self.array.dtype)
+    return Tensor(*args, **kwargs).to(self.array.dtype)  # type: ignore[no-any-return]
+
+
+def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
+    """Write a number on the diagonal, with `wrap` again below a tall matrix's square part; returns the tensor.
+
+    Raises:
+        RuntimeError: fewer than two axes, or more of different lengths.
+    """
+    if self.ndim < 2 or (self.ndim > 2 and len(set(self.shape)) > 1):
+        raise RuntimeError(f"fill_diagonal_ takes a matrix, or a tensor with all axes of one length, got {self.shape}")
+    places = np.zeros(self.shape, bool)
+    np.fill_diagonal(places, True, wrap)
+    return self.masked_fill_(make_tensor(places, None), fill_value)  # type: ignore[no-any-return]
 
 
 def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool = True) -> Tensor:
     """The tensor itself, which is dense, in a type."""
-    return self if dtype is None else self.to(dtype)  # type: ignore[no-any-return]
+    return self if dtype is None else self.to(dtype)
 
 
 def _elsewhere(name: str) -> Callable[..., Any]:
@@ -260,10 +273,12 @@ def _bfloat16(self: Tensor, memory_format: Any = None) -> Tensor:
 
 # ----- methods ----------------------------------------------------------------------------------------------------
 
-attach(apply_, data_ptr, dim_order, get_device, is_inference, is_same_size, is_set_to, is_shared, map2_, map_, new)
+attach(apply_, data_ptr, dim_order, fill_diagonal_, get_device, is_same_size, is_set_to, is_shared)
+attach(map2_, map_, new)
 attach(pin_memory, resize_, resize_as_, share_memory_, storage, storage_offset, to_dense, untyped_storage)
 attach(is_pinned=_false, is_coalesced=_false, const_data_ptr=data_ptr, resize=resize_, resize_as=resize_as_)
-attach(is_distributed=_false, bfloat16=_bfloat16, **{name: _elsewhere(name) for name in ("cuda", "xpu", "ipu", "hpu")})
+attach(is_distributed=_false, is_inference=_false, bfloat16=_bfloat16)
+attach(**{name: _elsewhere(name) for name in ("cuda", "xpu", "ipu", "hpu")})
 for _name in "cuda ipu maia meta mkldnn mps mtia nested quantized sparse sparse_csr vulkan xla xpu".split():
     setattr(Tensor, f"is_{_name}", property(lambda self: False, doc="False."))
 for _name, _getter in (

@@ -15,6 +15,7 @@ True
 
 from typing import TYPE_CHECKING, Any
 
+from ..absent import absent
 from . import lr_scheduler
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop, Rprop
@@ -52,6 +53,4 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(".swa_utils", __name__)
-    if name == "SparseAdam":
-        raise AttributeError("chainrule.optim has no SparseAdam: gradients here are dense arrays. Use Adam")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return absent(__name__)(name)

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["Kernels", "in_pieces", "kernels_for"]
 
-PIECE = 16384  # numbers in a piece: 64 KB of float32
+PIECE = 9984  # numbers in a piece: 39 KB of float32, and so few that OpenBLAS starts no threads (it does from 10,000)
 
 
 class Kernels(NamedTuple):

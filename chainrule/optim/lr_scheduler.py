@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any, Literal
 
+from ..absent import absent as _absent
 from ..core.grad_mode import no_grad
 from ..core.tensor import Tensor
 from .optimizer import Optimizer
@@ -1026,3 +1027,6 @@ class ReduceLROnPlateau(LRScheduler):
 
 class _LRScheduler(LRScheduler):
     """The older name of `LRScheduler`, which programs still subclass."""
+
+
+__getattr__ = _absent(__name__)

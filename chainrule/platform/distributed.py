@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 from ..absent import absent as _absent
 from ..absent import refused as _refused
 
@@ -17,6 +19,13 @@ def is_initialized() -> bool:
 
 
 is_torchelastic_launched = is_nccl_available = is_gloo_available = is_mpi_available = is_initialized
+
+
+class ReduceOp(enum.Enum):
+    """How values of several processes would be combined."""
+
+    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR = range(8)
+
 
 # what programs import by name; each says what to do when it is called
 for _name in (

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..absent import absent as _absent
 
-__all__ = [*_python.__all__, "get_all_sharing_strategies", "get_sharing_strategy", "set_sharing_strategy", "spawn"]  # type: ignore[attr-defined]
+__all__ = [*_python.__all__, "get_all_sharing_strategies", "get_sharing_strategy", "set_sharing_strategy", "spawn"]
 
 
 def get_all_sharing_strategies() -> set[str]:
@@ -62,7 +62,7 @@ def spawn(
     alive = {process.sentinel: process for process in processes}
     while alive:
         for sentinel in wait(list(alive)):
-            process = alive.pop(sentinel)  # type: ignore[index]
+            process = alive.pop(sentinel)
             process.join()
             if process.exitcode:
                 for other in alive.values():

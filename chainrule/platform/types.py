@@ -6,7 +6,6 @@ import builtins
 from typing import Any, TypeAlias
 
 from ..absent import absent as _absent
-from ..core.dtypes import dtype as _dtype
 from ..core.tensor import Size as _Size
 from ..core.tensor import Tensor as Tensor
 from ..core.tensor import device as _device

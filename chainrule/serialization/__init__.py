@@ -12,13 +12,14 @@ import os
 from pickle import UnpicklingError
 from typing import IO, Any
 
+from ..absent import absent
 from ..core.tensor import device
 from .archive import ALIGNMENT, ArchiveReader, ArchiveWriter, root_of
 from .atomic import replacing
 from .pickling import pickled
-from .reading import read_checkpoint
+from .reading import is_known, read_checkpoint
 
-__all__ = ["load", "save"]
+__all__ = ["add_safe_globals", "load", "safe_globals", "save"]
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how files of PyTorch before 1.6 begin
 CONVERT = "load it in PyTorch and save it again there: torch.save(torch.load(path), path)"
@@ -62,8 +63,9 @@ def save(
         )
     data, storages = pickled(obj)
     if _is_path(f):
-        with replacing(f) as file:
-            _write(file, root_of(os.fsdecode(f)), data, storages)
+        path = os.fsdecode(f)
+        with replacing(path) as file:
+            _write(file, root_of(path), data, storages)
     else:
         _write(f, "archive", data, storages)
 
@@ -97,7 +99,7 @@ def load(
         map_location: "cpu", or a dict or function that says where a storage that was saved on another device goes; here
             that can only be the cpu.
         pickle_module: None; the file is never given to Python's pickle.
-        weights_only: True, which is the only way.
+        weights_only: accepted; False loads in the same way, and runs nothing either.
         mmap: map the file into memory in place of reading it: values are read from it when they are used, and writing
             to a tensor does not change the file. Checksums of tensors are then not looked at. Needs a path.
         pickle_load_args: `encoding`, accepted and not used.
@@ -105,17 +107,12 @@ def load(
     Raises:
         UnpicklingError: the file asks for a class or function that is not loaded, which the message names; or it
             describes tensors that cannot be.
-        RuntimeError: the file is truncated or damaged, of another format, was saved on another device and
-            `map_location` does not say "cpu"; or `weights_only` is False.
+        RuntimeError: the file is truncated or damaged, of another format, or was saved on another device and
+            `map_location` does not say "cpu".
         OSError: it cannot be read.
 
     `save` has an example.
     """
-    if weights_only is not None and not weights_only:
-        raise RuntimeError(
-            "load(weights_only=False) is not possible: chainrule never runs code in a checkpoint. Leave weights_only "
-            "out: tensors, numbers, text and containers of them are loaded"
-        )
     if pickle_module is not None:
         raise RuntimeError("Can not safely load weights when explicit pickle_module is specified: leave it out")
     unknown = set(pickle_load_args) - {"encoding"}
@@ -134,6 +131,39 @@ def load(
         return load_file(path, device="cpu" if map_location is None else map_location)
     with open(path, "rb") as file:
         return _load(file, path, path if mmap else None, map_location)
+
+
+def add_safe_globals(safe_globals: list[Any]) -> None:
+    """Check that a program's own list of what to load holds nothing that `load` does not know already.
+
+    Raises:
+        RuntimeError: it does; no class or function can be added.
+    """
+    for entry in safe_globals:
+        value = entry[0] if isinstance(entry, tuple) else entry
+        if not is_known(value):
+            name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}".lstrip(".")
+            raise RuntimeError(
+                f"{name} cannot be added to what load() makes: chainrule never runs code in a checkpoint. Save its "
+                "values, for instance vars(it), and make it anew from them"
+            )
+
+
+class safe_globals:
+    """`add_safe_globals` as a context manager.
+
+    Raises:
+        RuntimeError: the list holds something that `load` does not know.
+    """
+
+    def __init__(self, safe_globals: list[Any]) -> None:
+        add_safe_globals(safe_globals)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 def _load(file: IO[bytes], name: Any, map_path: str | None, map_location: Any) -> Any:
@@ -175,6 +205,9 @@ def _check_kind(start: bytes, name: str) -> None:
             f"{name} is a bare pickle, not a file that save() wrote: pickles can run code and are not loaded"
         )
     raise RuntimeError(f"{name} is not a file that save() wrote, or its beginning is damaged")
+
+
+__getattr__ = absent(__name__)
 
 
 def _is_path(f: Any) -> bool:

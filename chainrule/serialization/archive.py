@@ -119,6 +119,8 @@ class ArchiveReader:
         except Exception as error:  # zipfile answers damage with many types
             raise self.damaged(f"the directory at its end is missing or broken ({error})") from None
         names = [entry.filename for entry in entries]
+        if any(entry.header_offset < 0 for entry in entries):
+            raise self.damaged("its beginning is missing")
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED for entry in entries):
             raise RuntimeError(
                 f"{name} is compressed or encrypted: records of a checkpoint are stored as they are; save it again"

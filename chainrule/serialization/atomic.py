@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
 __all__ = ["replacing", "replacing_path", "write_whole"]
+
+ABANDONED = 60.0  # seconds after the last write
 
 
 @contextlib.contextmanager
@@ -34,7 +38,9 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[str]:
     if before is not None and not stat.S_ISREG(before.st_mode):
         yield target
         return
+    _remove_abandoned(target)
     temporary = _new_file_beside(target)
+    lock = _locked(temporary)
     mode = stat.S_IMODE((before or os.stat(temporary)).st_mode)
     try:
         yield temporary
@@ -46,6 +52,9 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
     _sync_folder(os.path.dirname(target))
 
 
@@ -55,6 +64,38 @@ def _new_file_beside(target: str) -> str:
         temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
         with contextlib.suppress(FileExistsError), open(temporary, "xb"):
             return temporary
+
+
+def _locked(path: str) -> int | None:
+    """A handle that holds a lock on a file until it is closed or the process ends; None if somebody else holds it.
+
+    Also None where the system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_abandoned(target: str) -> None:
+    """Remove temporary files for this target that killed processes left behind: old ones that nobody has locked."""
+    folder, name = os.path.split(target)
+    ours = re.compile(rf"\.{re.escape(name[:200])}\.[0-9a-f]{{8}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        found = [entry.path for entry in entries if ours.fullmatch(entry.name)]
+        for path in found:
+            if time.time() - os.stat(path).st_mtime > ABANDONED:
+                lock = _locked(path)
+                if lock is not None:
+                    os.unlink(path)
+                    os.close(lock)
 
 
 def _sync_folder(folder: str) -> None:

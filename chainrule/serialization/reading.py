@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.dtypes import FACES, bfloat16
 from ..core.dtypes import dtype as dtype_class
+from ..core.recipe import PACKAGE
 from ..core.recipe import Storage as WriteCounter
 from ..core.tensor import Alias, Size, Tensor, device, make_tensor
 from ..nn.parameter import Buffer, Parameter
@@ -105,12 +106,18 @@ def from_bfloat16(bits: Any) -> Any:
 
 def warn_of_bfloat16(name: str) -> None:
     """Say that numbers changed their type."""
-    warnings.warn(
+    warn(
         f"{name} has tensors of bfloat16, a type that NumPy does not have: they became float32, which holds their "
-        "values exactly",
-        UserWarning,
-        stacklevel=5,
+        "values exactly"
     )
+
+
+def warn(text: str) -> None:
+    """A warning that points to the line outside this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 # ----- names ------------------------------------------------------------------------------------------------------
@@ -167,6 +174,13 @@ NO_COUNTERPART = {
     "_rebuild_meta_tensor_no_storage": "it is a tensor without values, on the meta device",
     "_rebuild_nested_tensor": "nested tensors have no counterpart here: save a list of tensors in PyTorch",
 }
+
+
+def is_known(value: Any) -> bool:
+    """Whether a class or function is one that a checkpoint may name."""
+    if isinstance(value, type) and issubclass(value, np.dtype):
+        return value is np.dtype or value in {type(np.dtype(name)) for name in NUMPY_NAMES}
+    return any(value is known for known in (*GLOBALS.values(), *ARRAY_PARTS, codecs.encode))
 
 
 def _refusal(name: str) -> str:
@@ -241,7 +255,7 @@ def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
 
 def _encoded(text: Any, encoding: Any) -> bytes:
     _require(type(text) is str and _is_one_of(encoding, "latin1", "latin-1"), "bytes that are not written as latin-1")
-    return codecs.encode(text, "latin-1")
+    return text.encode("latin-1")  # type: ignore[no-any-return]
 
 
 def _range(*args: Any) -> range:
@@ -337,6 +351,10 @@ PLAIN_CALLS: dict[Any, Callable[..., Any]] = {
 NEWS: dict[Any, Callable[[], Any]] = {argparse.Namespace: argparse.Namespace, OrderedDict: OrderedDict}
 
 
+class NotTheFile(Exception):
+    """Carries an error of the user's `map_location` past the machine, which blames the file for errors."""
+
+
 # ----- a checkpoint -----------------------------------------------------------------------------------------------
 
 
@@ -363,7 +381,10 @@ class Checkpoint:
     def load(self) -> Any:
         calls = {**PLAIN_CALLS, **self.tensor_rules, RULES["torch._tensor._rebuild_from_type_v2"]: self.of_class}
         data = self.archive.read("data.pkl")
-        loaded = Unpickler(data, self.find_global, calls, NEWS, set_state, self.storage).load()
+        try:
+            loaded = Unpickler(data, self.find_global, calls, NEWS, set_state, self.storage).load()
+        except NotTheFile as carrier:
+            raise carrier.args[0] from None
         if not all(storage.used for storage in self.storages.values()):
             raise UnpicklingError("the checkpoint holds a bare storage: save tensors in place of storages")
         if self.converted:
@@ -409,11 +430,15 @@ class Checkpoint:
         if isinstance(wanted, dict):
             location = wanted.get(location, location)
         elif callable(wanted):
-            answer = wanted(storage, location)
+            try:
+                answer = wanted(storage, location)
+            except Exception as error:
+                raise NotTheFile(error) from None
             if answer is storage:
                 location = "cpu"
             elif answer is not None:
-                raise TypeError(f"map_location must return the storage or None, got {type(answer).__name__}")
+                wrong = type(answer).__name__
+                raise NotTheFile(TypeError(f"map_location must return the storage or None, got {wrong}"))
         elif wanted is not None:
             location = wanted.decode() if isinstance(wanted, bytes) else wanted
         if str(location).partition(":")[0] != "cpu":
@@ -499,7 +524,7 @@ class Checkpoint:
             tensor.__dict__.update(_as_dict(attributes, type(tensor)))
         elif attributes:
             names = shown(", ".join(attributes))
-            warnings.warn(f"attributes of a tensor were left out: {names}", UserWarning, stacklevel=6)
+            warn(f"attributes of a tensor were left out: {names}")
         return tensor
 
 

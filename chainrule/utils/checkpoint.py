@@ -3,8 +3,8 @@ when its gradients are wanted.
 
 `checkpoint` lets the function record its graph, then puts one node in the place of all that it recorded, whose edges
 lead to where that graph began. Asked for gradients, the node runs the function again under the same random numbers and
-sends its gradient back through the graph that this records. Parameters, and whatever else the function uses without being
-given it, are found in the graph; so `autograd.grad`, higher derivatives and checkpoints inside checkpoints work.
+sends its gradient back through the graph that this records. Parameters, and whatever else the function uses without
+being given it, are found in the graph; so `autograd.grad`, higher derivatives and checkpoints inside checkpoints work.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def checkpoint(
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0, 2.0], requires_grad=True)
     >>> checkpoint(lambda x: (x.exp() + 1).log(), x, use_reentrant=False).sum().backward()
-    >>> x.grad
-    Tensor(array([0.7310586, 0.880797 ], dtype=float32), requires_grad=False)
+    >>> [round(g, 4) for g in x.grad.tolist()]
+    [0.7311, 0.8808]
     """
     if use_reentrant is None:
         use_reentrant = _reentrant_by_default("checkpoint")

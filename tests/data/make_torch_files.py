@@ -66,4 +66,5 @@ for step in range(6):
     losses.append(loss.item())
 print("the losses that follow in training.pt:", losses[3:])
 
-save_file({"w": grid, "h": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}, HERE / "torch.safetensors", {"by": "torch"})
+half = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
+save_file({"w": grid, "h": half}, HERE / "torch.safetensors", {"by": "torch"})

@@ -184,9 +184,9 @@ def test_a_layer_is_its_equations_step_by_step(name: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("lengths", [None, [3, 2]])
+@pytest.mark.parametrize("lengths", [None, [2, 1]])
 def test_second_derivatives_by_finite_differences(name: str, lengths: Any) -> None:
-    net = getattr(nn, name)(2, 2, bidirectional=True).double()
+    net = getattr(nn, name)(2, 1, bidirectional=lengths is not None).double()
     weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
     names = [n for n, _ in net.named_parameters()]
 
@@ -196,7 +196,7 @@ def test_second_derivatives_by_finite_differences(name: str, lengths: Any) -> No
         out, states = net(x if lengths is None else pack_padded_sequence(x, lengths))
         return tuple(flat((out, states)))
 
-    arguments = (cr.from_numpy(normal(3, 2, 2)).requires_grad_(), *weights)
+    arguments = (cr.from_numpy(normal(2, 2, 2)).requires_grad_(), *weights)
     assert gradcheck(run, arguments)
     assert gradgradcheck(run, arguments)
 

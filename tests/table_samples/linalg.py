@@ -17,6 +17,7 @@ from chainrule.ops.linalg import (
     pseudo_inverse,
     solve_triangular_matrix,
 )
+from chainrule.ops.matrices import solve_positive
 
 from .common import Sample, complex_normal, normal
 
@@ -112,6 +113,9 @@ SAMPLES = [
     Sample(np.linalg.cholesky, (positive_definite(normal(3, 3)),), symmetric=True),
     Sample(np.linalg.cholesky, (positive_definite(normal(2, 3, 3)),), symmetric=True),
     Sample(np.linalg.cholesky, (positive_definite(complex_normal(3, 3)),), symmetric=True),
+    Sample(solve_positive, (positive_definite(normal(3, 3)), normal(3, 2)), symmetric=True),
+    Sample(solve_positive, (positive_definite(normal(2, 3, 3)), normal(3, 1)), symmetric=True),
+    Sample(solve_positive, (positive_definite(complex_normal(3, 3)), complex_normal(3, 2)), symmetric=True),
     Sample(np.linalg.eigh, (hermitian(normal(3, 3)),), symmetric=True, gauge=gauge_eig),
     Sample(np.linalg.eigh, (hermitian(normal(2, 3, 3)),), {"UPLO": "U"}, symmetric=True, gauge=gauge_eig),
     Sample(np.linalg.eigh, (hermitian(complex_normal(3, 3)),), symmetric=True, gauge=gauge_eig),

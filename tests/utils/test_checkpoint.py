@@ -61,7 +61,7 @@ def test_gradients_are_those_without_checkpoints(reentrant: bool) -> None:
     }
     for name, forward in forwards.items():
         for found, wanted in zip(gradients(net, forward), expected, strict=True):
-            np.testing.assert_array_equal(found, wanted, err_msg=name)
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 def test_gradients_are_those_of_finite_differences_to_second_order() -> None:
@@ -295,7 +295,10 @@ def test_the_check_can_be_switched_off_and_made_verbose() -> None:
     np.testing.assert_allclose(x.grad.numpy(), x.detach().exp().numpy())
     todo = [lambda x: x * 2, lambda x: x.exp()]
     y = checkpoint(lambda x: todo.pop(0)(x), x, use_reentrant=False)
-    with set_checkpoint_debug_enabled(True), pytest.raises(CheckpointError, match="Operations now, the last first:\n  exp"):
+    with (
+        set_checkpoint_debug_enabled(True),
+        pytest.raises(CheckpointError, match="Operations now, the last first:\n  exp"),
+    ):
         y.sum().backward()
 
 
@@ -357,20 +360,18 @@ def test_the_functions_own_error_comes_through() -> None:
         checkpoint(fails, double(3), use_reentrant=False)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_same_program_gives_pytorchs_gradients() -> None:
+def test_gradients_to_second_order_are_pytorchs() -> None:
     torch = pytest.importorskip("torch")
-    import torch.utils.checkpoint
-
     values = np.random.default_rng(0).normal(size=(4, 3))
 
-    def program(library: Any) -> Any:
+    def program(library: Any, call: Any) -> Any:
         x = library.from_numpy(values.copy()).requires_grad_()
         w = library.from_numpy(values.T.copy()).requires_grad_()
-        y = library.utils.checkpoint.checkpoint(lambda x: library.tanh(x @ w).cumsum(0), x, use_reentrant=False)
+        y = call(lambda x: library.tanh(x @ w).cumsum(0), x)
         first = library.autograd.grad((y**2).sum(), (x, w), create_graph=True)
         second = library.autograd.grad((first[0] ** 2).sum(), (x, w))
         return [g.detach().numpy() for g in (*first, *second)]
 
-    for ours, theirs in zip(program(cr), program(torch), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    ours = program(cr, lambda function, x: checkpoint(function, x, use_reentrant=False))
+    for mine, theirs in zip(ours, program(torch, lambda function, x: function(x)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ...absent import absent as _absent
 from ...core.tensor import Tensor, make_tensor
 from ...ops.shape import cat
 
@@ -274,3 +275,6 @@ def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> PackedSequence
 def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
     """The list of sequences that was packed."""
     return unpad_sequence(*pad_packed_sequence(packed_sequences, batch_first=True), batch_first=True)
+
+
+__getattr__ = _absent(__name__)

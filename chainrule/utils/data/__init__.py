@@ -1,4 +1,4 @@
-"""torch.utils.data's names: data sets, samplers, and the `DataLoader` that makes batches of the one in the order of the other.
+"""torch.utils.data's names: data sets, samplers, and the `DataLoader` that makes batches of the items.
 
 Read in the order `dataset`, `sampler`, `_utils/collate`, `_utils/fetch`, `dataloader`; then, for loading in other
 processes, `_utils/worker` and `_utils/transport`.
@@ -6,6 +6,7 @@ processes, `_utils/worker` and `_utils/transport`.
 
 from __future__ import annotations
 
+from ...absent import absent as _absent
 from ._utils.collate import default_collate, default_convert
 from ._utils.worker import get_worker_info
 from .dataloader import DataLoader
@@ -50,3 +51,5 @@ __all__ = [
     "get_worker_info",
     "random_split",
 ]
+
+__getattr__ = _absent(__name__)

@@ -17,7 +17,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from ...random import Generator
 from ._utils.collate import default_collate, default_convert
@@ -65,6 +65,7 @@ class DataLoader(Generic[T_co]):
     dies is a RuntimeError that names its process and signal.
 
     >>> import chainrule as cr
+    >>> from chainrule.utils.data import TensorDataset
     >>> data = TensorDataset(cr.arange(10).reshape(5, 2), cr.arange(5))
     >>> for x, label in DataLoader(data, batch_size=2):
     ...     print(x.shape, label.tolist())
@@ -98,7 +99,7 @@ class DataLoader(Generic[T_co]):
     ) -> None:
         if num_workers < 0:
             raise ValueError(
-                f"num_workers option should be non-negative, got {num_workers}; use num_workers=0 to load in this process"
+                f"num_workers option should be non-negative, got {num_workers}; 0 workers load in this process"
             )
         if timeout < 0:
             raise ValueError(f"timeout option should be non-negative, got {timeout}")
@@ -126,23 +127,22 @@ class DataLoader(Generic[T_co]):
                 )
             batch_size = None
         elif batch_size is None and drop_last:
-            raise ValueError(
-                "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
-            )
+            raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
+        indices: Any = sampler
         if sampler is None:
             if iterable:
-                sampler = _Endless()
+                indices = _Endless()
             elif shuffle:
-                sampler = RandomSampler(dataset, generator=generator)  # type: ignore[arg-type]
+                indices = RandomSampler(dataset, generator=generator)  # type: ignore[arg-type]
             else:
-                sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
+                indices = SequentialSampler(dataset)  # type: ignore[arg-type]
         if batch_size is not None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(indices, batch_size, drop_last)
 
         self.dataset = dataset
         self.batch_size = batch_size
         self.drop_last = drop_last
-        self.sampler = sampler
+        self.sampler = indices
         self.batch_sampler = batch_sampler
         self.num_workers = num_workers
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
@@ -235,8 +235,8 @@ class DataLoader(Generic[T_co]):
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         if available is not None and self.num_workers > available:
             warnings.warn(
-                f"This DataLoader will create {self.num_workers} worker processes, more than the suggested max number of "
-                f"worker in current system, which is {available}: they may slow one another down.",
+                f"This DataLoader will create {self.num_workers} worker processes, more than the suggested max number "
+                f"of worker in current system, which is {available}: they may slow one another down.",
                 stacklevel=3,
             )
 
@@ -299,14 +299,15 @@ class _Iterator(Iterator[Any]):
 class _Worker:
     """A worker as the loader sees it."""
 
-    _our_ends: weakref.WeakSet[Any] = weakref.WeakSet()  # a forked process has copies of them
+    _our_ends: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()  # a forked process has copies of them
 
     def __init__(self, context: Any, parcel: Parcel, number: int) -> None:
         ours, theirs = context.Pipe(duplex=True)
         self.line = Line(ours)
         self._our_ends.add(ours)
         inherited = list(self._our_ends) if context.get_start_method() == "fork" else []
-        self.process = context.Process(target=work, args=(theirs, inherited, parcel, number), daemon=True)
+        name = f"DataLoader worker {number}"
+        self.process = context.Process(target=work, args=(theirs, inherited, parcel, number), name=name, daemon=True)
         try:
             self.process.start()
         except BaseException:

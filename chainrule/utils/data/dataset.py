@@ -17,7 +17,6 @@ import numpy as np
 
 from ...core.tensor import Tensor, make_tensor
 from ...random import Generator, default_generator, randperm
-from ._utils.collate import default_collate
 
 __all__ = [
     "ChainDataset",
@@ -37,7 +36,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Dataset(Generic[T_co]):
     """Items by index. Subclasses define `__getitem__`, and `__len__` for samplers that need the number of items.
 
-    A subclass may define `__getitems__(indices)`, which returns a list of items, where fetching many at once is quicker.
+    A subclass may define `__getitems__(indices)`, which returns a list of items, where that is quicker.
 
     >>> class Squares(Dataset):
     ...     def __getitem__(self, index):
@@ -179,10 +178,11 @@ class StackDataset(Dataset[Any]):
 
     def _rows(self, indices: list[Any]) -> Any:
         columns = []
-        for dataset in self._parts():
-            together = rows_together(dataset)
+        for together in map(rows_together, self._parts()):
             column = None if together is None else together(indices)
-            columns.append(default_collate(items_of(dataset, indices)) if column is None else column)
+            if column is None:
+                return None
+            columns.append(column)
         return dict(zip(self.datasets, columns, strict=True)) if isinstance(self.datasets, dict) else columns
 
 
@@ -329,19 +329,21 @@ def random_split(
         for i, fraction in enumerate(lengths):
             if not 0 <= fraction <= 1:
                 raise ValueError(f"Fraction at index {i} is not between 0 and 1: {fraction}")
-        lengths = [math.floor(size * fraction) for fraction in lengths]
-        for i in range(size - sum(lengths)):
-            lengths[i % len(lengths)] += 1
-        for i, length in enumerate(lengths):
+        sizes = [math.floor(size * fraction) for fraction in lengths]
+        for i in range(size - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+        for i, length in enumerate(sizes):
             if length == 0:
                 warnings.warn(
                     f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2
                 )
-    elif total != size:
+    elif total == size:
+        sizes = [int(length) for length in lengths]
+    else:
         raise ValueError(
             "Sum of input lengths does not equal the length of the input dataset! "
             f"{list(lengths)} add up to {total}, the dataset has {size} items"
         )
     order = randperm(size, generator=generator).tolist()
-    ends = itertools.accumulate(map(int, lengths))
-    return [Subset(dataset, order[end - int(n) : end]) for end, n in zip(ends, lengths, strict=True)]
+    ends = itertools.accumulate(sizes)
+    return [Subset(dataset, order[end - length : end]) for end, length in zip(ends, sizes, strict=True)]

@@ -117,10 +117,10 @@ def _like(original: Any, parts: Any) -> Any:
             clone.update(parts)
             return clone
         if isinstance(original, MutableSequence):
-            clone = copy.copy(original)
+            row = copy.copy(original)
             for i, part in enumerate(parts):
-                clone[i] = part
-            return clone
+                row[i] = part
+            return row
         return type(original)(parts)
     except TypeError:
         return parts
@@ -148,7 +148,7 @@ def collate_tensor_fn(batch: Any, *, collate_fn_map: dict[Any, Collate] | None =
             return make_tensor(out, None)
     elif len({array.shape for array in arrays}) > 1:
         raise _of_unequal_size(arrays)
-    return stack(list(batch))  # type: ignore[no-any-return]
+    return stack(list(batch))
 
 
 def _of_unequal_size(arrays: list[Any]) -> RuntimeError:

@@ -9,12 +9,14 @@ import random
 import threading
 import time
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ....random import manual_seed
+from ....settings import set_num_threads
 from .fetch import IterableFetcher, MapFetcher
 from .transport import Line, Parcel, pack
 
@@ -117,6 +119,9 @@ def work(connection: Any, others: list[Any], parcel: Parcel, worker_id: int) -> 
     for other in others:
         other.close()
     job: Job = parcel.value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the library of matrix products cannot be told
+        set_num_threads(1)  # the workers are the threads
     seed = job.base_seed + worker_id
     random.seed(seed)
     manual_seed(seed)

@@ -1,0 +1,145 @@
+"""Sharing out the samples of a batch to threads.
+
+NumPy releases Python's lock while it copies and multiplies, so threads that work on different samples run at once.
+BLAS is told to keep to one thread meanwhile: its own threads would only divide the products, and wait for each other
+at every one of them, which on a busy machine takes longer than the products. As many threads work as BLAS would have
+used, which is what `set_num_threads` says. Where NumPy was built on another library than OpenBLAS, all work is done by
+the caller, on whatever threads that library uses.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+__all__ = ["shared_out"]
+
+Result = TypeVar("Result")
+
+WORTH = 64_000_000  # multiplications from which another thread pays, also where it must wait for a processor
+ALONE = 250_000  # multiplications up to which OpenBLAS stays on one thread by itself
+
+
+class Blas(NamedTuple):
+    """How many threads NumPy's OpenBLAS uses: to ask, and to say."""
+
+    get: Callable[[], int]
+    put: Callable[[int], None]
+
+
+@functools.cache
+def openblas() -> Blas | None:
+    """The OpenBLAS that NumPy brings along; None where there is none."""
+    import ctypes
+
+    home = Path(np.__file__).parent
+    for folder in (home.parent / f"{home.name}.libs", home / ".dylibs"):
+        for path in sorted(folder.glob("*openblas*")):
+            try:
+                library = ctypes.CDLL(str(path))  # loaded already: this finds it
+            except OSError:
+                continue
+            for name in (
+                "scipy_openblas_{}_num_threads64_",
+                "scipy_openblas_{}_num_threads",
+                "openblas_{}_num_threads",
+            ):
+                if hasattr(library, name.format("get")):
+                    return Blas(getattr(library, name.format("get")), getattr(library, name.format("set")))
+    return None
+
+
+class _OneThread:
+    """BLAS on one thread while anybody is inside; entering tells how many threads it had."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.before = 1
+
+    def enter(self, blas: Blas) -> int:
+        with self.lock:
+            if self.inside == 0:
+                self.before = int(blas.get())
+                if self.before > 1:
+                    blas.put(1)
+            self.inside += 1
+            return self.before
+
+    def leave(self, blas: Blas) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0 and self.before > 1:
+                blas.put(self.before)
+
+
+_one_thread = _OneThread()
+_pool: Any = None
+
+
+def _forget() -> None:
+    """In a forked child the threads are gone, and whoever was inside is so no more."""
+    global _pool, _one_thread
+    interrupted = _one_thread.inside
+    before = _one_thread.before
+    _pool, _one_thread = None, _OneThread()
+    blas = openblas() if interrupted else None
+    if blas is not None:
+        blas.put(before)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _threads(count: int) -> Any:
+    global _pool
+    if _pool is None or _pool._max_workers < count:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(count, "chainrule")
+    return _pool
+
+
+def shared_out(work: Callable[[slice], Result], samples: int, cost: float) -> list[Result]:
+    """The results of `work` on slices that together make `range(samples)`, done on several threads if that is worth it.
+
+    Args:
+        work: computes for the samples of a slice; writes only where no other slice's work does.
+        samples: how many there are.
+        cost: the multiplications that all of them take.
+    """
+    everything = slice(0, samples)
+    blas = openblas() if cost > ALONE else None
+    if blas is None:
+        return [work(everything)]
+    one_thread = _one_thread
+    count = min(one_thread.enter(blas), samples if cost >= WORTH else 1)
+    try:
+        if count <= 1:
+            return [work(everything)]
+        bounds = [samples * i // count for i in range(count + 1)]
+        parts = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+        pool = _threads(count - 1)
+        try:
+            others = [pool.submit(contextvars.copy_context().run, work, part) for part in parts[1:]]
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
+            return [work(part) for part in parts]
+        try:
+            own = work(parts[0])
+        finally:
+            failures = [other.exception() for other in others]  # waits: nobody writes once this has returned
+        for failure in failures:
+            if failure is not None:
+                raise failure
+        return [own, *(other.result() for other in others)]
+    finally:
+        one_thread.leave(blas)
