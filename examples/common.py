@@ -62,7 +62,9 @@ def launch(main: Callable[[argparse.Namespace], None], options: Options, argumen
         if missing:
             raise Failure(f"this needs {' and '.join(missing)}: pip install 'chainrule[train]'")
         with np.errstate(all="ignore"):  # `Training.record` notices what overflows
-            main(options.parse_args(arguments))
+            chosen = options.parse_args(arguments)
+            torch.set_num_threads(chosen.threads)
+            main(chosen)
     except Failure as failure:
         print(f"{options.prog}: {failure}", file=sys.stderr)
         return failure.code
@@ -121,6 +123,7 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--epochs", type=whole_number, default=epochs, metavar="N", help="epochs to train for")
         self.add_argument("--lr", type=positive_number, default=lr, metavar="X", help="the (largest) learning rate")
         self.add_argument("--seed", type=seed_number, default=0, metavar="N", help="decides everything random")
+        self.add_argument("--threads", type=whole_number, default=1, metavar="N", help="of matrix products")
         self.add_argument("--out", default=out, metavar="FOLDER", help="where checkpoint and pictures go")
         self.add_argument("--short", action="store_true", help=f"a short form: {in_short} unless given")
         self.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")

@@ -467,3 +467,14 @@ def test_masked_softmax_leaves_the_others_out() -> None:
         cr.masked.sum(x, mask=cr.ones(2, 3, dtype=cr.bool))
     with pytest.raises(ValueError, match="dtype"):
         cr.masked.mean(cr.tensor([1, 2]))
+
+
+def test_a_tensor_that_was_written_to_can_still_change_its_shape_in_place() -> None:
+    x = cr.ones(2, 3)
+    x.mul_(2).t_()
+    assert x.shape == (3, 2) and x.unsqueeze_(0).shape == (1, 3, 2)
+    y = cr.ones(2, 3)
+    row = y[0]
+    with pytest.raises(RuntimeError, match="share"):
+        y.t_()
+    assert row.shape == (3,)

@@ -461,7 +461,7 @@ def seeds_for(ends: tuple[Tensor, ...], given: Any, create: bool) -> list[Any]:
             if type(array) is not np.ndarray:
                 seed = np.ones_like(array)
             else:
-                seed = np.ones(array.shape, array.dtype) if array.ndim else array.dtype.type(1)
+                seed = np.ones(array.shape, array.dtype) if array.ndim or create else array.dtype.type(1)
         else:
             if not isinstance(seed, Tensor):
                 seed = make_tensor(seed if is_array(seed) else as_array(seed), None)

@@ -42,9 +42,10 @@ CLOCK = Clock()
 class Storage:
     """What is known of a piece of memory that several tensors may share: how often, when and where it was written."""
 
-    __slots__ = ("count", "line", "operation", "written")
+    __slots__ = ("count", "line", "operation", "viewed", "written")
 
     def __init__(self) -> None:
+        self.viewed = False  # whether a view was ever made
         self.count = 0
         self.written = 0
         self.operation = ""

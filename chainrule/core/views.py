@@ -40,6 +40,7 @@ def become_view(result: Tensor, source: Tensor, func: Any, rest: tuple[Any, ...]
         assert alias is not None
     step = (func, rest, kwargs)
     recorded = grad_mode() != 0
+    alias.storage.viewed = True
     if alias.base is None:
         result._alias = Alias(alias.storage, source, (step,), recorded)
     else:

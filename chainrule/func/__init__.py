@@ -6,6 +6,7 @@ Read next: `transforms.py`, then `batched.py` and `vmap.py`.
 from __future__ import annotations
 
 from ..absent import absent as _absent
+from .axes import rearrange
 from .stateful import functional_call, replace_all_batch_norm_modules_, stack_module_state
 from .transforms import (
     functionalize,
@@ -34,6 +35,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "rearrange",
     "replace_all_batch_norm_modules_",
     "stack_module_state",
     "value_and_grad",

@@ -1408,7 +1408,7 @@ def _reshaped_in_place(operation: Any, name: str) -> Any:
         if self.requires_grad and self.is_leaf:
             raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation ({name})")
         alias = self._alias
-        if alias is not None and alias.base is None:
+        if alias is not None and alias.base is None and alias.storage.viewed:
             raise RuntimeError(
                 f"{name}: other tensors may share this tensor's memory, in its shape {self.shape}; use "
                 f"{name[:-1]}() and give the result a name"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .kernels import Kernels, blas_kernels, in_pieces
+from .kernels import PIECE, Kernels, blas_kernels, in_pieces
 from .optimizer import Optimizer, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
 
 __all__ = ["ASGD", "SGD"]
@@ -85,7 +85,8 @@ class SGD(Optimizer):
             if x.dtype is not dtype:
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
-            if kernels is not None and type(x) is np.ndarray and x.flags.carray and x.size == gradient.size > 0:
+            plain = kernels is not None and type(x) is np.ndarray and x.flags.carray
+            if plain and 0 < x.size == gradient.size <= PIECE:  # from 10,000 on BLAS would start threads, which wait actively
                 kernels.axpy(gradient.ravel(), x.ravel(), None, step)
             else:
                 in_pieces(_descend, x, gradient, (), (step,))
