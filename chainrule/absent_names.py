@@ -144,9 +144,6 @@ ABSENT: dict[str, dict[str, str]] = {
         "use func.jvp, or autograd.functional.jvp": ("forward_ad "),
         "gradients are saved as arrays; there are no hooks on saving": ("graph "),
     },
-    "torch.func": {
-        "use NumPy, or the package einops": ("rearrange "),
-    },
     "torch.nn": {
         "PyTorch has removed it as well; use nn.Sequential": ("Container "),
         "use nn.LocalResponseNorm": ("CrossMapLRN2d "),

@@ -56,7 +56,7 @@ def test_the_document_lists_exactly_the_absent_names() -> None:
     assert listing().strip() in text, "run `python -m chainrule.absent_names` and put what it prints into the document"
 
 
-PYTORCHS = [*ABSENT, "torch.special", "torch.fft", "torch.nn.init", "torch.optim.lr_scheduler", "torch.random"]
+PYTORCHS = [*ABSENT, "torch.func", "torch.nn.utils", "torch.special", "torch.fft", "torch.nn.init", "torch.optim.lr_scheduler", "torch.random"]
 
 
 @pytest.mark.parametrize("owner", PYTORCHS)
@@ -478,3 +478,96 @@ def test_a_tensor_that_was_written_to_can_still_change_its_shape_in_place() -> N
     with pytest.raises(RuntimeError, match="share"):
         y.t_()
     assert row.shape == (3,)
+
+
+# ----- modules for other machines ---------------------------------------------------------------------------------
+
+
+def test_functions_for_the_script_compiler_stay_python() -> None:
+    def double(x: Any) -> Any:
+        return x * 2
+
+    model = cr.nn.Linear(2, 1)
+    assert cr.jit.script(double) is double and cr.jit.trace(model, cr.ones(1, 2)) is model
+    assert cr.jit.ignore(double) is double and cr.jit.ignore(drop=True)(double) is double
+    assert not cr.jit.is_scripting() and issubclass(cr.nn.Linear, cr.jit.ScriptModule)
+
+
+def test_events_measure_the_time_between_them() -> None:
+    import time
+
+    start, end = cr.cuda.Event(enable_timing=True), cr.cuda.Event(enable_timing=True)
+    with pytest.raises(RuntimeError, match="recorded"):
+        start.elapsed_time(end)
+    start.record()
+    time.sleep(0.01)
+    end.record()
+    assert start.elapsed_time(end) >= 10
+
+
+def test_regions_have_names_and_nothing_else() -> None:
+    with cr.profiler.record_function("region"):
+        pass
+
+    @cr.profiler.record_function("function")
+    def named() -> int:
+        return 3
+
+    assert named() == 3
+
+
+def test_one_process_says_that_it_is_alone() -> None:
+    assert not cr.distributed.is_available() and not cr.distributed.is_initialized()
+    assert cr.distributed.ReduceOp.SUM is cr.distributed.ReduceOp.SUM
+
+
+def fail_in_the_second(i: int) -> None:
+    if i == 1:
+        raise SystemExit(5)
+
+
+def test_a_process_that_fails_ends_the_others_and_raises() -> None:
+    with pytest.raises(RuntimeError, match="process 1 ended with exit code 5"):
+        cr.multiprocessing.spawn(fail_in_the_second, nprocs=2, start_method="spawn")
+    with pytest.raises(ValueError, match="sharing strategy"):
+        cr.multiprocessing.set_sharing_strategy("telepathy")
+
+
+def test_layers_are_found_under_pytorchs_file_names() -> None:
+    modules = cr.nn.modules
+    assert modules.conv.Conv2d is cr.nn.Conv2d and isinstance(cr.nn.Conv2d(1, 1, 1), modules.conv._ConvNd)
+    assert isinstance(cr.nn.BatchNorm1d(2), modules.batchnorm._BatchNorm)
+    assert modules.utils._pair(3) == (3, 3) and modules.utils._triple([1, 2, 3]) == (1, 2, 3)
+
+
+def test_functions_of_the_top_level_have_their_own_order_of_arguments() -> None:
+    weight, places = cr.randn(5, 3), cr.tensor([1, 4])
+    assert cr.equal(cr.embedding(weight, places), weight[places])
+    x, target = cr.randn(4).sigmoid(), cr.rand(4)
+    assert cr.equal(cr.kl_div(x, target, 2), cr.nn.functional.kl_div(x, target, reduction="sum"))
+    assert cr.equal(cr.dropout(x, 0.5, False), x)
+    assert cr.conv1d(cr.ones(1, 1, 3), cr.ones(1, 1, 2)).tolist() == [[[2, 2]]]
+
+
+# ----- closeness --------------------------------------------------------------------------------------------------
+
+
+def test_closeness_is_told_by_shape_type_and_values() -> None:
+    close = cr.testing.assert_close
+    close({"a": [cr.ones(2), 1.0]}, {"a": [cr.ones(2) + 1e-7, 1.0]})
+    close(cr.ones(2), cr.ones(2, dtype=cr.float64), check_dtype=False)
+    for a, b, message in (
+        (cr.ones(2), cr.ones(3), "shape"),
+        (cr.ones(2), cr.ones(2, dtype=cr.float64), "dtype"),
+        (cr.ones(2), cr.tensor([1.0, 1.1]), "Mismatched elements: 1 / 2"),
+        ([1], [1, 2], "length"),
+        ({"a": 1}, {"b": 1}, "keys"),
+        (cr.tensor(math.nan), cr.tensor(math.nan), "not close"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            close(a, b)
+    close(cr.tensor(math.nan), cr.tensor(math.nan), equal_nan=True)
+    with pytest.raises(ValueError, match="both"):
+        close(1.0, 1.0, rtol=0.1)
+    with pytest.raises(AssertionError, match="mine"):
+        close(1.0, 2.0, msg="mine")

@@ -592,8 +592,8 @@ def jacrev(
     """The function that returns the Jacobian, a row for each element of the output: for functions of many inputs.
 
     The result has the structure of the output; in place of each tensor of it, the structure of the differentiated
-    arguments, with arrays of shape `(*output.shape, *argument.shape)`. `chunk_size` rows are computed at a time, to need
-    less memory; all of them if it is left out.
+    arguments, with arrays of shape `(*output.shape, *argument.shape)`. `chunk_size` rows are computed at a time, to
+    need less memory; all of them if it is left out.
 
     Raises:
         RuntimeError: an argument is not of a floating type; something is complex.

@@ -239,7 +239,7 @@ def _channels(input: Tensor, spatial: int, name: str) -> tuple[int, ...]:
         raise RuntimeError(
             f"{name}: Expected {spatial + 1}D or {spatial + 2}D input, but received a {input.ndim}D input"
         )
-    return input.shape[: input.ndim - spatial] + (1,) * spatial
+    return (*input.shape[: input.ndim - spatial], *(1,) * spatial)
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

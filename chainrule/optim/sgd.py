@@ -86,7 +86,7 @@ class SGD(Optimizer):
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
             plain = kernels is not None and type(x) is np.ndarray and x.flags.carray
-            if plain and 0 < x.size == gradient.size <= PIECE:  # from 10,000 on BLAS would start threads, which wait actively
+            if plain and 0 < x.size == gradient.size <= PIECE:  # for more, BLAS would start threads
                 kernels.axpy(gradient.ravel(), x.ravel(), None, step)
             else:
                 in_pieces(_descend, x, gradient, (), (step,))
