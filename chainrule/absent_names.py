@@ -153,6 +153,11 @@ ABSENT: dict[str, dict[str, str]] = {
         "one process trains; use the BatchNorm layers": ("SyncBatchNorm "),
         "there is no quantisation": ("intrinsic qat quantizable quantized "),
     },
+    "torch.nn.utils": {
+        "elements always lie in order": (
+            "convert_conv2d_weight_memory_format convert_conv3d_weight_memory_format memory_format "
+        ),
+    },
     "torch.nn.functional": {
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
             "BroadcastingList1 BroadcastingList2 BroadcastingList3 DType GRID_SAMPLE_INTERPOLATION_MODES "
@@ -172,6 +177,8 @@ ABSENT: dict[str, dict[str, str]] = {
             "deterministic generate_methods_for_privateuse1_backend get_cpp_backtrace hooks "
             "rename_privateuse1_backend set_module swap_tensors throughput_benchmark weak "
         ),
+        "nothing is downloaded or compiled": ("cpp_extension model_zoo "),
+        "use timeit, or python -m benchmarks": ("benchmark bottleneck "),
     },
     "torch.utils.data": {
         "PyTorch has removed data pipes from its own documents; use Dataset, IterableDataset": (

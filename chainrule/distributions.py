@@ -29,6 +29,7 @@ from .ops.creation import as_tensor as _as_tensor
 from .ops.creation import zeros as _zeros
 from .ops.shape import broadcast_tensors as _broadcast_tensors
 from .ops.shape import expand as _expand
+from .stand_in import FILES as _FILES
 
 __all__ = [
     "Bernoulli",
@@ -620,4 +621,4 @@ def _independent_independent(p: Independent, q: Independent) -> Tensor:
     return p._summed(kl_divergence(p.base_dist, q.base_dist))
 
 
-__getattr__ = _absent(__name__)
+__getattr__ = _absent(__name__, {name: "chainrule.distributions" for name in _FILES["chainrule.distributions"].split()})

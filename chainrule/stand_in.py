@@ -48,13 +48,22 @@ RENAMED = {  # PyTorch's places for names that have another place here
     "chainrule.utils.data.distributed": "chainrule.utils.data",
     "chainrule.utils.data.sampler": "chainrule.utils.data",
 }
-FILES = {  # whatever file of PyTorch's a name is in, here it is in one module
-    "chainrule.amp.": "chainrule.platform.amp",
-    "chainrule.cuda.amp.": "chainrule.platform.cuda_amp",
-    "chainrule.distributions.": "chainrule.distributions",
-    "chainrule.nn.modules.": "chainrule.nn.modules",
-    "chainrule.optim.": "chainrule.optim",
+# files of PyTorch's whose names are all in one module here
+FILES = {
+    "chainrule.amp": "autocast_mode grad_scaler",
+    "chainrule.cuda.amp": "autocast_mode common grad_scaler",
+    "chainrule.distributions": (
+        "bernoulli categorical distribution exponential independent kl laplace log_normal multivariate_normal normal "
+        "one_hot_categorical poisson uniform"
+    ),
+    "chainrule.nn.modules": (
+        "activation adaptive batchnorm channelshuffle container conv distance dropout flatten fold instancenorm lazy "
+        "linear loss module normalization padding pixelshuffle pooling rnn sparse transformer upsampling utils"
+    ),
+    "chainrule.optim": "adafactor muon",
 }
+for _home, _names in FILES.items():
+    RENAMED.update({f"{_home}.{_name}": RENAMED.get(_home, _home) for _name in _names.split()})
 
 
 def real_name(name: str) -> str | None:
@@ -66,9 +75,7 @@ def real_name(name: str) -> str | None:
     ours = PACKAGE + name[len("torch") :] if name == "torch" or name.startswith("torch.") else name
     if ours in RENAMED:
         return RENAMED[ours]
-    if ours != name and _exists(ours):  # under its own name Python has looked for it already
-        return ours
-    return next((module for prefix, module in FILES.items() if ours.startswith(prefix)), None)
+    return ours if ours != name and _exists(ours) else None  # under its own name Python has looked for it already
 
 
 def _exists(module: str) -> bool:

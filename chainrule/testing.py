@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .absent import absent as _absent
 from .core.backprop import grad
 from .core.tensor import Tensor, make_tensor
 
@@ -514,3 +515,6 @@ def assert_close(
             )
 
     compare(actual, expected, "")
+
+
+__getattr__ = _absent(__name__)

@@ -1,10 +1,10 @@
-"""An LSTM foretells the temperature of the sea where El Nino rises: 61 years of monthly means, a month ahead.
+"""An LSTM foretells the spots on the sun: monthly numbers since 1749, from eleven years the next three.
 
     python examples/lstm.py
 
-The last 15 years are for testing. Beside the network stand two rules that need none: a month is as warm as it is on
-average over the years of training, and it is as much warmer than that as the month before was. Writes the forecasts and
-the loss: lstm.png.
+The network learns from the years before 1976 and is tested on those from 1976. Beside it stand two rules that need no
+network: it goes on as in the last twelve months, and all is as it was eleven years ago. Writes forecasts beside what
+came, how errors grow with the time ahead, and the loss: lstm.png.
 """
 
 from __future__ import annotations
@@ -21,109 +21,114 @@ from chainrule import nn, optim
 from chainrule.nn import functional as F
 from chainrule.utils.data import DataLoader, TensorDataset
 
-OPTIONS = common.Options(__doc__, epochs=60, lr=3e-3, out="runs/lstm", short={"epochs": 4})
-OPTIONS.add_argument("--hidden", type=common.whole_number, default=32, metavar="N", help="width of the LSTM")
-OPTIONS.add_argument("--months", type=common.whole_number, default=24, metavar="N", help="months it is shown")
+SEEN, AHEAD = 132, 36  # months
+TEST_BEGINS = 1976
 
-TEST_YEARS, HELD_OUT_YEARS = 15, 8
+OPTIONS = common.Options(__doc__, epochs=12, lr=5e-3, out="runs/lstm", short={"epochs": 3, "hidden": 8, "every": 12})
+OPTIONS.add_argument("--hidden", type=common.whole_number, default=32, metavar="N", help="width of the LSTM")
+OPTIONS.add_argument("--every", type=common.whole_number, default=1, metavar="N", help="a window begins every N months")
 
 
 class Forecaster(nn.Module):
-    """Months (n, months, 3) to the anomaly of the month after each, (n, months)."""
+    """Months (n, SEEN) to those that follow, (n, AHEAD)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(3, hidden, num_layers=2, dropout=0.2, batch_first=True)
-        self.read_out = nn.Linear(hidden, 1)
+        self.lstm = nn.LSTM(input_size=1, hidden_size=hidden, batch_first=True)
+        self.dropout = nn.Dropout(0.2)
+        self.read_out = nn.Linear(hidden, AHEAD)
 
     def forward(self, months: torch.Tensor) -> torch.Tensor:
-        """The network says how the anomaly changes."""
-        states, _ = self.lstm(months)
-        return months[..., 0] + self.read_out(states).squeeze(-1)
+        """The forecasts are read from the state after the last month."""
+        _, (hidden, _) = self.lstm(months.unsqueeze(-1))
+        return self.read_out(self.dropout(hidden[-1]))
 
 
-def windows(series: torch.Tensor, months: int) -> torch.Tensor:
-    """All stretches of so many months, each beginning a month later: (n, months, ...)."""
-    return torch.stack([series[start : start + months] for start in range(len(series) - months + 1)])
+def windows(series: torch.Tensor, every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is seen and what follows, (n, SEEN) and (n, AHEAD), for beginnings so many months apart."""
+    return series.unfold(0, SEEN + AHEAD, every).split([SEEN, AHEAD], dim=1)
 
 
-@torch.no_grad()
-def forecast(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """The month after each window, (n,)."""
-    model.eval()
-    last = model(inputs)[:, -1]
-    model.train()
-    return last
+def to_network(numbers: Any) -> torch.Tensor:
+    """The square root makes the noise of quiet and of active years alike."""
+    return torch.tensor(np.sqrt(numbers) / 10, dtype=torch.float32)
 
 
-def error(forecasts: Any, truth: Any) -> float:
-    """The root of the mean square of forecasts' errors."""
-    return float(np.sqrt(np.mean((np.asarray(forecasts) - np.asarray(truth)) ** 2)))
+def to_numbers(output: torch.Tensor) -> Any:
+    """The inverse of `to_network`, as a NumPy array."""
+    return (10 * output.clamp(min=0).numpy()) ** 2
+
+
+def error(forecasts: Any, truth: Any) -> Any:
+    """The root of the mean square of the errors, by month ahead: (AHEAD,)."""
+    return np.sqrt(np.mean((forecasts - truth) ** 2, axis=0))
 
 
 def main(options: argparse.Namespace) -> None:
     """Train, compare with simple rules, draw."""
     torch.manual_seed(options.seed)
-    table = common.read_table("sea_surface_temperature.csv")
-    first_year, temperature = int(table[0, 0]), table[:, 1:]
-    split = 12 * (len(table) - TEST_YEARS)
-    if options.months > split // 4:
-        raise common.Failure(f"argument --months: must be at most {split // 4}, got {options.months}")
-    usual = np.tile(temperature[:-TEST_YEARS].mean(axis=0), len(table))
-    anomaly = temperature.ravel() - usual
-    scale = anomaly[:split].std()
-    angle = 2 * np.pi * np.arange(len(anomaly)) / 12
-    months = torch.tensor(np.stack([anomaly / scale, np.cos(angle), np.sin(angle)], axis=1), dtype=torch.float32)
-
-    # a window's inputs are all its months but the last, its targets all but the first
-    train = windows(months[: split - 12 * HELD_OUT_YEARS], options.months + 1)
-    held_out = windows(months[split - 12 * HELD_OUT_YEARS - options.months : split], options.months + 1)
-    test = windows(months[split - options.months :], options.months + 1)
-    loader = DataLoader(TensorDataset(train[:, :-1], train[:, 1:, 0]), batch_size=32, shuffle=True)
+    table = common.read_table("sunspots.csv")
+    years, numbers = table[:, 0], table[:, 1:].ravel()
+    split = 12 * int(TEST_BEGINS - years[0])
+    series = to_network(numbers)
+    loader = DataLoader(TensorDataset(*windows(series[:split], options.every)), batch_size=64, shuffle=True)
+    seen, truth = windows(series[split - SEEN :])
 
     model = Forecaster(options.hidden)
     optimizer = optim.RMSprop(model.parameters(), lr=options.lr)
-    scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=4)
+    scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=0, threshold=0.03)
     training = common.Training(options, model, optimizer, scheduler, steps=len(loader))
-    print(f"{common.parameter_count(model)} parameters, {len(train)} windows of {options.months} months")
+    print(f"{common.parameter_count(model)} parameters, {len(loader.dataset)} windows to learn from, {len(seen)} to test")
 
     for _ in training.epochs():
-        for inputs, targets in loader:
-            loss = F.mse_loss(model(inputs), targets)
+        for months, following in loader:
+            loss = F.mse_loss(model(months), following)
             training.record(loss)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
-        held_out_loss = F.mse_loss(forecast(model, held_out[:, :-1]), held_out[:, -1, 0]).item()
-        scheduler.step(held_out_loss)
-        training.report(held_out_loss=held_out_loss, lr=optimizer.param_groups[0]["lr"])
+        model.eval()
+        with torch.no_grad():
+            training.report(test_loss=F.mse_loss(model(seen), truth).item(), lr=optimizer.param_groups[0]["lr"])
+        model.train()
+        scheduler.step(np.mean(training.losses[-len(loader) :]))
 
-    truth = anomaly[split:]
-    by_network = scale * forecast(model, test[:, :-1]).numpy()
-    print(f"error of forecasts for {TEST_YEARS} years, root of the mean square, in degrees:")
-    print(f"  the average of the month          {error(0, truth):.3f}")
-    print(f"  warmer by as much as last month   {error(anomaly[split - 1 : -1], truth):.3f}")
-    print(f"  LSTM                              {error(by_network, truth):.3f}")
-    years = first_year + np.arange(split, len(anomaly)) / 12
-    draw(training, years, usual[split:], truth, by_network)
+    model.eval()
+    with torch.no_grad():
+        foretold = to_numbers(model(seen))
+    came, before = to_numbers(truth), to_numbers(seen)
+    errors = {
+        "as in the last twelve months": error(before[:, -12:].mean(axis=1, keepdims=True), came),
+        "as eleven years ago": error(before[:, :AHEAD], came),
+        "LSTM": error(foretold, came),
+    }
+    print(f"error of forecasts, {TEST_BEGINS} to {years[-1]:.0f}, mean over the {AHEAD} months ahead:")
+    for rule, by_month in errors.items():
+        print(f"  {rule:30}{by_month.mean():6.1f} sunspots")
+    draw(training, TEST_BEGINS + np.arange(len(numbers) - split) / 12, numbers[split:], foretold, errors)
     training.wrote("lstm.png")
 
 
-def draw(training: common.Training, years: Any, usual: Any, truth: Any, forecasts: Any) -> None:
-    """Temperatures and anomalies with their forecasts; the loss."""
-    figure, (above, below, loss) = common.new_figure(10, 9, 3, 1)
-    above.plot(years, usual + truth, color=common.INK, linewidth=1.2, label="measured")
-    above.plot(years, usual + forecasts, color=common.ACCENT, linewidth=0.9, label="foretold a month before")
-    above.set(title="Temperature of the sea, test years", ylabel="degrees Celsius")
-    below.plot(years, truth, color=common.INK, linewidth=1.2, label="measured")
-    below.plot(years, forecasts, color=common.ACCENT, linewidth=0.9, label="foretold a month before")
-    below.axhline(0, color="black", linewidth=0.6)
-    below.set(title="Warmer than usual in the month", ylabel="degrees")
-    for axes in (above, below):
-        axes.legend(frameon=False)
-        common.tidy(axes)
-    common.draw_losses(loss, training.losses, training.steps, training.history["held out loss"])
+def draw(training: common.Training, times: Any, numbers: Any, foretold: Any, errors: dict[str, Any]) -> None:
+    """Forecasts from every third year; errors by month ahead; the loss."""
+    figure, _ = common.new_figure(11, 7)
+    figure.clear()
+    (above, left), (_, right) = (figure.add_subplot(2, 1, 1), figure.add_subplot(2, 2, 3)), (0, figure.add_subplot(2, 2, 4))
+    above.plot(times, numbers, color=common.INK, linewidth=0.8, label="counted")
+    for begin in range(0, len(foretold), AHEAD):
+        label = "foretold, three years at a time" if begin == 0 else None
+        above.plot(times[begin : begin + AHEAD], foretold[begin], color=common.ACCENT, linewidth=1.8, label=label)
+        above.axvline(times[begin], color="black", linewidth=0.4, alpha=0.3)
+    above.set(title="Sunspots")
+    above.legend(frameon=False)
+    common.tidy(above)
+    for rule, colour in zip(errors, ("gray", "black", common.ACCENT), strict=True):
+        left.plot(np.arange(1, AHEAD + 1), errors[rule], color=colour, label=rule)
+    left.set(title="Error of forecasts", xlabel="months ahead", ylim=(0, None))
+    left.legend(frameon=False)
+    common.tidy(left)
+    common.draw_losses(right, training.losses, training.steps, training.history["test loss"])
     training.save_picture(figure, "lstm.png")
 
 

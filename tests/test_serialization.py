@@ -443,6 +443,7 @@ def of_cuda(content: bytes) -> io.BytesIO:
 @pytest.mark.parametrize(
     "where",
     ["cpu", b"cpu", cr.device("cpu"), {"cuda:0": "cpu"}, lambda storage, location: storage, lambda s, where: s.cpu()],
+    ids=["name", "bytes", "device", "dict", "function", "function to cpu"],
     ids=str,
 )
 def test_map_location_brings_storages_of_other_devices_here(where: Any) -> None:
@@ -450,7 +451,9 @@ def test_map_location_brings_storages_of_other_devices_here(where: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", [None, "cuda", "cuda:1", cr.device("cuda"), {"cpu": "cuda"}, lambda s, where: None], ids=str
+    "where",
+    [None, "cuda", "cuda:1", cr.device("cuda"), {"cpu": "cuda"}, lambda s, where: None],
+    ids=lambda where: "a function" if callable(where) else str(where),
 )
 def test_storages_cannot_go_elsewhere(where: Any) -> None:
     with pytest.raises(RuntimeError, match="map_location='cpu'"):
@@ -489,7 +492,7 @@ class Custom:
         (np.array([object()]), "only numbers"),
         (type("Special", (cr.Tensor,), {})([1.0]), "tensor of the class .*Special"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_a_checkpoint_cannot_hold_is_named_with_its_place(obj: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"

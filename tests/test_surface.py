@@ -56,7 +56,8 @@ def test_the_document_lists_exactly_the_absent_names() -> None:
     assert listing().strip() in text, "run `python -m chainrule.absent_names` and put what it prints into the document"
 
 
-PYTORCHS = [*ABSENT, "torch.func", "torch.nn.utils", "torch.special", "torch.fft", "torch.nn.init", "torch.optim.lr_scheduler", "torch.random"]
+COMPLETE = ("func", "special", "fft", "nn.init", "optim.lr_scheduler", "random")  # nothing of these is absent
+PYTORCHS = list(dict.fromkeys((*ABSENT, *(f"torch.{name}" for name in COMPLETE))))
 
 
 @pytest.mark.parametrize("owner", PYTORCHS)
@@ -260,6 +261,13 @@ def test_a_forked_process_writes_into_shared_memory() -> None:
     process.start()
     process.join()
     assert x.tolist() == [1, 1, 1] and y.tolist() == [0, 0, 0]
+
+
+def test_a_modules_parameters_can_be_shared() -> None:
+    model = cr.nn.BatchNorm1d(2).share_memory()
+    assert model.weight.is_shared() and model.running_mean.is_shared()
+    with pytest.raises(TypeError, match="bfloat16"):
+        model.bfloat16()
 
 
 def test_elements_can_go_through_a_python_function() -> None:

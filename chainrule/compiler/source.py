@@ -209,7 +209,7 @@ class _Writer:
                     return f"{self.argument(first)}.T"
                 return f"{self.argument(first)}.transpose{self.argument(tuple(axes))}"
             if op is np.reshape and not node.kwargs:
-                return f"{self.argument(first)}.reshape{self.argument(tuple(node.shape or ()))}"
+                return f"{self.argument(first)}.reshape{self.argument(tuple(node.shape)) if node.shape else '(())'}"
             if op is np.astype and not node.kwargs:
                 return f"{self.argument(first)}.astype({self.argument(args[1])})"
         shown = [self.argument(arg) for arg in args]
@@ -260,7 +260,7 @@ class _Writer:
 
     def constant(self, node: Node, name: str) -> None:
         array = node.args[0]
-        if array.size <= INLINE and not array.flags.writeable and np.all(np.isfinite(array)):
+        if 0 < array.size <= INLINE and not array.flags.writeable and np.all(np.isfinite(array)):
             self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
         else:
             self.objects[name] = array
@@ -324,7 +324,8 @@ def unique_names(graph: Graph) -> dict[Node, str]:
     """Names for the nodes that are valid in Python and do not hide anything."""
     names: dict[Node, str] = {}
     counts: dict[str, int] = {}
-    taken = set(RESERVED)
+    functions = {node.op for node in graph.nodes if callable(node.op)}
+    taken = {*RESERVED, *(name_of(op) for op in functions if getattr(np, name_of(op), None) is not op)}
     for node in graph.nodes:
         base = node.name or (name_of(node.op).lstrip("_").replace(".", "_") if callable(node.op) else "constant")
         name = base

@@ -308,6 +308,9 @@ class Tracer(NDArrayOperatorsMixin):
         return self._maybe_view(func, args, kwargs)
 
     def __chainrule_function__(self, func: Any, args: Any, kwargs: Any) -> Any:
+        for arg in args:
+            if hasattr(type(arg), "requires_grad"):
+                return arg.__chainrule_function__(func, args, kwargs)
         if func is write_region:
             base, value, chain = args
             return self.recorder.call(write_region, (base, value, chain), {})

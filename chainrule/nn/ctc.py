@@ -52,6 +52,8 @@ def ctc_loss(
             f"ctc_loss: log_probs must be of a floating type and of shape (T, N, C) or (T, C), got {log_probs.dtype} "
             f"of shape {tuple(log_probs.shape)}"
         )
+    if not log_probs.array.size:
+        raise RuntimeError(f"ctc_loss: log_probs tensor must not be empty, got shape {tuple(log_probs.shape)}")
     single = log_probs.ndim == 2
     if single:
         log_probs = log_probs.unsqueeze(1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from ..core.dtypes import as_numpy_dtype
+from ..core.dtypes import as_numpy_dtype, bfloat16
 from ..core.dtypes import dtype as dtype_class
 from ..core.recipe import RemovableHandle, register_hook
 from ..core.tensor import Tensor, device, make_tensor, storage_of
@@ -543,6 +543,10 @@ class Module:
         """Convert floating parameters and buffers to float64."""
         return self._convert_floats(np.float64)
 
+    def bfloat16(self) -> Self:
+        """Refused: NumPy has no such type."""
+        return self.to(bfloat16)
+
     def half(self) -> Self:
         """Convert floating parameters and buffers to float16."""
         return self._convert_floats(np.float16)
@@ -565,7 +569,9 @@ class Module:
         return self._apply(lambda tensor: make_tensor(np.empty_like(tensor.array), None), recurse)
 
     def share_memory(self) -> Self:
-        """The module itself."""
+        """Move parameters and buffers into memory that processes forked from now on share; returns the module."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.share_memory_()
         return self
 
     # ---- saving and loading --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import nn as _nn
+from ..stand_in import FILES as _FILES
 from .containers import ModuleList as _ModuleList
 from .conv import Convolution as _ConvNd
 from .conv import _ConvTranspose as _ConvTransposeNd
@@ -38,12 +39,7 @@ __all__ = [
     "_WeightedLoss",
 ]
 
-FILES = frozenset(  # PyTorch's
-    """
-    activation adaptive batchnorm channelshuffle container conv distance dropout flatten fold instancenorm lazy linear
-    loss module normalization padding pixelshuffle pooling rnn sparse transformer upsampling utils
-    """.split()
-)
+FILES = frozenset(_FILES["chainrule.nn.modules"].split())  # PyTorch's
 
 
 def _ntuple(n: int, name: str = "parse") -> Callable[[Any], tuple[Any, ...]]:

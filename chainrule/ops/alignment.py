@@ -34,6 +34,8 @@ def arriving(states: Any, skips: Any) -> Any:
 
 def prefixes(emissions: Any, skips: Any, lengths: Any) -> list[Any]:
     """For each time (N, L): the log-probability of all beginnings of paths that end in each state."""
+    if type(emissions) is np.ndarray:
+        return list(walked(emissions, skips, lengths))
     first = np.arange(emissions.shape[2]) < 2
     states = np.where(first, emissions[0], IMPOSSIBLE)
     found = [states]
@@ -44,8 +46,50 @@ def prefixes(emissions: Any, skips: Any, lengths: Any) -> list[Any]:
     return found
 
 
+def walked(emissions: Any, skips: Any, lengths: Any) -> Any:
+    """`prefixes` of NumPy arrays, in one piece of memory."""
+    times, samples, width = emissions.shape
+    states = np.full((times, samples, width + 2), IMPOSSIBLE, emissions.dtype)  # two impossible ones in front
+    states[0, :, 2:4] = emissions[0, :, :2]
+    penalty = np.where(skips, 0, IMPOSSIBLE).astype(emissions.dtype)
+    skipped = np.empty((samples, width), emissions.dtype)
+    shortest = lengths.min(initial=times)
+    for t in range(1, times):
+        before, now = states[t - 1], states[t, :, 2:]
+        np.logaddexp(before[:, 2:], before[:, 1:-1], out=now)
+        np.add(before[:, :-2], penalty, out=skipped)
+        np.logaddexp(now, skipped, out=now)
+        now += emissions[t]
+        np.maximum(now, IMPOSSIBLE, out=now)
+        if t >= shortest:
+            np.copyto(now, before[:, 2:], where=(lengths <= t)[:, None])
+    return states[:, :, 2:]
+
+
+def walked_back(emissions: Any, skips: Any, last: Any, lengths: Any) -> Any:
+    """`suffixes` of NumPy arrays, in one piece of memory."""
+    times, samples, width = emissions.shape
+    states = np.full((times, samples, width), IMPOSSIBLE, emissions.dtype)
+    states[-1][last] = 0
+    ahead, skipped = (np.full((samples, width + 2), IMPOSSIBLE, emissions.dtype) for _ in range(2))
+    penalty = np.where(skips, 0, IMPOSSIBLE).astype(emissions.dtype)
+    shortest = lengths.min(initial=times)
+    for t in range(times - 2, -1, -1):
+        now = states[t]
+        np.add(states[t + 1], emissions[t + 1], out=ahead[:, :-2])
+        np.add(ahead[:, :-2], penalty, out=skipped[:, :-2])
+        np.logaddexp(ahead[:, :-2], ahead[:, 1:-1], out=now)
+        np.logaddexp(now, skipped[:, 2:], out=now)
+        np.maximum(now, IMPOSSIBLE, out=now)
+        if t + 1 >= shortest:
+            np.copyto(now, states[t + 1], where=(lengths <= t + 1)[:, None])
+    return states
+
+
 def suffixes(emissions: Any, skips: Any, last: Any, lengths: Any) -> list[Any]:
     """For each time (N, L): the log-probability of all continuations of paths from each state to a last one."""
+    if type(emissions) is np.ndarray:
+        return list(walked_back(emissions, skips, last, lengths))
     states = np.zeros_like(emissions[0]) + np.where(last, 0.0, IMPOSSIBLE).astype(emissions.dtype)
     found = [states]
     backwards = np.flip(skips, 1)

@@ -118,6 +118,11 @@ def test_ctc_names_what_does_not_fit(changes: dict[str, Any], words: str) -> Non
         F.ctc_loss(cr.zeros(4, 2, 3), **arguments)
 
 
+def test_ctc_of_no_times_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="empty"):
+        F.ctc_loss(cr.zeros(0, 1, 3), cr.ones(1, 1, dtype=cr.int64), (0,), (1,))
+
+
 @pytest.mark.parametrize("zero_infinity", [False, True])
 def test_ctc_and_its_gradient_equal_torchs(zero_infinity: bool) -> None:
     torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.nn import utils
-from chainrule.nn.utils import parametrizations, parametrize
+from chainrule.nn.utils import parametrizations, parametrize, prune
 from chainrule.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -336,6 +336,103 @@ def test_another_shape_needs_unsafe() -> None:
     assert layer.weight.shape == (6, 3)
     with pytest.raises(ValueError, match="does not have a parameter"):
         parametrize.register_parametrization(nn.Linear(3, 3), "cube", Doubled())
+
+
+# ---- pruning ---------------------------------------------------------------------------------------------------------
+
+
+def test_pruning_by_size_keeps_the_largest_numbers_and_only_they_are_trained() -> None:
+    layer = nn.Linear(4, 5)
+    weight = layer.weight.detach().numpy().copy()
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    kept = np.abs(weight) > np.sort(np.abs(weight).ravel())[9]
+    np.testing.assert_array_equal(layer.weight.detach().numpy(), weight * kept)
+    layer(cr.ones(4)).sum().backward()
+    np.testing.assert_array_equal(layer.weight_orig.grad.numpy() != 0, kept)
+    assert prune.is_pruned(nn.Sequential(layer)) and not prune.is_pruned(nn.Linear(2, 2))
+
+
+def test_pruning_again_takes_from_what_is_left() -> None:
+    layer = nn.Linear(10, 10)
+    prune.random_unstructured(layer, "weight", amount=50)
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    assert int((layer.weight == 0).sum()) == 75 and len(layer._forward_pre_hooks) == 1
+    prune.ln_structured(layer, "weight", amount=2, n=2, dim=0)
+    assert int((layer.weight == 0).all(1).sum()) >= 2
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_structured_pruning_takes_whole_channels(dim: int) -> None:
+    layer = nn.Linear(4, 6)
+    weight = layer.weight.detach().numpy().copy()
+    norms = np.sqrt((weight**2).sum(axis=1 if dim == 0 else 0))
+    prune.ln_structured(layer, "weight", amount=0.5, n=2, dim=dim)
+    zero = (layer.weight.detach().numpy() == 0).all(axis=1 if dim == 0 else 0)
+    np.testing.assert_array_equal(zero, norms <= np.sort(norms)[len(norms) // 2 - 1])
+    prune.random_structured(layer, "weight", amount=1, dim=dim)
+    assert (layer.weight.detach().numpy() == 0).all(axis=1 if dim == 0 else 0).sum() == len(norms) // 2 + 1
+
+
+def test_global_pruning_compares_the_numbers_of_several_layers() -> None:
+    net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
+    with cr.no_grad():
+        net[1].weight.mul_(100)
+    prune.global_unstructured([(net[0], "weight"), (net[1], "weight")], prune.L1Unstructured, amount=20)
+    assert not net[0].weight.detach().numpy().any() and net[1].weight.detach().numpy().all()
+
+
+def test_removing_the_pruning_keeps_the_zeros() -> None:
+    layer = prune.custom_from_mask(nn.Linear(3, 2), "weight", cr.tensor([[1, 0, 1], [0, 0, 1]]))
+    prune.remove(layer, "weight")
+    assert set(layer.state_dict()) == {"weight", "bias"} and isinstance(layer.weight, nn.Parameter)
+    np.testing.assert_array_equal(layer.weight.detach().numpy() == 0, [[False, True, False], [True, True, False]])
+    with pytest.raises(ValueError, match="has to be pruned"):
+        prune.remove(layer, "weight")
+
+
+def test_a_method_of_ones_own_prunes() -> None:
+    class EveryOther(prune.BasePruningMethod):
+        PRUNING_TYPE = "unstructured"
+
+        def compute_mask(self, t: Any, default_mask: Any) -> Any:
+            mask = default_mask.clone()
+            mask.view(-1)[::2] = 0
+            return mask
+
+    layer = nn.Linear(3, 4)
+    EveryOther.apply(layer, "bias")
+    assert layer.bias_mask.tolist() == [0, 1, 0, 1]
+
+
+def test_pruning_is_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    their_prune = pytest.importorskip("torch.nn.utils.prune")
+    theirs, ours = torch.nn.Conv2d(2, 4, 3), nn.Linear(1, 1)
+    ours.weight = nn.Parameter(cr.from_numpy(theirs.weight.detach().numpy().copy()))
+    for library, net in ((their_prune, theirs), (prune, ours)):
+        library.l1_unstructured(net, "weight", amount=0.3)
+        library.ln_structured(net, "weight", amount=1, n=1, dim=0)
+        library.ln_structured(net, "weight", amount=0.5, n=float("inf"), dim=1)
+    np.testing.assert_array_equal(ours.weight_mask.numpy(), theirs.weight_mask.numpy())
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: prune.l1_unstructured(nn.Linear(2, 2), "weight", 1.5), ValueError),
+        (lambda: prune.l1_unstructured(nn.Linear(2, 2), "weight", -1), ValueError),
+        (lambda: prune.l1_unstructured(nn.Linear(2, 2), "weight", 5), ValueError),
+        (lambda: prune.l1_unstructured(nn.Linear(2, 2), "weight", "half"), TypeError),
+        (lambda: prune.l1_unstructured(nn.Linear(2, 2), "weight", 1, cr.ones(3)), AssertionError),
+        (lambda: prune.random_structured(nn.Linear(2, 2), "bias", 1, 0), ValueError),
+        (lambda: prune.random_structured(nn.Linear(2, 2), "weight", 1, 2), IndexError),
+        (lambda: prune.global_unstructured([], prune.CustomFromMask, mask=cr.ones(2)), TypeError),
+        (lambda: prune.custom_from_mask(nn.Linear(2, 2), "weight", cr.ones(3)), AssertionError),
+    ],
+)
+def test_a_pruning_that_makes_no_sense_is_refused(call: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call()
 
 
 # ---- fusing, making --------------------------------------------------------------------------------------------------

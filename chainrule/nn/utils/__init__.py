@@ -1,8 +1,10 @@
 """Helpers around layers: clipped gradients, parameters as vectors, parametrizations, sequences of different lengths."""
 
+from ...absent import absent as _absent
 from . import clip_grad as clip_grad
 from . import parametrizations as parametrizations
 from . import parametrize as parametrize
+from . import prune as prune
 from . import rnn as rnn
 from .clip_grad import clip_grad_norm as clip_grad_norm
 from .clip_grad import clip_grad_norm_ as clip_grad_norm_
@@ -20,3 +22,5 @@ from .spectral_norm import remove_spectral_norm as remove_spectral_norm
 from .spectral_norm import spectral_norm as spectral_norm
 from .weight_norm import remove_weight_norm as remove_weight_norm
 from .weight_norm import weight_norm as weight_norm
+
+__getattr__ = _absent(__name__, {"stateless": "chainrule.func"})
