@@ -6,9 +6,6 @@ PyTorch, installed or not, is neither needed nor touched.
 
 from __future__ import annotations
 
-import importlib
-import importlib.machinery
-import importlib.util
 import sys
 from types import ModuleType
 from typing import Any
@@ -79,6 +76,8 @@ def real_name(name: str) -> str | None:
 
 
 def _exists(module: str) -> bool:
+    import importlib.util
+
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -100,11 +99,15 @@ class Alias:
         if real is None or not _exists(real):
             return None
         # a package, so that something can be imported by a name under it, such as torch.cuda.amp
+        from importlib.machinery import ModuleSpec
+
         loader: Any = self
-        return importlib.machinery.ModuleSpec(name, loader, is_package=True)
+        return ModuleSpec(name, loader, is_package=True)
 
     def create_module(self, spec: Any) -> ModuleType:
         """The module that the name stands for, imported."""
+        import importlib
+
         module = importlib.import_module(real_name(spec.name) or "")
         self.specs[spec.name] = module.__spec__
         return module

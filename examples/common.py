@@ -37,8 +37,13 @@ import numpy as np
 import chainrule as torch
 from chainrule import nn
 
-BAD_USAGE, FAILED, INTERRUPTED = 2, 1, 130
 NEEDED = {"tqdm": "tqdm", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+MISSING = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
+if MISSING:
+    print(f"the examples need {' and '.join(MISSING)}: pip install '.[train]'", file=sys.stderr)
+    sys.exit(2)
+
+BAD_USAGE, FAILED, INTERRUPTED = 2, 1, 130
 DATA = Path(__file__).resolve().parent / "data"
 INK, ACCENT = "#1f4e79", "#c8501e"
 
@@ -57,19 +62,18 @@ class Failure(Exception):
 
 def launch(main: Callable[[argparse.Namespace], None], options: Options, arguments: Sequence[str] | None = None) -> int:
     """Run a program with the options of the command line; returns the exit code."""
+    from tqdm import tqdm  # its `write` prints above a progress bar
+
     try:
-        missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
-        if missing:
-            raise Failure(f"this needs {' and '.join(missing)}: pip install 'chainrule[train]'")
+        chosen = options.parse_args(arguments)
+        torch.set_num_threads(chosen.threads)
         with np.errstate(all="ignore"):  # `Training.record` notices what overflows
-            chosen = options.parse_args(arguments)
-            torch.set_num_threads(chosen.threads)
             main(chosen)
     except Failure as failure:
-        print(f"{options.prog}: {failure}", file=sys.stderr)
+        tqdm.write(f"{options.prog}: {failure}", file=sys.stderr)
         return failure.code
     except KeyboardInterrupt:
-        print(f"{options.prog}: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        tqdm.write(f"{options.prog}: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -131,14 +135,11 @@ class Options(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options, with the defaults of the short form where --short is among them."""
         options = super().parse_args(args, namespace)
-        if options.short:
-            self.set_defaults(**self.short)
-            options = super().parse_args(args, namespace)
-        return options
+        return super().parse_args(args, argparse.Namespace(**self.short)) if options.short else options
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and leave."""
-        self.exit(BAD_USAGE, f"{self.prog}: {message}\n")
+        """Raise what `launch` prints in one line."""
+        raise Failure(message)
 
 
 def output_folder(out: str) -> Path:
@@ -180,16 +181,6 @@ def read_table(name: str) -> Any:
     with (DATA / name).open(encoding="utf-8") as file:
         lines = [line for line in file if not line.startswith("#")]
     return np.loadtxt(lines, delimiter=",", skiprows=1)
-
-
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure that is only ever written to a file, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns)
 
 
 # ----- training ---------------------------------------------------------------------------------------------------
@@ -336,14 +327,24 @@ def parameter_count(model: nn.Module) -> int:
 # ----- pictures ---------------------------------------------------------------------------------------------------
 
 
-def draw_losses(axes: Any, losses: Sequence[float], steps: int, validation: Sequence[float] = ()) -> None:
-    """The loss by step, pale, with its mean by epoch, and the validation loss by epoch."""
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure that is only ever written to a file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_losses(axes: Any, losses: Sequence[float], steps: int, held_out: Sequence[float] = ()) -> None:
+    """The loss by step, pale, its mean by epoch, and that of data held out, if there are any."""
     axes.plot(np.arange(1, len(losses) + 1), losses, color=INK, alpha=0.2, linewidth=0.7)
     means = np.mean(np.reshape(losses, (-1, steps)), axis=1)
     ends = steps * np.arange(1, len(means) + 1)
     axes.plot(ends, means, color=INK, marker="o", markersize=2.5, label="training, mean of an epoch")
-    if len(validation):
-        axes.plot(ends, validation, color=ACCENT, marker="o", markersize=2.5, label="held out")
+    if len(held_out):
+        axes.plot(ends, held_out, color=ACCENT, marker="o", markersize=2.5, label="held out")
     axes.set(title="Loss", xlabel="step")
     axes.legend(frameon=False)
     tidy(axes)
@@ -355,8 +356,17 @@ def tidy(axes: Any) -> None:
     axes.grid(alpha=0.25)
 
 
-def draw_image(axes: Any, image: Any, title: str = "", colour: str = INK) -> None:
-    """A digit, dark on white, without a frame."""
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+def draw_images(axes: Any, images: Any, columns: int, texts: Sequence[str] = (), colours: Sequence[str] = ()) -> None:
+    """Images (n, height, width) of numbers from 0 to 1 in rows, dark on white, each with its text above it."""
+    count, height, width = images.shape
+    between = 3 if texts else 1
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * (height + between), columns * (width + 1)))
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + between) + between, index % columns * (width + 1)
+        sheet[top : top + height, left : left + width] = image
+        if texts:
+            place = (left + width / 2 - 0.5, top - 0.8)
+            axes.text(*place, texts[index], color=colours[index], fontsize=9, ha="center", va="bottom")
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=1)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=9, color=colour, pad=2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from typing import Any
 
 import common
 from sklearn.datasets import load_digits
@@ -19,7 +20,7 @@ from chainrule import nn, optim
 from chainrule.nn import functional as F
 from chainrule.utils.data import DataLoader, TensorDataset, random_split
 
-OPTIONS = common.Options(__doc__, epochs=40, lr=0.01, out="runs/convnet", short={"epochs": 3})
+OPTIONS = common.Options(__doc__, epochs=40, lr=0.01, out="runs/convnet", short={"epochs": 3, "width": 8})
 OPTIONS.add_argument("--batch", type=common.whole_number, default=64, metavar="N", help="digits in a batch")
 OPTIONS.add_argument("--width", type=common.whole_number, default=32, metavar="N", help="channels of the first layer")
 
@@ -62,7 +63,7 @@ def moved(images: torch.Tensor, turn: float = 10.0, shift: float = 0.12, size: f
 
 
 @torch.no_grad()
-def read(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, float]:
+def read(model: nn.Module, loader: DataLoader[Any]) -> tuple[torch.Tensor, float]:
     """The digits that the model reads, and its mean loss."""
     model.eval()
     outputs = [(model(images), labels) for images, labels in loader]
@@ -81,7 +82,7 @@ def main(options: argparse.Namespace) -> None:
     test_loader = DataLoader(test, batch_size=256)
     test_images, test_labels = test[:]
     if len(loader) == 0:
-        raise common.Failure(f"argument --batch: must be at most {len(train)}, the digits there are, not {options.batch}")
+        raise common.Failure(f"argument --batch: must be at most {len(train)}, got {options.batch}")
 
     model = DigitReader(options.width)
     optimizer = optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.05)
@@ -111,15 +112,15 @@ def main(options: argparse.Namespace) -> None:
 
 def draw(training: common.Training, images: torch.Tensor, labels: torch.Tensor, read_as: torch.Tensor) -> None:
     """Test digits with what was read, the mistakes first; the loss."""
-    figure, _ = common.new_figure(12, 4.6, 1, 1)
-    figure.clear()
-    left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
-    mistakes_first = torch.argsort((read_as == labels).int(), stable=True)
-    for axes, index in zip(left.subplots(4, 8).flat, mistakes_first.tolist(), strict=False):
-        digit, truth = read_as[index].item(), labels[index].item()
-        text, colour = (str(digit), common.INK) if digit == truth else (f"{digit}, is {truth}", common.ACCENT)
-        common.draw_image(axes, images[index, 0].numpy(), text, colour)
-    common.draw_losses(right.subplots(), training.losses, training.steps, training.history["test loss"])
+    figure = common.new_figure(12, 5)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    order = torch.argsort((read_as == labels).int(), stable=True)[:40]
+    pairs = list(zip(read_as[order].tolist(), labels[order].tolist(), strict=True))
+    texts = [str(digit) if digit == truth else f"{digit}, is {truth}" for digit, truth in pairs]
+    colours = [common.INK if digit == truth else common.ACCENT for digit, truth in pairs]
+    common.draw_images(left, images[order, 0].numpy(), 8, texts, colours)
+    left.set_title("Test digits and what was read")
+    common.draw_losses(right, training.losses, training.steps, training.history["test loss"])
     training.save_picture(figure, "convnet.png")
 
 

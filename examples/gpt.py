@@ -22,8 +22,8 @@ from chainrule.utils.data import DataLoader, Dataset, RandomSampler
 
 OPTIONS = common.Options(
     __doc__,
-    epochs=20,
-    lr=2e-3,
+    epochs=25,
+    lr=3e-3,
     out="runs/gpt",
     short={"epochs": 3, "steps": 8, "layers": 2, "heads": 2, "width": 32, "context": 32, "characters": 80},
 )
@@ -37,7 +37,7 @@ option("--width", type=common.whole_number, default=128, metavar="N", help="numb
 option("--context", type=common.whole_number, default=64, metavar="N", help="characters that it looks back at most")
 option("--prompt", default="\n", metavar="TEXT", help="what the sample begins with")
 option("--characters", type=common.whole_number, default=800, metavar="N", help="length of the sample")
-option("--temperature", type=common.positive_number, default=0.7, metavar="X", help="how daring the sample is")
+option("--temperature", type=common.positive_number, default=0.8, metavar="X", help="how daring the sample is")
 
 
 class Attention(nn.Module):
@@ -112,7 +112,7 @@ def start(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class Stretches(Dataset):
+class Stretches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Stretches of a text, each with itself a character later."""
 
     def __init__(self, text: torch.Tensor, length: int) -> None:
@@ -135,11 +135,13 @@ def read_text(path: str | None, context: int) -> str:
     if path is None:
         from pydoc_data.topics import topics
 
-        return "\n".join(topics[name] for name in sorted(topics))
+        lines = "\n".join(topics[name] for name in sorted(topics)).split("\n")
+        return "\n".join(line for line in lines if not line.startswith(("|", "+")))  # but not its tables
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise common.Failure(f"argument --text: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise common.Failure(f"argument --text: cannot read {path}: {why}") from None
     if len(text) < 20 * (context + 1):
         raise common.Failure(f"argument --text: {path} has {len(text)} characters, too few for --context {context}")
     return text
@@ -212,7 +214,8 @@ def main(options: argparse.Namespace) -> None:
 
 def draw(training: common.Training, sample: str) -> None:
     """The loss; what the model writes."""
-    figure, (left, right) = common.new_figure(12, 5.5, columns=2)
+    figure = common.new_figure(12, 5.5)
+    left, right = figure.subplots(1, 2)
     common.draw_losses(left, training.losses, training.steps, training.history["held out loss"])
     left.set(title="Cross entropy of the next character")
     lines = [short for line in sample.split("\n") for short in textwrap.wrap(line, 72) or [""]]

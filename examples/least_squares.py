@@ -95,7 +95,8 @@ def by_scipy(harmonics: int, time: Any, measured: Any) -> float:
 @torch.no_grad()
 def draw(training: common.Training, model: Curve, time: torch.Tensor, target: torch.Tensor) -> None:
     """The curve, its season, what is left over, and the loss."""
-    figure, ((curve, season), (rest, loss)) = common.new_figure(11, 7, 2, 2)
+    figure = common.new_figure(11, 7)
+    (curve, season), (rest, loss) = figure.subplots(2, 2)
     years = (1980 + time).numpy()
     curve.plot(years, target.numpy(), ".", color=common.INK, markersize=2.5, label="measured, means of months")
     curve.plot(years, model(time).numpy(), color=common.ACCENT, linewidth=0.8, label="curve")

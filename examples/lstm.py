@@ -71,14 +71,15 @@ def main(options: argparse.Namespace) -> None:
     years, numbers = table[:, 0], table[:, 1:].ravel()
     split = 12 * int(TEST_BEGINS - years[0])
     series = to_network(numbers)
-    loader = DataLoader(TensorDataset(*windows(series[:split], options.every)), batch_size=64, shuffle=True)
+    train = TensorDataset(*windows(series[:split], options.every))
+    loader = DataLoader(train, batch_size=64, shuffle=True)
     seen, truth = windows(series[split - SEEN :])
 
     model = Forecaster(options.hidden)
     optimizer = optim.RMSprop(model.parameters(), lr=options.lr)
     scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=0, threshold=0.03)
     training = common.Training(options, model, optimizer, scheduler, steps=len(loader))
-    print(f"{common.parameter_count(model)} parameters, {len(loader.dataset)} windows to learn from, {len(seen)} to test")
+    print(f"{common.parameter_count(model)} parameters, {len(train)} windows to learn from, {len(seen)} to test")
 
     for _ in training.epochs():
         for months, following in loader:
@@ -112,9 +113,8 @@ def main(options: argparse.Namespace) -> None:
 
 def draw(training: common.Training, times: Any, numbers: Any, foretold: Any, errors: dict[str, Any]) -> None:
     """Forecasts from every third year; errors by month ahead; the loss."""
-    figure, _ = common.new_figure(11, 7)
-    figure.clear()
-    (above, left), (_, right) = (figure.add_subplot(2, 1, 1), figure.add_subplot(2, 2, 3)), (0, figure.add_subplot(2, 2, 4))
+    figure = common.new_figure(11, 7)
+    above, left, right = figure.subplot_mosaic([["above", "above"], ["left", "right"]]).values()
     above.plot(times, numbers, color=common.INK, linewidth=0.8, label="counted")
     for begin in range(0, len(foretold), AHEAD):
         label = "foretold, three years at a time" if begin == 0 else None
@@ -129,6 +129,7 @@ def draw(training: common.Training, times: Any, numbers: Any, foretold: Any, err
     left.legend(frameon=False)
     common.tidy(left)
     common.draw_losses(right, training.losses, training.steps, training.history["test loss"])
+    right.set(yscale="log")
     training.save_picture(figure, "lstm.png")
 
 

@@ -82,7 +82,8 @@ def main(options: argparse.Namespace) -> None:
 @torch.no_grad()
 def draw(training: common.Training, model: nn.Module, points: torch.Tensor, moons: torch.Tensor) -> None:
     """The decision boundary among the points; the loss."""
-    figure, (left, right) = common.new_figure(10, 4.2, columns=2)
+    figure = common.new_figure(10, 4.2)
+    left, right = figure.subplots(1, 2)
     low, high = points.min(dim=0).values - 0.4, points.max(dim=0).values + 0.4
     x, y = torch.meshgrid(
         torch.linspace(low[0].item(), high[0].item(), 200),

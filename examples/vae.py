@@ -1,4 +1,4 @@
-"""A variational autoencoder of handwritten digits: from an image to a few numbers and back, and from noise to new digits.
+"""A variational autoencoder of handwritten digits: from an image to a few numbers and back, from noise to new digits.
 
     python examples/vae.py
 
@@ -25,7 +25,7 @@ OPTIONS.add_argument("--hidden", type=common.whole_number, default=256, metavar=
 
 
 class VAE(nn.Module):
-    """Images (n, 64) to reconstructions' logits (n, 64), and the means and log variances of their codes, (n, latent)."""
+    """Images (n, 64) to the logits of reconstructions, and their codes' means and log variances, (n, latent)."""
 
     def __init__(self, latent: int, hidden: int) -> None:
         super().__init__()
@@ -88,22 +88,17 @@ def main(options: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def draw(training: common.Training, model: VAE, images: torch.Tensor, rows: int = 8, columns: int = 12) -> None:
-    """Digits above their reconstructions; a grid of samples; the loss."""
-    figure, _ = common.new_figure(14, 5)
-    figure.clear()
-    left, middle, right = figure.subfigures(1, 3, width_ratios=(columns // 2, columns, 10))
-    reconstructions = torch.sigmoid(model(images)[0])
-    pairs = left.subplots(rows, columns // 2)
-    for position in range(rows // 2 * (columns // 2)):
-        row, column = divmod(position, columns // 2)
-        common.draw_image(pairs[2 * row, column], images[position].view(8, 8).numpy())
-        common.draw_image(pairs[2 * row + 1, column], reconstructions[position].view(8, 8).numpy())
-    left.suptitle("Digits above their reconstructions")
-    for axes, sample in zip(middle.subplots(rows, columns).flat, model.sample(rows * columns), strict=True):
-        common.draw_image(axes, sample.view(8, 8).numpy())
-    middle.suptitle("Digits that nobody wrote")
-    common.draw_losses(right.subplots(), training.losses, training.steps, training.history["test loss"])
+def draw(training: common.Training, model: VAE, images: torch.Tensor, rows: int = 10) -> None:
+    """Digits beside their reconstructions; a grid of samples; the loss."""
+    figure = common.new_figure(14, 4.8)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(6, 12, 12))
+    images = images[: 3 * rows]
+    pairs = torch.stack([images, torch.sigmoid(model(images)[0])], dim=1)
+    common.draw_images(left, pairs.view(-1, 8, 8).numpy(), columns=6)
+    left.set_title("Digits, each with\nits reconstruction")
+    common.draw_images(middle, model.sample(12 * rows).view(-1, 8, 8).numpy(), columns=12)
+    middle.set_title("Digits that nobody wrote")
+    common.draw_losses(right, training.losses, training.steps, training.history["test loss"])
     training.save_picture(figure, "vae.png")
 
 

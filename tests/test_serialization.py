@@ -444,7 +444,6 @@ def of_cuda(content: bytes) -> io.BytesIO:
     "where",
     ["cpu", b"cpu", cr.device("cpu"), {"cuda:0": "cpu"}, lambda storage, location: storage, lambda s, where: s.cpu()],
     ids=["name", "bytes", "device", "dict", "function", "function to cpu"],
-    ids=str,
 )
 def test_map_location_brings_storages_of_other_devices_here(where: Any) -> None:
     assert cr.load(of_cuda(saved(cr.ones(2))), map_location=where).tolist() == [1.0, 1.0]

@@ -211,7 +211,7 @@ def power_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     if isinstance(x, NUMBER):
         if x == 0:
             return real_like(grad_out * np.where(np.real(y) >= 0, np.zeros_like(out), -out), y)
-        logarithm = np.log(x) if isinstance(x, builtins.complex) else math.log(x) if x > 0 else math.nan
+        logarithm = builtins.complex(np.log(x)) if isinstance(x, builtins.complex) else math.log(x) if x > 0 else math.nan
         return real_like(unbroadcast(grad_out * out * logarithm, y), y)
     flat = (x == 0) & (np.real(y) >= 0)
     logarithm = np.log(np.where(flat, np.ones_like(x), x))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -146,7 +145,9 @@ def share_memory_(self: Tensor) -> Tensor:
     A process that is started in another way, or is sent the tensor, gets a copy.
     """
     if not is_shared(self) and self.array.nbytes:
-        shared = np.frombuffer(mmap.mmap(-1, self.array.nbytes), self.array.dtype, self.array.size)
+        from mmap import mmap
+
+        shared = np.frombuffer(mmap(-1, self.array.nbytes), self.array.dtype, self.array.size)
         shared = shared.reshape(self.array.shape)
         shared[...] = self.array
         self.array = shared
@@ -156,8 +157,10 @@ def share_memory_(self: Tensor) -> Tensor:
 
 def is_shared(self: Tensor) -> bool:
     """Whether the values are in memory that forked processes share."""
+    from mmap import mmap
+
     base = _owner(self.array).base
-    return isinstance(base, mmap.mmap) or isinstance(getattr(base, "obj", None), mmap.mmap)
+    return isinstance(base, mmap) or isinstance(getattr(base, "obj", None), mmap)
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor
 from .kernels import Kernels, in_pieces
-from .optimizer import Optimizer, check_betas, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
+from .optimizer import (
+    Optimizer,
+    check_betas,
+    check_learning_rate,
+    check_settings,
+    count_tensor,
+    next_count,
+    number,
+    zeros_for,
+)
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -77,21 +85,20 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps and the running means; with amsgrad also the largest mean square."""
+        state = {"step": count_tensor(), "exp_avg": zeros_for(tensor), "exp_avg_sq": zeros_for(tensor)}
+        return {**state, "max_exp_avg_sq": zeros_for(tensor)} if group["amsgrad"] else state
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * mean / (sqrt(mean square) + eps), both means corrected for their start at zero."""
-        beta1, beta2 = (float(beta) for beta in group["betas"])
-        lr, eps, amsgrad, maximize = float(group["lr"]), group["eps"], group["amsgrad"], group["maximize"]
+        beta1, beta2 = (number(beta) for beta in group["betas"])
+        lr, eps, amsgrad, maximize = number(group["lr"]), group["eps"], group["amsgrad"], group["maximize"]
         decay, shrink = _decays(group)
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["exp_avg"] = zeros_for(tensor)
-                state["exp_avg_sq"] = zeros_for(tensor)
-                if amsgrad:
-                    state["max_exp_avg_sq"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
-            root = math.sqrt(1 - beta2**count)
+            root = (1 - beta2**count) ** 0.5
             # mean / (sqrt(square) / root + eps) = root * mean / (sqrt(square) + root * eps)
             step = -lr / (1 - beta1**count) * root
             keep = (state["exp_avg"].array, state["exp_avg_sq"].array)
@@ -104,8 +111,8 @@ class Adam(Optimizer):
 
 def _decays(group: dict[str, Any]) -> tuple[float, float]:
     """How much of the parameter joins its gradient, and by what the parameter itself is multiplied."""
-    decay = float(group["weight_decay"])
-    return (0.0, 1 - float(group["lr"]) * decay) if group["decoupled_weight_decay"] else (decay, 1.0)
+    decay = number(group["weight_decay"])
+    return (0.0, 1 - number(group["lr"]) * decay) if group["decoupled_weight_decay"] else (decay, 1.0)
 
 
 def _follow(k: Kernels, g: Any, mean: Any, square: Any, beta1: float, beta2: float) -> Any:
@@ -241,16 +248,16 @@ class Adamax(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, the running mean, the largest size."""
+        return {"step": count_tensor(), "exp_avg": zeros_for(tensor), "exp_inf": zeros_for(tensor)}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * mean / largest."""
         beta1, beta2 = group["betas"]
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["exp_avg"] = zeros_for(tensor)
-                state["exp_inf"] = zeros_for(tensor)
-            step = -float(group["lr"]) / (1 - beta1 ** next_count(state))
+            state = self.state_of(group, tensor)
+            step = -number(group["lr"]) / (1 - beta1 ** next_count(state))
             in_pieces(
                 _adamax,
                 tensor.array,
@@ -327,27 +334,27 @@ class NAdam(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, the product of all momentums, the running means."""
+        counts = {"step": count_tensor(), "mu_product": count_tensor(1.0)}
+        return {**counts, "exp_avg": zeros_for(tensor), "exp_avg_sq": zeros_for(tensor)}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * (share of the gradient + share of the mean) / (sqrt(mean square) + eps)."""
         beta1, beta2 = group["betas"]
-        lr = float(group["lr"])
+        lr = number(group["lr"])
         decay, shrink = _decays(group)
 
         def momentum(count: float) -> float:
             return beta1 * (1.0 - 0.5 * 0.96 ** (count * group["momentum_decay"]))  # type: ignore[no-any-return]
 
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["mu_product"] = count_tensor(1.0)
-                state["exp_avg"] = zeros_for(tensor)
-                state["exp_avg_sq"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
             now, after = momentum(count), momentum(count + 1)
-            state["mu_product"].array.fill(state["mu_product"].array.item() * now)
-            product = state["mu_product"].array.item()
-            root = math.sqrt(1 - beta2**count)
+            state["mu_product"].array.fill(number(state["mu_product"]) * now)
+            product = number(state["mu_product"])
+            root = (1 - beta2**count) ** 0.5
             steps = -lr * root * (1 - now) / (1 - product), -lr * root * after / (1 - product * after)
             in_pieces(
                 _nadam,
@@ -432,25 +439,25 @@ class RAdam(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps and the running means."""
+        return {"step": count_tensor(), "exp_avg": zeros_for(tensor), "exp_avg_sq": zeros_for(tensor)}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * mean, or from some step on lr * rectification * mean / (sqrt(mean square) + eps)."""
         beta1, beta2 = group["betas"]
         decay, shrink = _decays(group)
         longest = 2 / (1 - beta2) - 1
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["exp_avg"] = zeros_for(tensor)
-                state["exp_avg_sq"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
-            step = -float(group["lr"]) / (1 - beta1**count)
+            step = -number(group["lr"]) / (1 - beta1**count)
             rest = 1 - beta2**count
             length = longest - 2 * count * beta2**count / rest  # of the average, in steps
             adaptive = length > 5
             if adaptive:
                 variance = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-                step *= math.sqrt(variance * rest)
+                step *= (variance * rest) ** 0.5
             in_pieces(
                 _radam,
                 tensor.array,

@@ -8,7 +8,15 @@ import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
 from .kernels import Kernels, in_pieces
-from .optimizer import Optimizer, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
+from .optimizer import (
+    Optimizer,
+    check_learning_rate,
+    check_settings,
+    count_tensor,
+    next_count,
+    number,
+    zeros_for,
+)
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop", "Rprop"]
 
@@ -64,18 +72,20 @@ class RMSprop(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, the running mean square, and what momentum and `centered` need."""
+        state = {"step": count_tensor(), "square_avg": zeros_for(tensor)}
+        if group["momentum"] > 0:
+            state["momentum_buffer"] = zeros_for(tensor)
+        if group["centered"]:
+            state["grad_avg"] = zeros_for(tensor)
+        return state
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * gradient / (sqrt(mean square) + eps)."""
         momentum, centered = group["momentum"], group["centered"]
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["square_avg"] = zeros_for(tensor)
-                if momentum > 0:
-                    state["momentum_buffer"] = zeros_for(tensor)
-                if centered:
-                    state["grad_avg"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             next_count(state)
             names = ("momentum_buffer",) * (momentum > 0) + ("grad_avg",) * bool(centered)
             in_pieces(
@@ -83,7 +93,7 @@ class RMSprop(Optimizer):
                 tensor.array,
                 tensor.grad.array,  # type: ignore[union-attr]
                 (state["square_avg"].array, *(state[name].array for name in names)),
-                (group["alpha"], group["eps"], -float(group["lr"]), momentum, centered),
+                (group["alpha"], group["eps"], -number(group["lr"]), momentum, centered),
                 group["maximize"],
                 group["weight_decay"],
             )
@@ -167,15 +177,13 @@ class Adagrad(Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for tensor in group["params"]:
-                self._start(tensor)
+                self.state_of(group, tensor)
 
-    def _start(self, tensor: Tensor) -> dict[str, Any]:
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, and the sum of the gradient's squares."""
         value = self.defaults["initial_accumulator_value"]
         start = complex(value, value) if tensor.array.dtype.kind == "c" else value
-        state = self.state[tensor]
-        state["step"] = count_tensor()
-        state["sum"] = make_tensor(np.full_like(tensor.array, start), None)
-        return state
+        return {"step": count_tensor(), "sum": make_tensor(np.full_like(tensor.array, start), None)}
 
     def share_memory(self) -> None:
         """Nothing: worker processes that are forked see the same memory until one writes."""
@@ -183,9 +191,9 @@ class Adagrad(Optimizer):
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * gradient / (sqrt(sum) + eps)."""
         for tensor in tensors:
-            state = self.state[tensor] or self._start(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
-            step = -float(group["lr"]) / (1 + (count - 1) * group["lr_decay"])
+            step = -number(group["lr"]) / (1 + (count - 1) * group["lr_decay"])
             gradient = tensor.grad.array  # type: ignore[union-attr]
             settings = (step, group["eps"])
             keep = (state["sum"].array,)
@@ -248,21 +256,21 @@ class Adadelta(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, and the mean squares of gradients and steps."""
+        return {"step": count_tensor(), "square_avg": zeros_for(tensor), "acc_delta": zeros_for(tensor)}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * gradient * sqrt(mean square step + eps) / sqrt(mean square gradient + eps)."""
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["square_avg"] = zeros_for(tensor)
-                state["acc_delta"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             next_count(state)
             in_pieces(
                 _adadelta,
                 tensor.array,
                 tensor.grad.array,  # type: ignore[union-attr]
                 (state["square_avg"].array, state["acc_delta"].array),
-                (group["rho"], group["eps"], -float(group["lr"])),
+                (group["rho"], group["eps"], -number(group["lr"])),
                 group["maximize"],
                 group["weight_decay"],
             )
@@ -325,16 +333,17 @@ class Rprop(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, the gradient before, and the size of each number's step."""
+        lr = float(group["lr"])
+        start = complex(lr, lr) if tensor.array.dtype.kind == "c" else lr
+        sizes = make_tensor(np.full_like(tensor.array, start), None)
+        return {"step": count_tensor(), "prev": zeros_for(tensor), "step_size": sizes}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= sign(gradient) * step size, and no step where the sign has just changed."""
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                lr = float(group["lr"])
-                state["step"] = count_tensor()
-                state["prev"] = zeros_for(tensor)
-                start = complex(lr, lr) if tensor.array.dtype.kind == "c" else lr
-                state["step_size"] = make_tensor(np.full_like(tensor.array, start), None)
+            state = self.state_of(group, tensor)
             next_count(state)
             in_pieces(
                 _rprop,

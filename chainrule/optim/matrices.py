@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .optimizer import Optimizer, check_learning_rate, count_tensor, next_count, zeros_for
+from .optimizer import Optimizer, calculated, check_learning_rate, count_tensor, next_count, number, zeros_for
 
 __all__ = ["Adafactor", "Muon"]
 
@@ -70,7 +70,7 @@ class Adafactor(Optimizer):
 
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= size of x * relative step * gradient / sqrt(estimated mean square), clipped."""
-        lr, d = float(group["lr"]), group["d"]
+        lr, d = number(group["lr"]), group["d"]
         least, smallest = group["eps"]
         for tensor in tensors:
             x, gradient = tensor.array, tensor.grad.array  # type: ignore[union-attr]
@@ -78,21 +78,21 @@ class Adafactor(Optimizer):
                 raise RuntimeError("Adafactor does not support complex parameters")
             if not x.size:
                 continue
-            state = self.state[tensor] or self._start(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
             floor = np.finfo(x.dtype).eps.item() if least is None else least
             if group["maximize"]:
                 gradient = -gradient
-            size = max(smallest, _root_mean_square(x)) * min(lr, count**-0.5)
+            size = calculated(max, smallest, _root_mean_square(x)) * calculated(min, lr, count**-0.5)
             if group["weight_decay"]:
                 x *= 1 - lr * group["weight_decay"]
             square = self._mean_square(state, gradient, count ** group["beta2_decay"], floor)
             step = gradient / np.sqrt(np.maximum(square, floor * floor))
-            x -= step * (size / max(1.0, _root_mean_square(step) / d))
+            x -= step * (size / calculated(max, 1.0, _root_mean_square(step) / d))
 
-    def _start(self, tensor: Tensor) -> dict[str, Any]:
-        state = self.state[tensor]
-        state["step"] = count_tensor()
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, and the mean squares: of a matrix those of its rows and columns."""
+        state = {"step": count_tensor()}
         shape, dtype = tensor.shape, tensor.array.dtype
         if len(shape) > 1:
             state["row_var"] = make_tensor(np.zeros((*shape[:-1], 1), dtype), None)
@@ -106,14 +106,14 @@ class Adafactor(Optimizer):
         square = gradient * gradient
         if gradient.ndim < 2:
             return _approach(state["variance"].array, square, share)
-        rows = _approach(state["row_var"].array, square.mean(-1, keepdims=True), share)
-        columns = _approach(state["col_var"].array, square.mean(-2, keepdims=True), share)
-        return rows * columns / np.maximum(rows.mean(-2, keepdims=True), floor)
+        rows = _approach(state["row_var"].array, np.mean(square, -1, keepdims=True), share)
+        columns = _approach(state["col_var"].array, np.mean(square, -2, keepdims=True), share)
+        return rows * columns / np.maximum(np.mean(rows, -2, keepdims=True), floor)
 
 
 def _root_mean_square(array: Any) -> float:
     flat = array.reshape(-1)
-    return math.sqrt(float(np.vdot(flat, flat)) / flat.size) if flat.size else 0.0
+    return (number(np.vdot(flat, flat)) / flat.size) ** 0.5 if flat.size else 0.0
 
 
 def _approach(mean: Any, value: Any, share: float) -> Any:
@@ -181,16 +181,18 @@ class Muon(Optimizer):
         if tensor.ndim != 2:
             raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {tensor.shape}")
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The running mean of the gradient."""
+        return {"momentum_buffer": zeros_for(tensor)}
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * orthogonal(momentum)."""
-        lr, momentum = float(group["lr"]), group["momentum"]
+        lr, momentum = number(group["lr"]), group["momentum"]
         for tensor in tensors:
             x, gradient = tensor.array, tensor.grad.array  # type: ignore[union-attr]
             if x.dtype.kind == "c":
                 raise RuntimeError("Muon does not support complex parameters")
-            state = self.state[tensor]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             mean = _approach(state["momentum_buffer"].array, gradient, 1 - momentum)
             direction = gradient + (mean - gradient) * momentum if group["nesterov"] else mean
             direction = orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
@@ -208,7 +210,7 @@ def orthogonal(matrix: Any, coefficients: tuple[float, float, float], steps: int
     a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / max(float(np.linalg.norm(x)), eps)
+    x = x / calculated(max, number(np.linalg.norm(x)), eps)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x

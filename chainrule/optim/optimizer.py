@@ -201,6 +201,17 @@ class Optimizer:
         """Write the new values of one group's `tensors`, which have gradients; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines neither update(group, tensors) nor step()")
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """What is kept for a parameter before its first step; subclasses that keep something define it."""
+        return {}
+
+    def state_of(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """What is kept for a parameter; made before its first step."""
+        state = self.state[tensor]
+        if not state:
+            state.update(self.new_state(group, tensor))
+        return state
+
     # ---- hooks ---------------------------------------------------------------------------------------------------
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -359,10 +370,28 @@ def count_tensor(value: float = 0.0) -> Tensor:
     return make_tensor(np.array(value, np.float64 if default_float() == np.float64 else np.float32), None)
 
 
+def number(value: Any) -> Any:
+    """A setting, or a state of one element, as a float; while a function is compiled, a number that may change."""
+    if type(value) is float:
+        return value
+    if isinstance(value, Tensor):
+        value = value.array
+    changing = getattr(value, "as_number", None)
+    return float(value) if changing is None else changing()
+
+
+def calculated(function: Callable[..., Any], *numbers: Any) -> Any:
+    """`function(*numbers)`, for functions that need values, such as `max`; the compiler's numbers defer it."""
+    for value in numbers:
+        if hasattr(value, "apply"):
+            return value.apply(function, *numbers)
+    return function(*numbers)
+
+
 def next_count(state: dict[str, Any]) -> float:
     """Count one more step in a parameter's state."""
     array = state["step"].array
-    count: float = array.item() + 1
+    count: float = number(array) + 1
     array.fill(count)
     return count
 

@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor, make_tensor
+from ..core.tensor import Tensor
 from .kernels import PIECE, Kernels, blas_kernels, in_pieces
-from .optimizer import Optimizer, check_learning_rate, check_settings, count_tensor, next_count, zeros_for
+from .optimizer import (
+    Optimizer,
+    calculated,
+    check_learning_rate,
+    check_settings,
+    count_tensor,
+    next_count,
+    number,
+    zeros_for,
+)
 
 __all__ = ["ASGD", "SGD"]
 
@@ -72,7 +81,7 @@ class SGD(Optimizer):
 
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * direction."""
-        step = -float(group["lr"])
+        step = -number(group["lr"])
         momentum = group["momentum"]
         if momentum or group["weight_decay"] or group["maximize"]:
             for tensor in tensors:
@@ -91,6 +100,10 @@ class SGD(Optimizer):
             else:
                 in_pieces(_descend, x, gradient, (), (step,))
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """With momentum a buffer of zeros, which the first step fills with the whole gradient."""
+        return {"momentum_buffer": zeros_for(tensor)} if group["momentum"] else {}
+
     def _update_with(self, group: dict[str, Any], tensor: Tensor, momentum: float, step: float) -> None:
         keep: tuple[Any, ...] = ()
         first = False
@@ -98,7 +111,7 @@ class SGD(Optimizer):
             state = self.state[tensor]
             first = state.get("momentum_buffer") is None
             if first:
-                state["momentum_buffer"] = make_tensor(np.empty_like(tensor.array), None)
+                state.update(self.new_state(group, tensor))
             keep = (state["momentum_buffer"].array,)
         in_pieces(
             _descend,
@@ -107,7 +120,7 @@ class SGD(Optimizer):
             keep,
             (step, momentum, 1.0 - group["dampening"], group["nesterov"], first) if momentum else (step,),
             group["maximize"],
-            float(group["weight_decay"]),
+            number(group["weight_decay"]),
         )
 
 
@@ -177,18 +190,22 @@ class ASGD(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+        """The count of steps, the present step's length, the average's share, the average."""
+        return {
+            "step": count_tensor(),
+            "eta": count_tensor(float(group["lr"])),
+            "mu": count_tensor(1.0),
+            "ax": zeros_for(tensor),
+        }
+
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= eta * (gradient + lambd * x), and its average; eta shrinks with the steps."""
-        lr, lambd = float(group["lr"]), group["lambd"]
+        lr, lambd = number(group["lr"]), group["lambd"]
         for tensor in tensors:
-            state = self.state[tensor]
-            if not state:
-                state["step"] = count_tensor()
-                state["eta"] = count_tensor(lr)
-                state["mu"] = count_tensor(1.0)
-                state["ax"] = zeros_for(tensor)
+            state = self.state_of(group, tensor)
             count = next_count(state)
-            settings = (state["eta"].array.item(), state["mu"].array.item(), lambd)
+            settings = (number(state["eta"]), number(state["mu"]), lambd)
             gradient = tensor.grad.array  # type: ignore[union-attr]
             in_pieces(
                 _average,
@@ -200,7 +217,7 @@ class ASGD(Optimizer):
                 group["weight_decay"],
             )
             state["eta"].array.fill(lr / (1 + lambd * lr * count) ** group["alpha"])
-            state["mu"].array.fill(1 / max(1, count - group["t0"]))
+            state["mu"].array.fill(1 / calculated(max, 1, count - group["t0"]))
 
 
 def _average(k: Kernels, x: Any, g: Any, average: Any, eta: float, mu: float, lambd: float) -> None:

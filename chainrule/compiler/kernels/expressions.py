@@ -51,7 +51,7 @@ HEAVY = {
     "sinh": "sinh",
     "cosh": "cosh",
 }
-WITHOUT_MATH = frozenset(("sigmoid",))
+IN_MATH = frozenset(("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "atan", "sinh", "cosh"))
 
 
 def cast(text: str, have: Any, want: np.dtype[Any]) -> str:
@@ -154,7 +154,7 @@ def pattern_of(node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any],
         function = HEAVY[name]
         if hasattr(elementary, f"{function}_{result.name}"):
             return f"{function}_{result.name}({{0}})"
-        if function not in WITHOUT_MATH:
+        if function in IN_MATH:
             return f"{result.name}(math.{function}({{0}}))"
     if name == "power":
         exponent = constant_value(node.args[1])

@@ -1,0 +1,572 @@
+"""Group element by element operations, and the reductions at their ends, into kernels.
+
+A `Loop` goes over rows and columns: the last axes of its largest values, collapsed, are the columns, the axes before
+them the rows. In it a value is *full* (an element for each row and column) or a *row* value (one for each row: the
+maximum of a row, a label). A reduction along the columns gives a row value, which the loop goes on with in a further
+pass over the same row; every other reduction adds up in an array that only later loops can read. What a loop reads from outside may be spread over
+the rows or columns in any way that `Place` can say.
+
+Three steps: `group` merges nodes into loops as long as no cycle arises; `schedule` puts loops and other calls in an
+order in which many loops stand side by side; these become one `Kernel` each. `kernels/generate.py` writes their text.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..graph import CONSTANT, INPUT, Graph, Node, map_nodes
+from ..kernels.expressions import HEAVY, ReductionOf, element, reduction_of
+from .constants import uniform_value
+
+__all__ = ["Kernel", "Loop", "Place", "fuse", "is_output", "same_memory", "unfuse"]
+
+LONGEST = 64  # operations in a loop
+MOST_LOOPS = 16  # in a kernel
+MOST_ARRAYS = 28  # that a kernel is given: each costs 0.06 us a call
+LARGE = 1 << 17  # elements times operations from which a loop is a kernel of its own, to be shared among threads
+SAME_ORDER = (np.reshape, np.expand_dims, np.squeeze)  # the same elements in the same order
+
+
+# ----- where a value stands in a loop -----
+
+
+class Place:
+    """How a value's elements are spread over rows and columns.
+
+    In row `r` and column `c` it is element `(r // repeat % period, c)`; `period` 1 is the same in all rows, and
+    without `columns` it is the same in all columns.
+    """
+
+    __slots__ = ("columns", "period", "repeat")
+
+    def __init__(self, repeat: int, period: int, columns: bool) -> None:
+        self.repeat = repeat
+        self.period = period
+        self.columns = columns
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Place) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> tuple[int, int, bool]:
+        """What it consists of."""
+        return (self.repeat, self.period, self.columns)
+
+    def __repr__(self) -> str:
+        return f"Place{self.key}"
+
+
+def place_of(shape: tuple[int, ...], kept: list[bool], columns: int) -> Place | None:
+    """The place of a value that has the axes `kept` of an array of `shape`, cut so that it has so many columns.
+
+    None where the array cannot be cut so, or the value's place cannot be said.
+    """
+    sizes = [(size, keep) for size, keep in zip(shape, kept, strict=True) if size != 1]
+    inner: list[bool] = []
+    width = 1
+    while width < columns:
+        if not sizes:
+            return None
+        size, keep = sizes.pop()
+        width *= size
+        inner.append(keep)
+    if width != columns or (any(inner) and not all(inner)):
+        return None
+    while sizes and not sizes[0][1]:  # leading axes over which it repeats
+        sizes.pop(0)
+    repeat = 1
+    while sizes and not sizes[-1][1]:
+        repeat *= sizes.pop()[0]
+    if not all(keep for _, keep in sizes):
+        return None
+    period = math.prod(size for size, _ in sizes)
+    return Place(repeat if period > 1 else 1, period, all(inner) if inner else False)
+
+
+def axes_kept(shape: tuple[int, ...], full: tuple[int, ...]) -> list[bool]:
+    """Which axes of `full` an array of `shape` has, when it is broadcast to it."""
+    padded = (1,) * (len(full) - len(shape)) + shape
+    return [size == whole for size, whole in zip(padded, full, strict=True)]
+
+
+def widths(shape: tuple[int, ...]) -> list[int]:
+    """The numbers of columns that an array can be cut to: those of its last axis, its last two, and so on."""
+    found, width = [], 1
+    for size in reversed(shape):
+        width *= size
+        if size != 1:
+            found.append(width)
+    return found or [1]
+
+
+# ----- what a node asks of its loop -----
+
+
+class Role:
+    """A node as a part of a loop.
+
+    Attributes:
+        shape: of the array over which its loop goes: its own, or of what it reduces.
+        widths: the numbers of columns that are possible; None where all are.
+        reduction: what it reduces, None for an operation on elements.
+        pick: whether it takes one element out of each row.
+    """
+
+    def __init__(self, shape: tuple[int, ...], reduction: ReductionOf | None = None, pick: bool = False) -> None:
+        self.shape = shape
+        self.reduction = reduction
+        self.pick = pick
+        self.widths: frozenset[int] | None = None
+        self.size = math.prod(shape)
+
+    def operand_place(self, node: Node, operand: Node, columns: int) -> Place | None:
+        """Where an operand's elements are, in a loop of so many columns."""
+        assert operand.shape is not None
+        if node.op in SAME_ORDER:
+            return place_of(self.shape, [True] * len(self.shape), columns)
+        return place_of(self.shape, axes_kept(operand.shape, self.shape), columns)
+
+    def result_place(self, columns: int) -> Place | None:
+        """Where the node's own elements are."""
+        kept = [True] * len(self.shape)
+        if self.reduction is not None:
+            kept = [axis not in self.reduction.axes for axis in range(len(self.shape))]
+        elif self.pick:
+            kept[-1] = False
+        return place_of(self.shape, kept, columns)
+
+
+def role_of(node: Node, elementary: Any) -> Role | None:
+    """A node's part in a loop; None where it can have none."""
+    if node.effect or not callable(node.op) or node.shape is None or not node.size:
+        return None
+    operands = [operand for operand in node.operands() if operand.dtype is not None]
+    reduction = reduction_of(node)
+    if reduction is not None:
+        role = Role(node.args[0].shape, reduction)
+    elif is_pick(node):
+        role = Role(node.args[0].shape, pick=True)
+    elif node.op in SAME_ORDER or element(node, elementary) is not None:
+        if not operands or uniform_value(node) is not None:
+            return None
+        role = Role(node.shape)
+    else:
+        return None
+    places = [
+        [role.operand_place(node, operand, width) for operand in operands] + [role.result_place(width)]
+        for width in widths(role.shape)
+    ]
+    whole = Place(1, 1, True)
+    one = Place(1, 1, False)
+    if all(place in (whole, one) for place in places[-1]) and not role.pick:
+        return role  # all are full or single numbers: the loop can be cut anywhere
+    role.widths = frozenset(
+        width for width, found in zip(widths(role.shape), places, strict=True) if all(place for place in found)
+    )
+    if role.pick:
+        role.widths &= {role.shape[-1]}
+    return role if role.widths else None
+
+
+def is_pick(node: Node) -> bool:
+    """Whether it takes one element of each row, the last axis, by an index."""
+    if node.op is not np.take_along_axis or len(node.args) != 3 or node.kwargs:
+        return False
+    x, index, axis = node.args
+    return (
+        isinstance(x, Node)
+        and isinstance(index, Node)
+        and bool(x.shape)
+        and x.shape[-1] > 1
+        and axis in (-1, len(x.shape) - 1)
+        and index.dtype == np.int64
+        and index.shape == (*x.shape[:-1], 1)
+        and x.dtype in (np.float32, np.float64)
+    )
+
+
+# ----- loops -----
+
+
+class Loop:
+    """Nodes that one pass over rows and columns computes.
+
+    Attributes:
+        nodes: in the order in which they run.
+        rows, columns: how far it goes; with one row it goes over all elements in their order.
+        inner: the nodes that have one value a row, though they are operations on elements.
+    """
+
+    def __init__(self, node: Node, role: Role) -> None:
+        self.nodes = [node]
+        self.roles = {node: role}
+        self.size = role.size
+        self.widths = role.widths
+        self.inner: set[Node] = set()
+
+    @property
+    def columns(self) -> int:
+        """The number of columns: the largest that all nodes allow."""
+        return self.size if self.widths is None else max(self.widths)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.size // self.columns
+
+    def place(self, node: Node) -> Place | None:
+        """Where a node's result stands."""
+        if node in self.inner:
+            role = self.roles[node]
+            return Place(1, 1, False) if role.reduction else Place(1, self.rows, False)
+        return self.roles[node].result_place(self.columns)
+
+    def operand_place(self, node: Node, operand: Node) -> Place | None:
+        """Where the element of an operand stands that a node reads."""
+        if node in self.inner:
+            return Place(1, 1 if operand.size == 1 else self.rows, False)
+        role = self.roles[node]
+        if role.pick and operand is node.args[1]:
+            return Place(1, self.rows, False)
+        return role.operand_place(node, operand, self.columns)
+
+    def adds_up(self, node: Node) -> bool:
+        """Whether it is a reduction that is complete only after the last row."""
+        return self.roles[node].reduction is not None and (
+            node in self.inner or self.place(node) != Place(1, self.rows, False) or self.rows == 1 and self.widths is None
+        )
+
+    def merged(self, other: Loop) -> Loop | None:
+        """One loop for the nodes of both, where they go over the same elements; None where that cannot be."""
+        big, small = (self, other) if self.size >= other.size else (other, self)
+        if len(big.nodes) + len(small.nodes) > LONGEST:
+            return None
+        both = Loop.__new__(Loop)
+        both.size = big.size
+        both.inner = big.inner | small.inner
+        if big.size == small.size:
+            both.widths = big.widths
+            if small.widths is not None:
+                both.widths = small.widths if big.widths is None else big.widths & small.widths
+            if both.widths is not None and not both.widths:
+                return None
+            if both.inner and any(both.size // both.columns != loop.rows for loop in (big, small) if loop.inner):
+                return None
+        else:
+            width = big.size // small.size
+            if small.widths is not None or big.widths is None or small.size == 1:
+                return None
+            if width not in big.widths or width * small.size != big.size:
+                return None
+            both.widths = frozenset((width,))
+            both.inner = both.inner | set(small.nodes)
+        both.nodes = [*self.nodes, *other.nodes]
+        both.roles = {**self.roles, **other.roles}
+        if any(not both.fits(node, first) for first, second in ((self, other), (other, self)) for node in second.nodes):
+            return None
+        return both
+
+    def fits(self, node: Node, source: Loop) -> bool:
+        """Whether a node finds the results of `source` where it looks for them."""
+        for operand in node.operands():
+            if operand in source.roles:
+                if self.adds_up(operand) or self.place(operand) != self.operand_place(node, operand):
+                    return False
+        return True
+
+    @property
+    def work(self) -> int:
+        """The number of operations, elementary functions counted as ten, that are more than another view."""
+        return sum(
+            10 if node.op.__name__ in HEAVY else 1
+            for node in self.nodes
+            if node.op not in (*SAME_ORDER, np.broadcast_to)
+        )
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it pays to share it among threads."""
+        return self.size * self.work >= LARGE
+
+
+class Units:
+    """A partition of a graph's nodes into loops and single calls, and which of them depend on which.
+
+    Sets of units are the bits of a number: `before[unit]` are those that must run before it, `after` those behind it.
+    """
+
+    def __init__(self, graph: Graph, elementary: Any) -> None:
+        self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.of: dict[Node, int] = {}
+        self.loops: dict[int, Loop] = {}
+        self.before: list[int] = []
+        self.after: list[int] = []
+        effect = None
+        for i, node in enumerate(graph.nodes):
+            self.of[node] = i
+            role = None if node.op in (INPUT, CONSTANT) else role_of(node, elementary)
+            if role is not None:
+                self.loops[i] = Loop(node, role)
+            before = 0
+            for operand in {*node.operands(), *((effect,) if node.effect and effect is not None else ())}:
+                unit = self.of[operand]
+                before |= self.before[unit] | 1 << unit
+            if node.effect:
+                effect = node
+            self.before.append(before)
+            self.after.append(0)
+            for unit in bits(before):
+                self.after[unit] |= 1 << i
+
+    def merge(self, first: int, second: int) -> bool:
+        """Make one loop of two, if they can be and nothing stands between them."""
+        if first == second or first not in self.loops or second not in self.loops:
+            return False
+        if self.after[first] & self.before[second] or self.after[second] & self.before[first]:
+            return False  # a third depends on one of them, and the other on that
+        both = self.loops[first].merged(self.loops[second])
+        if both is None:
+            return False
+        both.nodes.sort(key=self.order.__getitem__)
+        del self.loops[second]
+        self.loops[first] = both
+        for node in both.nodes:
+            self.of[node] = first
+        mine = ~(1 << first | 1 << second)
+        before = (self.before[first] | self.before[second]) & mine
+        after = (self.after[first] | self.after[second]) & mine
+        self.before[first], self.after[first] = before, after
+        self.before[second] = self.after[second] = 0
+        for unit in bits(before):
+            self.after[unit] = self.after[unit] & mine | after | 1 << first
+        for unit in bits(after):
+            self.before[unit] = self.before[unit] & mine | before | 1 << first
+        return True
+
+
+def bits(number: int) -> Iterator[int]:
+    """The positions of the ones in a binary number."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
+
+
+def group(graph: Graph, elementary: Any = None) -> Units:
+    """Merge each node with the loops of its operands, then loops that read the same large array."""
+    units = Units(graph, elementary)
+    for node in graph.nodes:
+        if units.of[node] in units.loops:
+            for operand in node.operands():
+                units.merge(units.of[operand], units.of[node])
+    readers: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        if units.of[node] in units.loops:
+            for operand in node.operands():
+                if operand.size > 1 and units.of[operand] != units.of[node]:
+                    readers.setdefault(same_memory(operand), []).append(node)
+    for nodes in readers.values():
+        for node in nodes[1:]:
+            first, other = units.loops[units.of[nodes[0]]], units.loops[units.of[node]]
+            if first.size == other.size:
+                units.merge(units.of[nodes[0]], units.of[node])
+    return units
+
+
+def same_memory(node: Node) -> Node:
+    """The node whose elements, in the same order, a reshaped array shares."""
+    while node.op in SAME_ORDER and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
+
+
+# ----- kernels -----
+
+
+class Kernel:
+    """The operation of a node that stands for several loops; its results are items of it.
+
+    Attributes:
+        loops: one after another.
+        inputs: the nodes from outside that it reads, in the order of the node's arguments.
+        outputs: those of its nodes that are read outside, in the order of the items.
+    """
+
+    def __init__(self, loops: list[Loop], inputs: list[Node], outputs: list[Node]) -> None:
+        self.loops = loops
+        self.inputs = inputs
+        self.outputs = outputs
+        self.__name__ = "kernel"
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What it computes, in order."""
+        return [node for loop in self.loops for node in loop.nodes]
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        """Compute it by NumPy, a node at a time."""
+        known = dict(zip(self.inputs, arrays, strict=True))
+        for node in self.nodes:
+            known[node] = node.op(*map_nodes(node.args, known.__getitem__), **map_nodes(node.kwargs, known.__getitem__))
+        return [known[node] for node in self.outputs]
+
+
+def is_output(node: Node) -> bool:
+    """Whether a node is a kernel's result."""
+    return node.op is operator.getitem and isinstance(node.args[0].op, Kernel)
+
+
+def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
+    """The calls and kernels in an order in which they can run.
+
+    Calls that are no loops keep their order. A loop waits until one of them needs it, and then takes along all that
+    wait: they are one kernel. What nobody waits for, such as the updates of parameters, comes at the end.
+    """
+    order: list[Node | list[Loop]] = []
+    done: set[int] = set()
+    waiting: list[Loop] = []
+
+    def flush() -> None:
+        if waiting:
+            order.append(waiting.copy())
+            waiting.clear()
+
+    def visit(unit: int) -> None:
+        stack = [unit]
+        while stack:
+            unit = stack[-1]
+            if unit in done:
+                stack.pop()
+                continue
+            missing = [u for u in direct(unit) if u not in done]
+            if missing:
+                stack += reversed(missing)
+                continue
+            stack.pop()
+            done.add(unit)
+            loop = units.loops.get(unit)
+            if loop is None:
+                node = graph.nodes[unit]
+                if any(operand in other.roles for other in waiting for operand in node.operands()):
+                    flush()
+                order.append(node)
+            else:
+                if loop.is_large or too_many([*waiting, loop]):
+                    flush()
+                waiting.append(loop)
+                if loop.is_large:
+                    flush()
+
+    members: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        members.setdefault(units.of[node], []).append(node)
+
+    def direct(unit: int) -> list[int]:
+        found = {units.of[operand] for node in members[unit] for operand in node.operands()} - {unit}
+        if graph.nodes[unit].effect:
+            found |= {u for u in bits(units.before[unit]) if graph.nodes[u].effect}
+        return sorted(found)
+
+    for i in range(len(graph.nodes)):
+        if units.of[graph.nodes[i]] == i and i not in units.loops:
+            visit(i)
+    for unit in sorted(units.loops, key=lambda u: (units.loops[u].size, u)):
+        visit(unit)
+    flush()
+    return order
+
+
+def too_many(loops: list[Loop]) -> bool:
+    """Whether a kernel of these loops would be too long, or be given too many arrays."""
+    if len(loops) > MOST_LOOPS:
+        return True
+    inside = {node for loop in loops for node in loop.nodes}
+    arrays = {operand for node in inside for operand in node.operands() if operand not in inside}
+    return len(arrays) + len(loops) > MOST_ARRAYS
+
+
+def fuse(graph: Graph, elementary: Any = None, refused: Iterable[Any] = ()) -> tuple[Graph, dict[Node, Node]]:
+    """A graph whose loops are kernels, and for each node of the old one its place in the new.
+
+    The nodes are copied, but for inputs and constants.
+
+    Args:
+        elementary: the module of elementary functions for kernels.
+        refused: sets of nodes (by their positions in the graph) that are not to be made kernels.
+    """
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        new[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, new)
+    copied = Graph([new[node] for node in graph.nodes], [new[node] for node in graph.outputs])
+    units = group(copied, elementary)
+    drop_poor(units)
+    order = schedule(copied, units)
+    users = copied.users()
+    outputs = set(copied.outputs)
+    results: dict[Node, Node] = {}
+    nodes: list[Node] = []
+    views: dict[Node, Node] = {}
+
+    def outside(node: Node) -> Node:
+        """What stands for a node to those who read it outside of its kernel."""
+        if node in results or units.of[node] not in units.loops:
+            return results.get(node, node)
+        if node not in views:  # a reshape, or what has been computed under another shape
+            views[node] = view = node.like(np.reshape, outside(same_memory(node)), node.shape)
+            nodes.append(view)
+        return views[node]
+
+    for item in order:
+        if isinstance(item, Node):
+            item.args = map_nodes(item.args, outside)
+            item.kwargs = map_nodes(item.kwargs, outside)
+            nodes.append(item)
+            continue
+        inside = {node for loop in item for node in loop.nodes}
+        given = dict.fromkeys(
+            source
+            for loop in item
+            for node in loop.nodes
+            for operand in node.operands()
+            for source in [same_memory(operand)]
+            if source not in inside and uniform_value(source) is None
+        )
+        read = [
+            node
+            for loop in item
+            for node in loop.nodes
+            if node in outputs or any(user not in inside for user in users[node])
+        ]
+        given_outputs = list(dict.fromkeys(root if (root := same_memory(n)) in inside else n for n in read))
+        kernel = Kernel(item, list(given), given_outputs)
+        first = min((node for node in inside if node.line), key=units.order.__getitem__, default=next(iter(inside)))
+        whole = Node(kernel, tuple(map(outside, given)), None, None, None, line=first.line, formula=first.formula)
+        nodes.append(whole)
+        for i, node in enumerate(kernel.outputs):
+            results[node] = node.like(operator.getitem, whole, i)
+            nodes.append(results[node])
+    copied.outputs = [outside(node) for node in copied.outputs]
+    copied.nodes = nodes
+    return copied, {old: outside(node) if node in units.of else node for old, node in new.items()}
+
+
+def copy_of(node: Node, new: dict[Node, Node]) -> Node:
+    copy = node.like(node.op, *map_nodes(node.args, new.__getitem__), **map_nodes(node.kwargs, new.__getitem__))
+    copy.effect = node.effect
+    return copy
+
+
+def drop_poor(units: Units) -> None:
+    """Loops of views alone are no loops."""
+    for unit, loop in list(units.loops.items()):
+        if loop.work == 0:
+            if len(loop.nodes) == 1:
+                del units.loops[unit]
