@@ -101,12 +101,6 @@ def exponential_less_1(degree: int) -> Fit:
 
 
 def logarithm(degree: int) -> Fit:
-    """(log(1 + f) - f + f**2 / 2) / f**3."""
-    low, high = mp.sqrt(0.5) - 1, mp.sqrt(2) - 1
-    return Fit(lambda f: (mp.log1p(f) - f + f**2 / 2) / f**3, lambda f: f**3 / mp.log1p(f), (low, high), degree)
-
-
-def area_tangent(degree: int) -> Fit:
     """(2 artanh(s) / s - 2) / s**2 in z = s**2, where log(1 + f) = 2 artanh(f / (2 + f))."""
     high = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2
 
@@ -152,16 +146,16 @@ FITS: dict[str, tuple[Callable[[int], Fit], type, int]] = {
     "EXP_64": (exponential, np.float64, 9),
     "EXPM1_32": (exponential_less_1, np.float32, 5),
     "EXPM1_64": (exponential_less_1, np.float64, 10),
-    "LOG_32": (logarithm, np.float32, 7),
-    "LOG_64": (area_tangent, np.float64, 6),
+    "LOG_32": (logarithm, np.float32, 2),
+    "LOG_64": (logarithm, np.float64, 6),
     "TANH_32": (hyperbolic_tangent, np.float32, 4),
-    "TANH_64": (hyperbolic_tangent, np.float64, 9),
+    "TANH_64": (hyperbolic_tangent, np.float64, 10),
     "ERF_32": (error_function, np.float32, 6),
     "ERF_64": (error_function, np.float64, 13),
     "LOG_ERFC_32": (logarithm_of_erfc(4.0), np.float32, 8),
-    "LOG_ERFC_64": (logarithm_of_erfc(6.0), np.float64, 21),
-    "SIN_32": (sine, np.float64, 4),
-    "COS_32": (cosine, np.float64, 3),
+    "LOG_ERFC_64": (logarithm_of_erfc(6.0), np.float64, 19),
+    "SIN_32": (sine, np.float64, 3),
+    "COS_32": (cosine, np.float64, 2),
     "SIN_64": (sine, np.float64, 5),
     "COS_64": (cosine, np.float64, 5),
 }
@@ -172,12 +166,11 @@ def main(names: list[str]) -> None:
     for name in names or FITS:
         make, kind, degree = FITS[name]
         mp.mp.prec = 200
-        numbers, error = coefficients(make(degree), kind)
+        fit = make(degree)
+        numbers, error = coefficients(fit, kind)
         digits = 9 if kind is np.float32 else 17
-        print(f"{name} = (  # largest weighted error 2**{error:.1f}")
-        for number in numbers:
-            print(f"    {float(number):.{digits}g},")
-        print(")")
+        print(f"{name} = (  # largest error 2**{error:.1f}")
+        print("".join(f"    {float(number):.{digits}g},\n" for number in numbers) + ")")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,9 @@ def launch(main: Callable[[argparse.Namespace], None], options: Options, argumen
     except Failure as failure:
         tqdm.write(f"{options.prog}: {failure}", file=sys.stderr)
         return failure.code
+    except OSError as error:
+        tqdm.write(f"{options.prog}: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         tqdm.write(f"{options.prog}: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
@@ -200,6 +203,7 @@ class Training:
         scheduler: with a `state_dict`, or None.
         steps: calls of `record` in an epoch.
         made_of: further things that a checkpoint must have in common with the run that goes on from it, by name.
+        free: options that may differ, as they do not change what is learned.
 
     Attributes:
         folder: where files go.
@@ -219,6 +223,7 @@ class Training:
         *,
         steps: int,
         made_of: dict[str, Any] | None = None,
+        free: Sequence[str] = (),
     ) -> None:
         self.folder = output_folder(options.out)
         self.path = self.folder / "checkpoint.pt"
@@ -226,8 +231,9 @@ class Training:
         self.parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         if scheduler is None:
             del self.parts["scheduler"]
-        ours = {f"--{name}": x for name, x in vars(options).items() if name not in ("out", "short", "resume")}
-        self.made_of = {**ours, **(made_of or {})}
+        free = ("out", "short", "resume", *free)
+        self.made_of = {f"--{name}": value for name, value in vars(options).items() if name not in free}
+        self.made_of |= made_of or {}
         self.done = 0
         self.losses: list[float] = []
         self.history: dict[str, list[float]] = {}

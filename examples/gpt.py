@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 
 import common
@@ -37,7 +38,7 @@ option("--width", type=common.whole_number, default=128, metavar="N", help="numb
 option("--context", type=common.whole_number, default=64, metavar="N", help="characters that it looks back at most")
 option("--prompt", default="\n", metavar="TEXT", help="what the sample begins with")
 option("--characters", type=common.whole_number, default=800, metavar="N", help="length of the sample")
-option("--temperature", type=common.positive_number, default=0.8, metavar="X", help="how daring the sample is")
+option("--temperature", type=common.positive_number, default=0.7, metavar="X", help="how daring the sample is")
 
 
 class Attention(nn.Module):
@@ -185,7 +186,13 @@ def main(options: argparse.Namespace) -> None:
         milestones=[warm_up],
     )
     training = common.Training(
-        options, model, optimizer, scheduler, steps=options.steps, made_of={"a text of length": len(text)}
+        options,
+        model,
+        optimizer,
+        scheduler,
+        steps=options.steps,
+        made_of={"a text of checksum": zlib.crc32(text.encode())},
+        free=("text", "prompt", "characters", "temperature"),
     )
     print(f"{common.parameter_count(model)} parameters, {len(text)} characters, {len(alphabet)} different ones")
 

@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
 @torch.no_grad()
 def draw(training: common.Training, model: VAE, images: torch.Tensor, rows: int = 10) -> None:
     """Digits beside their reconstructions; a grid of samples; the loss."""
-    figure = common.new_figure(14, 4.8)
+    figure = common.new_figure(14, 5.6)
     left, middle, right = figure.subplots(1, 3, width_ratios=(6, 12, 12))
     images = images[: 3 * rows]
     pairs = torch.stack([images, torch.sigmoid(model(images)[0])], dim=1)

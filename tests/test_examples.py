@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +186,21 @@ def test_a_finished_run_can_be_resumed_to_draw_it_again(tmp_path: Path, capsys: 
     assert (tmp_path / "moons.png").read_bytes() == picture
 
 
+def test_a_trained_gpt_writes_from_another_prompt_but_not_of_another_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("ab ba, abba\n" * 100, encoding="utf-8")
+    run = ("gpt", "--epochs", 1, "--text", text, "--out", tmp_path / "out")
+    assert launch(*run) == 0
+    assert launch(*run, "--resume", "--prompt", "abba,", "--characters", 3) == 0
+    sample = (tmp_path / "out" / "sample.txt").read_text(encoding="utf-8")
+    assert sample.startswith("abba,") and len(sample) == 8
+    text.write_text("ab ba, baba\n" * 100, encoding="utf-8")
+    assert launch(*run, "--resume") == 2
+    assert "was made with a text of checksum" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,7 +239,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_norms(
         table = module("common").read_table("carbon_dioxide.csv")
         table[100, 2] = np.nan
         monkeypatch.setattr(module("common"), "read_table", lambda name: table)
-    assert launch(name, "--lr", "1e30", "--out", tmp_path) == 1
+    assert launch(name, "--lr", "1e38", "--out", tmp_path) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert re.search(r"step \d+ \(epoch \d+\): the loss is -?(nan|inf); norms of the parameters: \w\S+ \S+, ", line)
     assert "try a smaller --lr" in line
@@ -239,6 +256,24 @@ def test_a_bad_loss_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(common.Training, "record", spoil)
     assert launch("moons", "--out", tmp_path) == 1
     assert cr.load(tmp_path / "checkpoint.pt")["epoch"] == 2
+
+
+def test_a_folder_that_goes_away_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = module("common")
+    monkeypatch.setattr(common.Training, "report", lambda self, **figures: shutil.rmtree(self.folder))
+    assert launch("moons", "--out", tmp_path / "out") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "No such file or directory" in line and str(tmp_path / "out") in line
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
+    script = f"import runpy, sys\nsys.modules['tqdm'] = None\nrunpy.run_path({str(EXAMPLES / 'moons.py')!r}, {{}}, '__main__')"
+    path = {**os.environ, "PYTHONPATH": str(EXAMPLES)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=path)
+    assert done.returncode == 2
+    assert done.stderr == "the examples need tqdm: pip install '.[train]'\n"
 
 
 BAD = [
@@ -262,7 +297,7 @@ BAD = [
     ("gpt", "--text", "/dev/null"),
     ("gpt", "--prompt", "\u2603"),
     ("gpt", "--temperature", "0"),
-    ("lstm", "--every", "5000"),
+    ("lstm", "--every", "0"),
     ("least_squares", "--harmonics", "0"),
     ("vae", "--latent", "none"),
 ]

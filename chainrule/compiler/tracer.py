@@ -10,16 +10,19 @@ Read next: `trace.py`, which runs a function on tracers.
 
 from __future__ import annotations
 
+import linecache
 import operator
+import os
+import sys
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..core.recipe import user_line
+from ..core.recipe import NOT_THE_USER
 from ..core.table import name_of
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Node
@@ -44,10 +47,37 @@ class TraceError(RuntimeError):
     """The function depends on a value that is known only when the program runs; says where, and what to write."""
 
 
-def refuse(what: str, instead: str) -> NoReturn:
-    raise TraceError(
-        f"{what} at {user_line()}: while a function is compiled, the values in its tensors are not known. {instead}"
+class NeedsArray(TraceError):
+    """Compiled code of another library asks for the array itself."""
+
+
+def user_line() -> str:
+    """`file:line` of the innermost frame outside this package, NumPy and SciPy."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not (file.startswith(NOT_THE_USER) or f"{os.sep}scipy{os.sep}" in file):
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "<unknown>"
+
+
+def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoReturn:
+    where = user_line()
+    file, _, number = where.rpartition(":")
+    text = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+    raise kind(
+        f"{what} at {where}{f' ({text})' if text else ''}: while a function is compiled, the values in its tensors "
+        f"are not known. {instead}"
     )
+
+
+class Pin(NamedTuple):
+    """A decision of Python's: `test(*args)`, where the arguments are nodes and numbers, was `result`."""
+
+    test: Callable[..., Any]
+    args: tuple[Any, ...]
+    result: Any
 
 
 class Recorder:
@@ -58,7 +88,7 @@ class Recorder:
         self.constants: dict[int, Node] = {}
         self.tracers: weakref.WeakSet[Tracer] = weakref.WeakSet()
         self.generators: dict[Any, Any] = {}  # those that were drawn from, with their states before
-        self.pins: dict[Node, Any] = {}  # numbers on which Python has decided something, and their values
+        self.pins: dict[Any, Pin] = {}  # what Python has decided by numbers that may change
 
     # ----- nodes -----
 
@@ -317,7 +347,10 @@ class Tracer(NDArrayOperatorsMixin):
         body = getattr(func, "__wrapped__", None)
         if body is None:
             return self.recorder.call(func, args, kwargs)
-        return body(*args, **kwargs)
+        try:
+            return body(*args, **kwargs)
+        except NeedsArray:  # SciPy's compiled code: the program calls the function as a whole
+            return self.recorder.call(func, args, kwargs)
 
     def _maybe_view(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Record a call; where its value shares the memory of the first argument, so does the result."""
@@ -432,6 +465,14 @@ class Tracer(NDArrayOperatorsMixin):
         self.write(np.true_divide(self, other))
         return self
 
+    def fill(self, value: Any) -> None:
+        """Set all values to a number."""
+        self.write(value)
+
+    def view(self, dtype: Any) -> Any:
+        """The same memory, seen as elements of another type."""
+        return self._maybe_view(np.ndarray.view, (self, np.dtype(dtype)), {})
+
     def as_number(self) -> Number:
         """The value of a 0-d array as a Python number, known when the program runs."""
         value = self.value.item()
@@ -444,6 +485,7 @@ class Tracer(NDArrayOperatorsMixin):
         refuse(
             "a traced tensor is made a NumPy array",
             "Use NumPy functions that have a derivative here, or do it outside the compiled function.",
+            NeedsArray if f"{os.sep}scipy{os.sep}" in sys._getframe(1).f_code.co_filename else TraceError,
         )
 
     def __bool__(self) -> NoReturn:
@@ -491,7 +533,7 @@ class UfuncMethod:
 class Number:
     """Stands for a Python number that may be another in each run: a learning rate, a count of steps.
 
-    Arithmetic gives numbers again. Where Python decides something by it, the program holds only for this value.
+    Arithmetic gives numbers again. Where Python decides something by it, the program holds for that decision.
     """
 
     __slots__ = ("node", "recorder", "value")
@@ -504,8 +546,17 @@ class Number:
     def _apply(self, op: Any, *args: Any) -> Any:
         if not all(isinstance(arg, (int, float, Number)) for arg in args):
             return NotImplemented
-        value = op(*map_values(args))
-        return Number(self.recorder, self.recorder.node_for(op, args, {}, (), None), value)
+        return self.apply(op, *args)
+
+    def apply(self, function: Callable[..., Any], *args: Any) -> Number:
+        """What a function gives for this and other numbers, known when the program runs."""
+        return Number(
+            self.recorder, self.recorder.node_for(function, args, {}, (), None), function(*map_values(args))
+        )
+
+    def as_number(self) -> Number:
+        """This number."""
+        return self
 
     def __add__(self, other: Any) -> Any:
         return self._apply(operator.add, self, other)
@@ -536,53 +587,79 @@ class Number:
     def __rpow__(self, other: Any) -> Any:
         return self._apply(operator.pow, other, self)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return self._apply(operator.floordiv, self, other)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._apply(operator.mod, self, other)
+
     def __neg__(self) -> Any:
         return self._apply(operator.neg, self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return self._apply(abs, self)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, Tracer) or hasattr(type(x), "requires_grad") for x in inputs):
             return NotImplemented
         return self.recorder.call(ufunc, inputs, kwargs)
 
-    def _decide(self) -> Any:
-        """The value, on which the program may now depend."""
-        if self.node.op is not INPUT:
+    def _decide(self, test: Callable[..., Any], *others: Any) -> Any:
+        """What `test` says of the value; the program holds as long as it says the same."""
+        if not all(isinstance(other, (int, float, complex, Number, str, type(None))) for other in others):
+            return NotImplemented
+        result = test(self.value, *map_values(others))
+        nodes = (self.node, *(other.node if isinstance(other, Number) else other for other in others))
+        if not all(depends_on_inputs(node) for node in nodes if isinstance(node, Node)):
             refuse(
-                "Python decides on a number that changes from run to run",
-                "Compute with it, or decide outside the compiled function.",
+                "Python decides on a number that the program computes",
+                "Compute with it (where, minimum, maximum), or decide outside the compiled function.",
             )
-        self.recorder.pins[self.node] = self.value
-        return self.value
+        self.recorder.pins[(test, *((type(node), node) for node in nodes))] = Pin(test, nodes, result)
+        return result
 
     def __float__(self) -> float:
-        return float(self._decide())
+        return float(self._decide(float))
 
     def __int__(self) -> int:
-        return int(self._decide())
+        return int(self._decide(int))
 
     def __index__(self) -> int:
-        return operator.index(self._decide())
+        return int(self._decide(operator.index))
 
     def __bool__(self) -> bool:
-        return bool(self._decide())
+        return bool(self._decide(bool))
 
-    def __eq__(self, other: object) -> bool:
-        return bool(self._decide() == other)
+    def __eq__(self, other: object) -> Any:
+        return self._decide(operator.eq, other)
 
-    def __lt__(self, other: Any) -> bool:
-        return bool(self._decide() < other)
+    def __ne__(self, other: object) -> Any:
+        return self._decide(operator.ne, other)
 
-    def __le__(self, other: Any) -> bool:
-        return bool(self._decide() <= other)
+    def __lt__(self, other: Any) -> Any:
+        return self._decide(operator.lt, other)
 
-    def __gt__(self, other: Any) -> bool:
-        return bool(self._decide() > other)
+    def __le__(self, other: Any) -> Any:
+        return self._decide(operator.le, other)
 
-    def __ge__(self, other: Any) -> bool:
-        return bool(self._decide() >= other)
+    def __gt__(self, other: Any) -> Any:
+        return self._decide(operator.gt, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._decide(operator.ge, other)
 
     def __hash__(self) -> int:
-        return hash(self._decide())
+        return hash(self._decide(float))
 
     def __repr__(self) -> str:
-        return repr(self._decide())
+        return repr(self._decide(float))
+
+
+def depends_on_inputs(node: Node) -> bool:
+    """Whether a number is computed from inputs that are numbers, or arrays of one, alone: then it is soon known."""
+    if node.shape != () or node.op is CONSTANT:
+        return False
+    return node.op is INPUT or all(depends_on_inputs(operand) for operand in node.operands())

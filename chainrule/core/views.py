@@ -24,9 +24,13 @@ __all__ = ["note_write", "note_writes", "write_in_place", "write_region"]
 
 def join_alias(result: Tensor, source: Any, func: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Make `result` a view of `source` if it shares its memory."""
-    if not isinstance(source, Tensor) or (
-        type(result.array) is np.ndarray and not np.may_share_memory(result.array, source.array)
-    ):
+    if not isinstance(source, Tensor):
+        return
+    array = result.array
+    if type(array) is np.ndarray:
+        if not np.may_share_memory(array, source.array):
+            return
+    elif hasattr(array, "may_share_memory") and not array.may_share_memory(source.array):
         return
     become_view(result, source, func, rest, kwargs)
 

@@ -1,0 +1,469 @@
+"""Elementary functions for kernels: exp, log, tanh, erf and others without branches, so that loops over them vectorise.
+
+The compiled kernels call `exp_float32(x)`, `log_float64(x)` and so on: one argument, the result in the same type. A call
+of the C library in a loop keeps LLVM from using vector instructions; these are arithmetic and selections only. The
+largest error is below 2 units in the last place over all numbers, and infinities, NaN, zeros' signs and subnormal
+numbers are as IEEE 754 wants them: `python -m benchmarks.elementary` measures both that and the time.
+
+Each function is written once for both precisions: `make_...(kind)` returns it with the constants of one of them. The
+polynomials' coefficients are minimax fits that `python -m benchmarks.minimax` computes and prints. Where a constant is
+given as a sum of two, the first has so few digits that its product with a small whole number is exact (W. J. Cody and
+W. Waite, Software Manual for the Elementary Functions, 1980).
+
+Numba compiles each function when a kernel first calls it. "contract" lets it use fused multiply-adds, which round once
+where two operations would round twice; no statement here depends on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = ["FUNCTIONS"]
+
+Function = Callable[..., Any]
+FUNCTIONS: dict[tuple[str, str], Function] = {}  # by name and type: FUNCTIONS["exp", "float32"]
+
+function: Callable[[Function], Function] = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
+
+LOG_2 = Decimal("0.693147180559945309417232121458176568")
+
+# ----- the coefficients, as `python -m benchmarks.minimax` prints them -----
+
+EXP_32 = (  # largest error 2**-28.0
+    0.49999994,
+    0.166665211,
+    0.041668389,
+    0.00836871658,
+    0.00138145976,
+)
+EXP_64 = (  # largest error 2**-56.4
+    0.50000000000000111,
+    0.16666666666666413,
+    0.041666666666530149,
+    0.0083333333334944769,
+    0.0013888888943632452,
+    0.00019841269506560091,
+    2.4801493096272247e-05,
+    2.7557586380677851e-06,
+    2.7630249367418364e-07,
+    2.5000061629054651e-08,
+)
+EXPM1_32 = (  # largest error 2**-28.8
+    0.5,
+    0.166666657,
+    0.0416663624,
+    0.00833338965,
+    0.00139406277,
+    0.000198458583,
+)
+EXPM1_64 = (  # largest error 2**-59.9
+    0.5,
+    0.16666666666666677,
+    0.041666666666666512,
+    0.0083333333333216915,
+    0.001388888888896237,
+    0.0001984126988596674,
+    2.4801587172548273e-05,
+    2.7557244373176337e-06,
+    2.7557402632181441e-07,
+    2.5108979281820885e-08,
+    2.0875333366294046e-09,
+)
+LOG_32 = (  # largest error 2**-30.1
+    0.666667759,
+    0.399775416,
+    0.29871729,
+)
+LOG_64 = (  # largest error 2**-58.9
+    0.6666666666666734,
+    0.39999999999414682,
+    0.28571428742386501,
+    0.22222198573337001,
+    0.18183564316966852,
+    0.15314050806553206,
+    0.14795947016138308,
+)
+TANH_32 = (  # largest error 2**-27.7
+    -0.333333194,
+    0.133326024,
+    -0.0538538583,
+    0.0210777558,
+    -0.00628247112,
+)
+TANH_64 = (  # largest error 2**-57.6
+    -0.33333333333333298,
+    0.13333333333326833,
+    -0.053968253963878741,
+    0.02186948838910634,
+    -0.0088632326528307308,
+    0.0035920925329040922,
+    -0.0014555459860953641,
+    0.00058845705631580751,
+    -0.00023341274485687776,
+    8.3360090529689324e-05,
+    -1.9521039743310461e-05,
+)
+ERF_32 = (  # largest error 2**-26.0
+    0.128379166,
+    -0.37612626,
+    0.112836003,
+    -0.0268544443,
+    0.00518953521,
+    -0.00080208393,
+    7.88911348e-05,
+)
+ERF_64 = (  # largest error 2**-56.2
+    0.12837916709551259,
+    -0.37612638903183754,
+    0.11283791670955121,
+    -0.026866170645129868,
+    0.005223977625423609,
+    -0.00085483270219559749,
+    0.00012055332903811123,
+    -1.4925647594473676e-05,
+    1.6462045980426493e-06,
+    -1.6364649554202089e-07,
+    1.4792469709482079e-08,
+    -1.2164969228736782e-09,
+    8.7104681987285656e-11,
+    -4.2331350012737869e-12,
+)
+LOG_ERFC_32 = (  # largest error 2**-26.9
+    -1.84960556,
+    -2.63896751,
+    -0.843106866,
+    -0.0415647849,
+    0.0100500379,
+    -0.00201719231,
+    0.000293622579,
+    -2.33046849e-05,
+    2.51411251e-07,
+)
+LOG_ERFC_64 = (  # largest error 2**-58.8
+    -1.8496055099332482,
+    -2.6389675142347908,
+    -0.84310725635851491,
+    -0.041561098045761059,
+    0.010033825424134444,
+    -0.0019779029404605277,
+    0.00023732429295783065,
+    2.6271830490762714e-05,
+    -2.7144737643404315e-05,
+    9.5838967758005314e-06,
+    -2.0274025533013118e-06,
+    1.1135719506763481e-07,
+    1.2073139425961515e-07,
+    -6.4898562063324028e-08,
+    2.0244526610709618e-08,
+    -4.4877209893426801e-09,
+    7.1974116420065273e-10,
+    -7.9928192961093172e-11,
+    5.5071314339843283e-12,
+    -1.771516021769797e-13,
+)
+SIN_32 = (  # largest error 2**-37.6
+    -0.16666666641607117,
+    0.0083333293835960495,
+    -0.00019839334087690366,
+    2.7183042758280203e-06,
+)
+COS_32 = (  # largest error 2**-33.3
+    0.041666646854564532,
+    -0.0013887366908405621,
+    2.4438379345365171e-05,
+)
+SIN_64 = (  # largest error 2**-57.2
+    -0.16666666666666632,
+    0.0083333333333224131,
+    -0.00019841269829807962,
+    2.7557313691955989e-06,
+    -2.5050758119562766e-08,
+    1.589679583977372e-10,
+)
+COS_64 = (  # largest error 2**-59.9
+    0.041666666666666602,
+    -0.0013888888888874125,
+    2.4801587289482279e-05,
+    -2.7557314352354947e-07,
+    2.0875723275799333e-09,
+    -1.1359647923399437e-11,
+)
+
+
+class Kind:
+    """What is different between the two precisions.
+
+    Attributes:
+        real: the number type.
+        digits: explicit bits of the significand.
+        bias: of the exponent.
+        bits_of, from_bits: a number as an integer of the same bits, and back.
+    """
+
+    def __init__(self, real: Any, integer: Any) -> None:
+        information = np.finfo(real)
+        self.real = real
+        self.digits = information.nmant
+        self.bias = 1 - information.minexp
+        self.suffix = f"_{information.bits}"
+        # added to a number below 2**(digits - 1) it leaves no place for a fraction: the number is rounded, and its
+        # integer stands in the last bits of the sum
+        self.rounder = real(1.5 * 2.0**self.digits)
+        self.rounder_bits = int(self.rounder.view(integer))
+        self.root_bits = int(real(0.5**0.5).view(integer))
+
+        @function
+        def bits_of(x: Any) -> Any:
+            return real(x).view(integer)
+
+        @function
+        def from_bits(i: Any) -> Any:
+            return integer(i).view(real)
+
+        self.bits_of, self.from_bits = bits_of, from_bits
+
+    def split(self, value: Decimal) -> tuple[Any, Any]:
+        """The value as a sum of two numbers; the first times an integer exponent is exact."""
+        spare = 9 if self.real is np.float32 else 12
+        unit = Decimal(2) ** (spare - self.digits)
+        first = (value / unit).to_integral_value() * unit
+        return self.real(float(first)), self.real(float(value - first))
+
+    def polynomial(self, name: str) -> Function:
+        """The polynomial with these coefficients, by Horner's rule."""
+        coefficients = [self.real(c) for c in globals()[name + self.suffix]]
+        last = len(coefficients) - 1
+        text = f"c{last}"
+        for i in reversed(range(last)):
+            text = f"c{i} + t * ({text})" if i < last - 1 else f"c{i} + t * {text}"
+        namespace = {f"c{i}": c for i, c in enumerate(coefficients)}
+        return function(eval(f"lambda t: {text}", namespace))
+
+
+FLOAT32 = Kind(np.float32, np.int32)
+FLOAT64 = Kind(np.float64, np.int64)
+
+
+# ----- powers -----
+
+
+def make_exponentials(kind: Kind) -> dict[str, Function]:
+    """exp, exp2 and expm1, and exp for arguments whose result is neither subnormal nor infinite.
+
+    With n the integer nearest to x / log 2 and r = x - n log 2, e**x = 2**n (1 + r + r**2 p(r)).
+    """
+    real, digits, bias, bits_of, from_bits = kind.real, kind.digits, kind.bias, kind.bits_of, kind.from_bits
+    one, half, two = real(1), real(0.5), real(2)
+    per_log_2 = real(float(1 / LOG_2))
+    log_2 = real(float(LOG_2))
+    log_2_high, log_2_low = kind.split(LOG_2)
+    rounder, rounder_bits = kind.rounder, kind.rounder_bits
+    highest = real(float(LOG_2) * (bias + 2))  # beyond, the result is infinite
+    lowest = -real(float(LOG_2) * (bias + digits + 2))  # beyond, it is 0
+    highest_2, lowest_2 = real(bias + 2), -real(bias + digits + 2)
+    least = -real(float(LOG_2) * (digits + 3))  # beyond, expm1 is -1
+    tiny = real(2.0 ** -(digits + 2))
+    tail, tail_less_1 = kind.polynomial("EXP"), kind.polynomial("EXPM1")
+
+    @function
+    def power_of_2(n: Any) -> Any:
+        return from_bits((n + bias) << digits)
+
+    @function
+    def scaled(significand: Any, n: Any) -> Any:
+        # in two steps: 2**n itself may be no number of this type
+        first = n >> 1
+        return significand * power_of_2(first) * power_of_2(n - first)
+
+    @function
+    def moderate_exp(x: Any) -> Any:
+        sum_ = x * per_log_2 + rounder
+        n = sum_ - rounder
+        r = x - n * log_2_high - n * log_2_low
+        return (one + (r + r * r * tail(r))) * power_of_2(bits_of(sum_) - rounder_bits)
+
+    @function
+    def exp(x: Any) -> Any:
+        x = highest if x > highest else x
+        x = lowest if x < lowest else x
+        sum_ = x * per_log_2 + rounder
+        n = sum_ - rounder
+        r = x - n * log_2_high - n * log_2_low
+        return scaled(one + (r + r * r * tail(r)), bits_of(sum_) - rounder_bits)
+
+    @function
+    def exp2(x: Any) -> Any:
+        x = highest_2 if x > highest_2 else x
+        x = lowest_2 if x < lowest_2 else x
+        sum_ = x + rounder
+        r = (x - (sum_ - rounder)) * log_2
+        return scaled(one + (r + r * r * tail(r)), bits_of(sum_) - rounder_bits)
+
+    @function
+    def expm1(x: Any) -> Any:
+        y = highest if x > highest else x
+        y = least if y < least else y
+        sum_ = y * per_log_2 + rounder
+        n = sum_ - rounder
+        rest = y - n * log_2_high
+        r = rest - n * log_2_low
+        lost = (rest - r) - n * log_2_low
+        # 2 (2**(n-1) - 1/2 + 2**(n-1) (e**r - 1)): 2**n may be infinite where the result is not
+        scale = power_of_2((bits_of(sum_) - rounder_bits) - 1)
+        result = two * (((scale - half) + scale * r) + scale * (r * r * tail_less_1(r) + lost))
+        return x if abs(x) < tiny else result
+
+    return {"exp": exp, "exp2": exp2, "expm1": expm1, "moderate_exp": moderate_exp}
+
+
+# ----- logarithms -----
+
+
+def make_logarithms(kind: Kind) -> dict[str, Function]:
+    """log, log2, log10 and log1p.
+
+    x = 2**k (1 + f) with 1 + f between sqrt(1/2) and sqrt(2), and log(1 + f) = 2 artanh(s) with s = f / (2 + f).
+    """
+    real, digits, bias, bits_of, from_bits = kind.real, kind.digits, kind.bias, kind.bits_of, kind.from_bits
+    zero, half, one, two = real(0), real(0.5), real(1), real(2)
+    infinity, nan = real(np.inf), real(np.nan)
+    root_bits = kind.root_bits
+    smallest_normal, lift = np.finfo(real).tiny, real(2.0**digits)
+    tiny = real(2.0 ** -(digits + 3))
+    furthest = 2 * digits
+    rounder, rounder_bits = kind.rounder, kind.rounder_bits
+    log_2_high, log_2_low = kind.split(LOG_2)
+    tail = kind.polynomial("LOG")
+
+    @function
+    def correction(f: Any) -> Any:
+        # log(1 + f) - f
+        s = f / (two + f)
+        z = s * s
+        square = half * f * f
+        return s * (square + z * tail(z)) - square
+
+    @function
+    def exponent(x: Any) -> Any:
+        return (bits_of(x) - root_bits) >> digits
+
+    @function
+    def as_real(k: Any) -> Any:
+        # the integer k, below 2**digits; a conversion is slow on processors without AVX-512
+        return from_bits(k + rounder_bits) - rounder
+
+    @function
+    def at_edges(x: Any, result: Any) -> Any:
+        # where the argument of the logarithm is negative, zero, infinite or NaN
+        result = result if x < infinity else x
+        result = -infinity if x == zero else result
+        return nan if x < zero else result
+
+    @function
+    def log(x: Any) -> Any:
+        subnormal = x < smallest_normal
+        y = x * lift if subnormal else x
+        k = exponent(y)
+        f = from_bits(bits_of(y) - (k << digits)) - one
+        n = as_real(k - digits if subnormal else k)
+        return at_edges(x, n * log_2_high + (f + (n * log_2_low + correction(f))))
+
+    def make_scaled(name: str, per_log_2: Decimal, per_e: Decimal) -> Function:
+        # log(x) / log(base) = k / log_2(base) + log(1 + f) / log(base)
+        unit_high, unit_low = kind.split(per_log_2)
+        factor = real(float(per_e))
+        factor_low = real(float(per_e - Decimal(float(factor))))
+
+        @function
+        def scaled_log(x: Any) -> Any:
+            subnormal = x < smallest_normal
+            y = x * lift if subnormal else x
+            k = exponent(y)
+            f = from_bits(bits_of(y) - (k << digits)) - one
+            n = as_real(k - digits if subnormal else k)
+            rest = n * unit_low + (f * factor_low + correction(f) * factor)
+            return at_edges(x, n * unit_high + (f * factor + rest))
+
+        return scaled_log
+
+    @function
+    def log1p(x: Any) -> Any:
+        u = one + x
+        k = exponent(u)
+        # f = x 2**-k + (2**-k - 1); beyond `furthest` the latter is -1
+        unit = from_bits((bias - (k if k < furthest else furthest)) << digits)
+        f = from_bits(bits_of(x) - (k << digits)) + (unit - one)
+        n = as_real(k)
+        result = at_edges(u, n * log_2_high + (f + (n * log_2_low + correction(f))))
+        return x if abs(x) < tiny else result
+
+    log_10 = Decimal("2.302585092994045684017991454684364208")
+    return {
+        "log": log,
+        "log1p": log1p,
+        "log2": make_scaled("log2", Decimal(1), 1 / LOG_2),
+        "log10": make_scaled("log10", LOG_2 / log_10, 1 / log_10),
+    }
+
+
+# ----- functions made of exp -----
+
+
+def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str, Function]:
+    """tanh, sigmoid and erf."""
+    real = kind.real
+    zero, one, two = real(0), real(1), real(2)
+    tanh_middle, tanh_end = real(0.55), real(0.35 * kind.digits + 2)  # 1 beyond the end, to the last digit
+    erf_end = real(4 if real is np.float32 else 6)
+    tanh_tail, erf_tail, log_erfc = (kind.polynomial(name) for name in ("TANH", "ERF", "LOG_ERFC"))
+
+    @function
+    def tanh(x: Any) -> Any:
+        # x + x**3 p(x**2), and 1 - 2 / (e**2x + 1)
+        z = x * x
+        y = abs(x)
+        near = x + x * (z * tanh_tail(z))
+        y = tanh_end if y > tanh_end else y
+        far = one - two / (moderate_exp(y + y) + one)
+        return near if abs(x) < tanh_middle else (-far if x < zero else far)
+
+    @function
+    def sigmoid(x: Any) -> Any:
+        # 1 / (1 + e**-x), and e**x / (1 + e**x) for negative x, so that nothing overflows
+        power = exp(-abs(x))
+        return (power if x < zero else one) / (one + power)
+
+    @function
+    def erf(x: Any) -> Any:
+        # x + x p(x**2), and 1 - e**(log(erfc(x)))
+        y = abs(x)
+        z = x * x
+        near = x + x * erf_tail(z)
+        y = erf_end if y > erf_end else y
+        far = one - moderate_exp(log_erfc(y - one))
+        return near if abs(x) < one else (-far if x < zero else far)
+
+    return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf}
+
+
+# ----- the functions by name -----
+
+
+def make_all(kind: Kind) -> None:
+    """Put the functions of one precision into FUNCTIONS."""
+    exponentials = make_exponentials(kind)
+    moderate_exp = exponentials.pop("moderate_exp")
+    made = exponentials | make_logarithms(kind) | make_sigmoids(kind, exponentials["exp"], moderate_exp)
+    for name, made_function in made.items():
+        FUNCTIONS[name, kind.real.__name__] = made_function
+
+
+make_all(FLOAT32)
+make_all(FLOAT64)
+globals().update({f"{name}_{kind}": made for (name, kind), made in FUNCTIONS.items()})
+__all__ += [f"{name}_{kind}" for name, kind in FUNCTIONS]

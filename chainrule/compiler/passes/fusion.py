@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..graph import CONSTANT, INPUT, Graph, Node, map_nodes
 from ..kernels.expressions import HEAVY, ReductionOf, element, reduction_of
 from .constants import uniform_value
 
-__all__ = ["Kernel", "Loop", "Place", "fuse", "is_output", "same_memory", "unfuse"]
+__all__ = ["Kernel", "Loop", "Place", "fuse", "is_count", "is_known", "is_output", "same_memory"]
 
 LONGEST = 64  # operations in a loop
 MOST_LOOPS = 16  # in a kernel
@@ -240,9 +240,10 @@ class Loop:
 
     def adds_up(self, node: Node) -> bool:
         """Whether it is a reduction that is complete only after the last row."""
-        return self.roles[node].reduction is not None and (
-            node in self.inner or self.place(node) != Place(1, self.rows, False) or self.rows == 1 and self.widths is None
-        )
+        if self.roles[node].reduction is None:
+            return False
+        flat = self.rows == 1 and self.widths is None
+        return node in self.inner or flat or self.place(node) != Place(1, self.rows, False)
 
     def merged(self, other: Loop) -> Loop | None:
         """One loop for the nodes of both, where they go over the same elements; None where that cannot be."""
@@ -257,8 +258,6 @@ class Loop:
             if small.widths is not None:
                 both.widths = small.widths if big.widths is None else big.widths & small.widths
             if both.widths is not None and not both.widths:
-                return None
-            if both.inner and any(both.size // both.columns != loop.rows for loop in (big, small) if loop.inner):
                 return None
         else:
             width = big.size // small.size
@@ -304,6 +303,7 @@ class Units:
     """
 
     def __init__(self, graph: Graph, elementary: Any) -> None:
+        self.graph = graph
         self.order = {node: i for i, node in enumerate(graph.nodes)}
         self.of: dict[Node, int] = {}
         self.loops: dict[int, Loop] = {}
@@ -439,49 +439,64 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
             order.append(waiting.copy())
             waiting.clear()
 
-    def visit(unit: int) -> None:
-        stack = [unit]
-        while stack:
-            unit = stack[-1]
-            if unit in done:
-                stack.pop()
-                continue
-            missing = [u for u in direct(unit) if u not in done]
-            if missing:
-                stack += reversed(missing)
-                continue
-            stack.pop()
-            done.add(unit)
-            loop = units.loops.get(unit)
-            if loop is None:
-                node = graph.nodes[unit]
-                if any(operand in other.roles for other in waiting for operand in node.operands()):
-                    flush()
-                order.append(node)
-            else:
-                if loop.is_large or too_many([*waiting, loop]):
-                    flush()
-                waiting.append(loop)
-                if loop.is_large:
-                    flush()
+    def place(unit: int) -> None:
+        """Put a unit in its place, all that it needs having theirs."""
+        loop, node = units.loops.get(unit), graph.nodes[unit]
+        if loop is None:
+            if node.op in SAME_ORDER:
+                return  # written where it is read outside of kernels
+            if any(same_memory(operand) in other.roles for other in waiting for operand in node.operands()):
+                flush()
+            order.append(node)
+            return
+        if loop.is_large or too_many([*waiting, loop]):
+            flush()
+        waiting.append(loop)
+        if loop.is_large:
+            flush()
 
     members: dict[int, list[Node]] = {}
     for node in graph.nodes:
         members.setdefault(units.of[node], []).append(node)
 
-    def direct(unit: int) -> list[int]:
+    def needed(unit: int) -> list[int]:
         found = {units.of[operand] for node in members[unit] for operand in node.operands()} - {unit}
         if graph.nodes[unit].effect:
-            found |= {u for u in bits(units.before[unit]) if graph.nodes[u].effect}
-        return sorted(found)
+            found |= {other for other in bits(units.before[unit]) if graph.nodes[other].effect}
+        return sorted(found - done)
 
-    for i in range(len(graph.nodes)):
-        if units.of[graph.nodes[i]] == i and i not in units.loops:
-            visit(i)
-    for unit in sorted(units.loops, key=lambda u: (units.loops[u].size, u)):
+    def visit(unit: int) -> None:
+        stack = [unit]
+        while stack:
+            missing = needed(stack[-1])
+            if missing:
+                stack += reversed(missing)
+                continue
+            unit = stack.pop()
+            if unit not in done:
+                done.add(unit)
+                place(unit)
+
+    for node in graph.nodes:
+        if units.of[node] not in units.loops:
+            visit(units.of[node])
+    for unit in sorted(units.loops, key=lambda unit: (units.loops[unit].size, unit)):
         visit(unit)
     flush()
-    return order
+    return [item for found in order for item in worth_it(found, units)]
+
+
+def worth_it(item: Node | list[Loop], units: Units) -> list[Any]:
+    """A kernel of one simple call is that call again."""
+    if isinstance(item, Node):
+        return [item]
+    nodes = [node for loop in item for node in loop.nodes]
+    if sum(loop.work for loop in item) > 1:
+        return [item]
+    for node in nodes:
+        units.loops.pop(units.of[node], None)
+        units.of[node] = units.order[node]
+    return [node for node in nodes if node.op not in SAME_ORDER]
 
 
 def too_many(loops: list[Loop]) -> bool:
@@ -493,36 +508,39 @@ def too_many(loops: list[Loop]) -> bool:
     return len(arrays) + len(loops) > MOST_ARRAYS
 
 
-def fuse(graph: Graph, elementary: Any = None, refused: Iterable[Any] = ()) -> tuple[Graph, dict[Node, Node]]:
-    """A graph whose loops are kernels, and for each node of the old one its place in the new.
+def fuse(graph: Graph, elementary: Any = None) -> tuple[Graph, dict[Node, Node]]:
+    """A graph whose loops are kernels, and for each output of the old one that of the new.
 
     The nodes are copied, but for inputs and constants.
 
     Args:
         elementary: the module of elementary functions for kernels.
-        refused: sets of nodes (by their positions in the graph) that are not to be made kernels.
     """
-    new: dict[Node, Node] = {}
+    copies: dict[Node, Node] = {}
     for node in graph.nodes:
-        new[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, new)
-    copied = Graph([new[node] for node in graph.nodes], [new[node] for node in graph.outputs])
-    units = group(copied, elementary)
-    drop_poor(units)
+        copies[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, copies)
+    units = group(Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs]), elementary)
+    copied = units.graph
     order = schedule(copied, units)
     users = copied.users()
     outputs = set(copied.outputs)
     results: dict[Node, Node] = {}
     nodes: list[Node] = []
-    views: dict[Node, Node] = {}
 
     def outside(node: Node) -> Node:
-        """What stands for a node to those who read it outside of its kernel."""
-        if node in results or units.of[node] not in units.loops:
-            return results.get(node, node)
-        if node not in views:  # a reshape, or what has been computed under another shape
-            views[node] = view = node.like(np.reshape, outside(same_memory(node)), node.shape)
-            nodes.append(view)
-        return views[node]
+        """What stands for a node for those who read it outside of its kernel."""
+        if node not in results:
+            if node.op not in SAME_ORDER:
+                return node
+            results[node] = node.like(np.reshape, outside(node.args[0]), node.shape)
+            nodes.append(results[node])
+        return results[node]
+
+    def is_read(node: Node, inside: set[Node]) -> bool:
+        """Whether a node of a kernel, or another shape of it, is read outside."""
+        return node in outputs or any(
+            is_read(user, inside) if user.op in SAME_ORDER else user not in inside for user in users[node]
+        )
 
     for item in order:
         if isinstance(item, Node):
@@ -530,43 +548,37 @@ def fuse(graph: Graph, elementary: Any = None, refused: Iterable[Any] = ()) -> t
             item.kwargs = map_nodes(item.kwargs, outside)
             nodes.append(item)
             continue
-        inside = {node for loop in item for node in loop.nodes}
-        given = dict.fromkeys(
-            source
-            for loop in item
-            for node in loop.nodes
-            for operand in node.operands()
-            for source in [same_memory(operand)]
-            if source not in inside and uniform_value(source) is None
-        )
-        read = [
-            node
-            for loop in item
-            for node in loop.nodes
-            if node in outputs or any(user not in inside for user in users[node])
-        ]
-        given_outputs = list(dict.fromkeys(root if (root := same_memory(n)) in inside else n for n in read))
-        kernel = Kernel(item, list(given), given_outputs)
-        first = min((node for node in inside if node.line), key=units.order.__getitem__, default=next(iter(inside)))
-        whole = Node(kernel, tuple(map(outside, given)), None, None, None, line=first.line, formula=first.formula)
+        members = {node for loop in item for node in loop.nodes}
+        read = [same_memory(operand) for loop in item for node in loop.nodes for operand in node.operands()]
+        given = list(dict.fromkeys(node for node in read if node not in members and not is_known(node)))
+        computed = [node for loop in item for node in loop.nodes if node.op not in SAME_ORDER]
+        kernel = Kernel(item, given, [node for node in computed if is_read(node, members)])
+        first = min((node for node in computed if node.line), key=units.order.__getitem__, default=computed[0])
+        whole = Node(kernel, tuple(map(outside, given)), line=first.line, formula=first.formula)
         nodes.append(whole)
         for i, node in enumerate(kernel.outputs):
             results[node] = node.like(operator.getitem, whole, i)
             nodes.append(results[node])
-    copied.outputs = [outside(node) for node in copied.outputs]
-    copied.nodes = nodes
-    return copied, {old: outside(node) if node in units.of else node for old, node in new.items()}
+    fused = Graph(nodes, [outside(node) for node in copied.outputs])
+    return fused, dict(zip(graph.outputs, fused.outputs, strict=True))
 
 
-def copy_of(node: Node, new: dict[Node, Node]) -> Node:
-    copy = node.like(node.op, *map_nodes(node.args, new.__getitem__), **map_nodes(node.kwargs, new.__getitem__))
+def is_known(node: Node) -> bool:
+    """Whether kernels write a value as a number, or as the number of the column."""
+    return uniform_value(node) is not None or is_count(node)
+
+
+def is_count(node: Node) -> bool:
+    """Whether a constant is 0, 1, 2, ..."""
+    return (
+        node.op is CONSTANT
+        and node.dtype == np.int64
+        and not node.args[0].flags.writeable
+        and np.array_equal(node.args[0].reshape(-1), np.arange(node.size))
+    )
+
+
+def copy_of(node: Node, copies: dict[Node, Node]) -> Node:
+    copy = node.like(node.op, *map_nodes(node.args, copies.__getitem__), **map_nodes(node.kwargs, copies.__getitem__))
     copy.effect = node.effect
     return copy
-
-
-def drop_poor(units: Units) -> None:
-    """Loops of views alone are no loops."""
-    for unit, loop in list(units.loops.items()):
-        if loop.work == 0:
-            if len(loop.nodes) == 1:
-                del units.loops[unit]
