@@ -9,6 +9,7 @@ Writes a sample and the loss: gpt.png, and the sample alone: sample.txt.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 import zlib
@@ -37,8 +38,8 @@ option("--heads", type=common.whole_number, default=4, metavar="N", help="heads 
 option("--width", type=common.whole_number, default=128, metavar="N", help="numbers that a character becomes")
 option("--context", type=common.whole_number, default=64, metavar="N", help="characters that it looks back at most")
 option("--prompt", default="\n", metavar="TEXT", help="what the sample begins with")
-option("--characters", type=common.whole_number, default=800, metavar="N", help="length of the sample")
-option("--temperature", type=common.positive_number, default=0.7, metavar="X", help="how daring the sample is")
+option("--characters", type=common.whole_number, default=1000, metavar="N", help="length of the sample")
+option("--temperature", type=common.positive_number, default=0.8, metavar="X", help="how daring the sample is")
 
 
 class Attention(nn.Module):
@@ -137,7 +138,8 @@ def read_text(path: str | None, context: int) -> str:
         from pydoc_data.topics import topics
 
         lines = "\n".join(topics[name] for name in sorted(topics)).split("\n")
-        return "\n".join(line for line in lines if not line.startswith(("|", "+")))  # but not its tables
+        prose = [line for line in lines if not line.lstrip().startswith(("|", "+"))]  # the rest are tables
+        return "\n".join(re.sub(r"(?<=\S) {3,}", "  ", line) for line in prose)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

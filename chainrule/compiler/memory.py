@@ -13,6 +13,8 @@ import numpy as np
 
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node
+from .kernels.generate import can_overwrite
+from .passes.fusion import Kernel, is_output
 from .tracer import UfuncMethod
 
 __all__ = ["Plan", "plan"]
@@ -80,6 +82,8 @@ class Plan:
 
 def can_write_out(node: Node) -> bool:
     """Whether the call takes `out=`."""
+    if is_output(node):
+        return True
     if node.dtype is None or not node.shape or node.effect:
         return False
     if isinstance(node.op, np.ufunc):
@@ -91,7 +95,7 @@ def can_write_out(node: Node) -> bool:
 
 def root(node: Node) -> Node:
     """The node whose memory a view shares."""
-    while node.op in VIEWS and node.args and isinstance(node.args[0], Node):
+    while node.op in VIEWS and node.args and isinstance(node.args[0], Node) and not is_output(node):
         node = node.args[0]
     return node
 
@@ -109,6 +113,8 @@ def plan(graph: Graph, results: int, in_place: list[tuple[Node, Node]]) -> Plan:
     for i, node in enumerate(graph.nodes):
         for operand in node.operands():
             last[root(operand)] = i
+        if is_output(node):
+            last[node] = i  # even if only another loop of the kernel reads it
     owners: set[Node] = set()
     for node in graph.outputs[:results]:
         owner = root(node)
@@ -126,6 +132,7 @@ def plan_writes(
 ) -> None:
     """Compute a value in the input's memory where nobody reads the old value later; otherwise copy it at the end."""
     position = {node: i for i, node in enumerate(graph.nodes)}
+    position |= {node: position[node.args[0]] for node in graph.nodes if is_output(node)}
     values, targets = [value for value, _ in in_place], [target for _, target in in_place]
     for value, target in in_place:
         if (
@@ -145,9 +152,19 @@ def plan_writes(
 
 def reads_in_step(node: Node, target: Node) -> bool:
     """Whether a call may write over `target` while it reads its operands: not at all, or element by element."""
+    if is_output(node):
+        whole = node.args[0]
+        readers = [operand for operand in whole.args if root(operand) is target]
+        return not readers or (readers == [target] and can_overwrite_input(node, target))
     readers = [operand for operand in node.operands() if root(operand) is target]
     elementwise = isinstance(node.op, np.ufunc) and node.op.signature is None
     return not readers or (elementwise and all(operand is target for operand in readers))
+
+
+def can_overwrite_input(node: Node, target: Node) -> bool:
+    """Whether a kernel may compute its result `node` in the memory of its input `target`."""
+    whole, i = node.args
+    return can_overwrite(whole.op, whole.op.outputs[i], whole.op.inputs[whole.args.index(target)])
 
 
 def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[Node]) -> None:
@@ -161,28 +178,39 @@ def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[
                 free.setdefault((holder.shape, holder.dtype), []).append(names.pop(holder))
         if node.op is write_region:
             base = node.args[0]
-            if is_own(base, owners) and can_be_overwritten(base) and base not in memory.targets and last.get(base, -1) <= i:
+            if (
+                is_own(base, owners)
+                and can_be_overwritten(base)
+                and base not in memory.targets
+                and last.get(base, -1) <= i
+            ):
                 memory.reused.add(node)
-        if not can_write_out(node) or node in memory.targets or node not in last:
+        results = [node]
+        if isinstance(node.op, Kernel):
+            results = [item for item in graph.nodes[i + 1 :][: len(node.op.outputs)] if item.args[:1] == (node,)]
+        elif is_output(node):
             continue
-        over = operand_to_overwrite(node, i, last, owners, names)
-        if over is not None:
-            memory.targets[node] = over
-            if over in names:
-                names[node] = names.pop(over)
-                expiring.setdefault(last[node] + 1, []).append(node)
-            continue
-        if node.nbytes < SMALLEST or node in owners:
-            continue
-        assert node.shape is not None and node.dtype is not None
-        available = free.get((node.shape, node.dtype))
-        if available:
-            names[node] = available.pop()
-        else:
-            names[node] = f"buffer_{len(memory.buffers) + 1}"
-            memory.buffers.append((names[node], node.shape, node.dtype))
-        memory.targets[node] = names[node]
-        expiring.setdefault(last[node] + 1, []).append(node)
+        for result in results:
+            if not can_write_out(result) or result in memory.targets or result not in last:
+                continue
+            over = operand_to_overwrite(result, i, last, owners, names, memory)
+            if over is not None:
+                memory.targets[result] = over
+                if over in names:
+                    names[result] = names.pop(over)
+                    expiring.setdefault(last[result] + 1, []).append(result)
+                continue
+            if result in owners or (result.nbytes < SMALLEST and not is_output(result)):
+                continue
+            assert result.shape is not None and result.dtype is not None
+            available = free.get((result.shape, result.dtype))
+            if available:
+                names[result] = available.pop()
+            else:
+                names[result] = f"buffer_{len(memory.buffers) + 1}"
+                memory.buffers.append((names[result], result.shape, result.dtype))
+            memory.targets[result] = names[result]
+            expiring.setdefault(last[result] + 1, []).append(result)
 
 
 def is_own(node: Node, owners: set[Node]) -> bool:
@@ -193,19 +221,25 @@ def is_own(node: Node, owners: set[Node]) -> bool:
 
 
 def operand_to_overwrite(
-    node: Node, i: int, last: dict[Node, int], owners: set[Node], buffers: dict[Node, str]
+    node: Node, i: int, last: dict[Node, int], owners: set[Node], buffers: dict[Node, str], memory: Plan
 ) -> Node | None:
     """An operand that is read here for the last time, and whose memory an elementwise result fits."""
-    if not isinstance(node.op, np.ufunc) or node.op.signature is not None or node.kwargs:
+    if is_output(node):
+        taken = set(memory.targets.values())  # no two results in the same memory
+        operands = [x for x in node.args[0].args if x not in taken and x.shape == node.shape and reads_in_step(node, x)]
+    elif not isinstance(node.op, np.ufunc) or node.op.signature is not None or node.kwargs:
         return None
-    for operand in node.operands():
+    else:
+        operands = node.operands()
+    for operand in operands:
         if (
             is_own(operand, owners)
             and can_be_overwritten(operand)
+            and getattr(memory.targets.get(operand), "op", None) is not INPUT
             and (operand.shape, operand.dtype) == (node.shape, node.dtype)
             and last.get(operand) == i
             and not (node in owners and operand in buffers)
-            and all(other is operand or root(other) is not operand for other in node.operands())
+            and all(other is operand or root(other) is not operand for other in operands)
         ):
             return operand
     return None
@@ -213,4 +247,4 @@ def operand_to_overwrite(
 
 def can_be_overwritten(node: Node) -> bool:
     """Whether a function surely gives a new array that may be written to."""
-    return isinstance(node.op, (np.ufunc, UfuncMethod)) or node.op in TAKES_OUT
+    return isinstance(node.op, (np.ufunc, UfuncMethod)) or node.op in TAKES_OUT or is_output(node)

@@ -6,6 +6,7 @@ through containers and objects, not into modules of Python or into chainrule's o
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +15,79 @@ import numpy as np
 
 from ..core.tensor import Tensor
 
-__all__ = ["Found", "names_in", "present", "walk"]
+__all__ = ["ATOMS", "Found", "names_in", "present", "same", "walk"]
 
 ATOMS = (str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, np.dtype, types.ModuleType, range)
+SIMPLE = frozenset((int, float, bool, str, bytes, complex, type(None)))
 PACKAGE = __name__.partition(".")[0]
+FOREIGN = frozenset((PACKAGE, "numpy", "scipy", "builtins", "math", "torch"))  # modules whose names are not watched
+MISSING = object()
+
+
+class Snapshot:
+    """A dict, list, set or an object's attributes, as it was.
+
+    Attributes:
+        path: how it is called in messages.
+        values: the dict, list or set itself.
+        items: what it held.
+        kind: what it is, in words.
+    """
+
+    __slots__ = ("items", "keys", "kind", "path", "values")
+
+    def __init__(self, path: str, values: Any, kind: str) -> None:
+        self.path = path
+        self.values = values
+        self.kind = kind
+        self.keys = list(values) if isinstance(values, dict) else []
+        self.items = contents(values)
+
+    def difference(self) -> str:
+        """What is not as it was: a description, empty where all is."""
+        now = contents(self.values)
+        if len(now) == len(self.items) and all(map(operator.is_, now, self.items)):
+            return ""
+        if isinstance(self.values, dict):
+            before = dict(zip(self.keys, self.items, strict=True))
+            for key in [*before, *(key for key in self.values if key not in before)]:
+                if not same(before.get(key, MISSING), self.values.get(key, MISSING)):
+                    path = f"{self.path}.{key}" if self.kind == "attribute" else f"{self.path}[{key!r}]"
+                    return f"{path}: {shown(before.get(key, MISSING))}, now {shown(self.values.get(key, MISSING))}"
+            return ""
+        if len(now) == len(self.items) and all(map(same, now, self.items)):
+            return ""
+        return f"the {self.kind} {self.path}: {len(self.items)} items, now {len(now)}, or other ones"
+
+    def restore(self) -> None:
+        """Make it what it was."""
+        if not self.difference():
+            return
+        if isinstance(self.values, dict):
+            self.values.clear()
+            self.values.update(zip(self.keys, self.items, strict=True))
+        elif isinstance(self.values, list):
+            self.values[:] = self.items
+        else:
+            self.values.clear()
+            self.values.update(self.items)
+
+
+def same(x: Any, y: Any) -> bool:
+    """Whether Python code cannot tell the two apart: one object, or equal plain values of one type."""
+    return x is y or (type(x) is type(y) and type(x) in SIMPLE and x == y)
+
+
+def shown(value: Any) -> str:
+    """A value in a message."""
+    if value is MISSING:
+        return "missing"
+    return repr(value) if type(value) in SIMPLE else f"a {type(value).__name__}"
+
+
+def contents(container: Any) -> list[Any]:
+    """The items of a container, in order; of a dict its values."""
+    return list(container.values()) if isinstance(container, dict) else list(container)
 
 
 class Found:
@@ -28,7 +98,9 @@ class Found:
         modules: those of `chainrule.nn`, in the order in which they were found.
         optimizers: what has groups of parameters and state.
         bindings: (namespace, name, value): the names through which the function reaches them.
-        containers: (path, container, items): lists, sets and dicts on the way, as they were.
+        snapshots: lists, sets, dicts and attributes of objects on the way.
+        parts: attributes and registries of modules, which `CHANGES` counts.
+        names: the names and attributes that the user's code mentions.
     """
 
     def __init__(self) -> None:
@@ -36,29 +108,38 @@ class Found:
         self.modules: dict[Any, str] = {}
         self.optimizers: dict[Any, str] = {}
         self.bindings: list[tuple[Any, Any, Any]] = []
-        self.containers: list[tuple[str, Any, list[Any]]] = []
+        self.snapshots: list[Snapshot] = []
+        self.parts: list[Snapshot] = []
+        self.names: set[str] = set()
 
     def changed(self) -> str:
-        """What of the names and containers is not as it was found: a description, empty where all is."""
+        """What of the names, containers and attributes the function has changed: a description, or nothing."""
         for namespace, name, value in self.bindings:
-            if present(namespace, name) is not value:
+            if not same(present(namespace, name), value):
                 what = name if name is not None else "a variable of the enclosing function"
                 return f"assigns to {what}, which it closes over"
-        for path, container, items in self.containers:
-            now = contents(container)
-            if len(now) != len(items) or any(x is not y for x, y in zip(now, items, strict=True)):
-                return f"changes the {type(container).__name__} {path}, which it closes over"
+        for snapshot in (*self.snapshots, *self.parts):
+            difference = snapshot.difference()
+            if difference:
+                return f"changes the {snapshot.kind} {difference}, which it closes over"
         return ""
+
+    def restore(self) -> None:
+        """Make names, containers and attributes what they were."""
+        for namespace, name, value in self.bindings:
+            if present(namespace, name) is value:
+                continue
+            if name is None:
+                namespace.cell_contents = value
+            else:
+                namespace[name] = value
+        for snapshot in (*self.snapshots, *self.parts):
+            snapshot.restore()
 
 
 def present(namespace: Any, name: Any) -> Any:
     """What a cell or a global name refers to now."""
     return namespace.cell_contents if name is None else namespace.get(name)
-
-
-def contents(container: Any) -> list[Any]:
-    """The items of a container, in order."""
-    return [*container.keys(), *container.values()] if isinstance(container, dict) else list(container)
 
 
 def names_in(code: types.CodeType) -> set[str]:
@@ -99,54 +180,73 @@ def walk(*roots: tuple[str, Any]) -> Found:
 
 def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
     """What an object leads to, with paths."""
-    if isinstance(value, types.FunctionType):
+    compiled = getattr(type(value), "compiled_function", None)
+    if compiled is not None:
+        yield path, value.function
+    elif isinstance(value, types.FunctionType):
         yield from of_function(path, value, found)
     elif isinstance(value, types.MethodType):
         yield path, value.__self__
         yield path, value.__func__
     elif isinstance(value, (list, tuple, set, frozenset)):
         if not isinstance(value, (tuple, frozenset)):
-            found.containers.append((path, value, list(value)))
+            found.snapshots.append(Snapshot(path, value, type(value).__name__))
         for i, item in enumerate(value):
             yield f"{path}.{i}", item
     elif isinstance(value, dict):
-        found.containers.append((path, value, contents(value)))
+        found.snapshots.append(Snapshot(path, value, "dict"))
         for key, item in list(value.items()):
             yield (f"{path}.{key}" if isinstance(key, (str, int)) else path), item
     elif isinstance(value, type):
         return
     elif hasattr(value, "_modules") and hasattr(value, "_parameters"):
-        for registry in (value._parameters, value._buffers, value._modules):
-            for name, item in registry.items():
-                yield join(path, name), item
-        for name, item in vars(value).items():
-            if name not in ("_parameters", "_buffers", "_modules") and not name.endswith("_hooks"):
-                yield join(path, name), item
-        yield from of_class(path, type(value), found)
+        yield from of_module(path, value, found)
     else:
-        if isinstance(value, types.PartialType if hasattr(types, "PartialType") else ()):
-            yield path, value.func
         for name in ("func", "args", "keywords", "__wrapped__"):
             item = getattr(value, name, None) if callable(value) else None
             if item is not None:
                 yield path, item
-        for name, item in list(getattr(value, "__dict__", {}).items()):
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and attributes and is_users(type(value)):
+            found.snapshots.append(Snapshot(path, attributes, "attribute"))
+        for name, item in list((attributes or {}).items()):
             yield join(path, name), item
         yield from of_class(path, type(value), found)
+
+
+def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]:
+    """The parameters, buffers, children and other attributes of a module."""
+    for registry in (module._parameters, module._buffers, module._modules):
+        found.parts.append(Snapshot(path, registry, "attribute"))
+        for name, item in registry.items():
+            yield join(path, name), item
+    attributes = vars(module)
+    found.parts.append(Snapshot(path, attributes, "attribute"))
+    for name, item in list(attributes.items()):
+        if name.endswith("_hooks"):
+            found.parts.append(Snapshot(join(path, name), item, "dict"))
+            yield from ((join(path, name), hook) for hook in item.values())
+        elif name not in ("_parameters", "_buffers", "_modules"):
+            yield join(path, name), item
+    yield from of_class(path, type(module), found)
 
 
 def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def is_users(kind: type) -> bool:
+    """Whether a class is the user's own, whose attributes may steer the function."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0] not in FOREIGN
+
+
 def of_class(path: str, kind: type, found: Found) -> Iterator[tuple[str, Any]]:
     """What the methods of a user's class lead to."""
     for base in kind.__mro__:
-        module = str(getattr(base, "__module__", ""))
-        if base is object or module.partition(".")[0] in (PACKAGE, "builtins"):
+        if base is object or not is_users(base):
             continue
         for item in vars(base).values():
-            function = getattr(item, "__func__", item)
+            function = getattr(item, "__func__", getattr(item, "fget", item))
             if isinstance(function, types.FunctionType):
                 yield path, function
 
@@ -167,9 +267,17 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
         found.bindings.append((cell, None, content))
         yield name, content
     namespace = function.__globals__
-    for name in sorted(names_in(code)):
-        if name in namespace:
-            found.bindings.append((namespace, name, namespace[name]))
-            yield name, namespace[name]
+    mentioned = names_in(code)
+    found.names |= mentioned
+    for name in sorted(mentioned):
+        if name not in namespace:
+            continue
+        content = namespace[name]
+        found.bindings.append((namespace, name, content))
+        if isinstance(content, types.ModuleType) and content.__name__.partition(".")[0] not in FOREIGN:
+            for attribute in sorted(mentioned & vars(content).keys()):
+                found.bindings.append((vars(content), attribute, vars(content)[attribute]))
+                yield attribute, vars(content)[attribute]
+        yield name, content
     for item in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         yield path, item

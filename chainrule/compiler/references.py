@@ -8,20 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.tensor import Tensor, make_tensor
+from ..core.tensor import Tensor
 
 __all__ = ["Argument", "Gradient", "OfTensor", "Reference", "Seed", "Setting", "State"]
 
 
 class Reference:
-    """Says how to read one input: `fetch(arguments)` gives an array or a number."""
+    """Says how to find one input, given the call's flattened arguments."""
 
     __slots__ = ("name",)
     name: str
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The present value; `arguments` are the call's, flattened."""
+    def holder(self, arguments: Any) -> Any:
+        """The tensor, array or number itself.
+
+        Raises:
+            LookupError: there is none at present.
+        """
         raise NotImplementedError
+
+    def fetch(self, arguments: Any) -> Any:
+        """The present value: an array or a number."""
+        held = self.holder(arguments)
+        return held.array if isinstance(held, Tensor) else held
 
 
 class Argument(Reference):
@@ -33,10 +42,9 @@ class Argument(Reference):
         self.index = index
         self.name = name
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The argument's array."""
-        value = arguments[self.index]
-        return value.array if isinstance(value, Tensor) else value
+    def holder(self, arguments: Any) -> Any:
+        """The argument."""
+        return arguments[self.index]
 
 
 class Seed(Reference):
@@ -50,7 +58,7 @@ class Seed(Reference):
 
 
 class OfTensor(Reference):
-    """The array of a tensor that the function closes over."""
+    """A tensor that the function closes over."""
 
     __slots__ = ("tensor",)
 
@@ -58,25 +66,26 @@ class OfTensor(Reference):
         self.tensor = tensor
         self.name = name
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The tensor's array."""
-        return self.tensor.array
+    def holder(self, arguments: Any) -> Any:
+        """The tensor."""
+        return self.tensor
 
 
 class Gradient(Reference):
     """The `.grad` that a tensor has when the program starts."""
 
-    __slots__ = ("tensor",)
+    __slots__ = ("of",)
 
-    def __init__(self, tensor: Tensor, name: str) -> None:
-        self.tensor = tensor
-        self.name = name
+    def __init__(self, of: Reference) -> None:
+        self.of = of
+        self.name = f"{of.name}_grad"
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The gradient's array."""
-        gradient = self.tensor.grad
-        assert gradient is not None
-        return gradient.array
+    def holder(self, arguments: Any) -> Any:
+        """The gradient; zeros' place is never asked for, since a program that reads gradients finds them."""
+        gradient = self.of.holder(arguments).grad
+        if gradient is None:
+            raise LookupError(f"{self.name} is None")
+        return gradient
 
 
 class State(Reference):
@@ -90,9 +99,12 @@ class State(Reference):
         self.key = key
         self.name = name
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The state's array."""
-        return self.optimizer.state[self.parameter][self.key].array
+    def holder(self, arguments: Any) -> Any:
+        """The state: a tensor, or a number."""
+        kept = self.optimizer.state.get(self.parameter)
+        if not kept or kept.get(self.key) is None:
+            raise LookupError(f"{type(self.optimizer).__name__} has no {self.key!r} for a parameter")
+        return kept[self.key]
 
 
 class Setting(Reference):
@@ -107,12 +119,7 @@ class Setting(Reference):
         self.index = index  # of one of several numbers, such as the first of Adam's betas
         self.name = name
 
-    def fetch(self, arguments: list[Any]) -> Any:
-        """The number."""
+    def holder(self, arguments: Any) -> Any:
+        """The number, or a tensor of one."""
         value = self.optimizer.param_groups[self.group][self.key]
         return value if self.index is None else value[self.index]
-
-
-def give_gradient(tensor: Tensor, array: Any) -> None:
-    """Set `.grad` to a new tensor."""
-    tensor.grad = make_tensor(array, None)

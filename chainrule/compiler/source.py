@@ -10,6 +10,8 @@ import keyword
 import linecache
 import operator
 import os
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,10 @@ import numpy as np
 from ..core.table import name_of
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node, nodes_in
+from .kernels import elementary_functions
+from .kernels.generate import KernelText, write_kernel
 from .memory import Plan, plan
+from .passes.fusion import Kernel, fuse, is_output
 from .tracer import Draw, UfuncMethod
 
 __all__ = ["Program", "write_source"]
@@ -58,31 +63,61 @@ class Program:
         source: the text of the module.
         inputs: the graph's nodes that are its parameters, in their order.
         objects: what the text needs beside NumPy: constants too large to write out, generators.
+        kernels: the kernels in it by name.
+        rewrite: makes the program again with some operations (by their positions in the graph) in no kernel.
     """
 
-    def __init__(self, name: str, source: str, inputs: list[Node], objects: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        inputs: list[Node],
+        objects: dict[str, Any],
+        kernels: dict[str, Kernel] | None = None,
+        rewrite: Callable[[set[int]], Program] | None = None,
+    ) -> None:
         self.name = name
         self.source = source
         self.inputs = inputs
         self.objects = objects
+        self.kernels = kernels or {}
+        self.rewrite = rewrite
 
     def load(self) -> Any:
         """The function itself; its lines show in tracebacks."""
         filename = f"<compiled {self.name} {id(self):x}>"
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         namespace = dict(self.objects)
-        exec(compile(self.source, filename, "exec"), namespace)
+        try:
+            exec(compile(self.source, filename, "exec", dont_inherit=True), namespace)
+        except Exception as error:
+            failed = self.kernels.get(getattr(error, "name", None) or "")
+            if failed is None or self.rewrite is None:
+                raise
+            warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
+            other = self.rewrite(failed.positions)
+            self.source, self.objects, self.kernels, self.rewrite = (
+                other.source,
+                other.objects,
+                other.kernels,
+                other.rewrite,
+            )
+            return self.load()
         return namespace[self.name]
 
 
 class _Writer:
-    def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan) -> None:
+    def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan, elementary: Any = None) -> None:
+        self.elementary = elementary
+        self.taken = set(names.values())
         self.graph = graph
         self.names = names
         self.memory = memory
         self.imports: set[str] = {"import numpy as np"}
         self.objects: dict[str, Any] = {}
         self.constants: list[str] = []
+        self.kernels: dict[str, Kernel] = {}
+        self.kernel_texts: dict[str, KernelText] = {}  # by their text under neutral names
 
     # ----- expressions -----
 
@@ -165,6 +200,8 @@ class _Writer:
 
     def statements(self, node: Node) -> list[str]:
         """The lines that compute a node."""
+        if isinstance(node.op, Kernel):
+            return self.call_kernel(node)
         target = self.memory.targets.get(node)
         if isinstance(target, Node) and target.op is not INPUT:
             return [self.overwriting(node, target)]
@@ -183,6 +220,59 @@ class _Writer:
         shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
         call = f"{self.function(node.op)}({', '.join([*shown, f'out={out}'])})"
         return [call if name == out else f"{name} = {call}"]
+
+    def call_kernel(self, whole: Node) -> list[str]:
+        """The lines that make room for a kernel's results, and call it."""
+        kernel = whole.op
+        results = [node for node in self.graph.nodes if is_output(node) and node.args[0] is whole]
+        lines: list[str] = []
+        overwritten: dict[Node, Node] = {}
+        known: list[tuple[str, str]] = []
+        for node, inner in zip(results, kernel.outputs, strict=True):
+            target = self.memory.targets.get(node)
+            if isinstance(target, Node):
+                self.names[node] = self.names[target]
+                if target in whole.args:
+                    overwritten[inner] = kernel.inputs[whole.args.index(target)]
+            elif target is None:
+                assert node.dtype is not None
+                lines.append(f"{self.names[node]} = np.empty({node.shape}, {self.type_name(node.dtype)})")
+            else:
+                known.append((self.names[node], target))
+        if known:
+            lines.append(f"{', '.join(name for name, _ in known)} = {', '.join(target for _, target in known)}")
+        text = self.kernel_text(whole, results, overwritten)
+        given = [self.contiguous(node) for node in whole.args]
+        given += [self.names[results[i]] for i in text.outputs]
+        if not text.split:
+            return [*lines, f"{text.name}({', '.join(given)})"]
+        self.imports.add("from chainrule.compiler.kernels.compiling import in_parts")
+        sums = "".join(f"({given.index(self.names[results[i]])}, {ufunc}), " for i, ufunc in text.sums)
+        more = f", ({sums.strip()})" if sums else ""
+        return [*lines, f"in_parts({text.name}, {text.split}, ({', '.join(given)},){more})"]
+
+    def kernel_text(self, whole: Node, results: list[Node], overwritten: dict[Node, Node]) -> KernelText:
+        """The text of a kernel; that of an earlier one, if they are the same but for names."""
+        kernel = whole.op
+        threads = kernel.loops[0].is_large
+        neutral = write_kernel(kernel, "kernel", {}, overwritten, self.elementary, threads)
+        if neutral.source not in self.kernel_texts:
+            name = base = f"{kernel.__name__.replace('.', '_')}_kernel"
+            while name in self.kernels or name in self.taken:
+                name = f"{base}_{len(self.kernels) + 1}"
+            self.kernels[name] = kernel
+            names = {inner: self.names[node] for inner, node in zip(kernel.inputs, whole.args, strict=True)}
+            names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
+            text = write_kernel(kernel, name, names, overwritten, self.elementary, threads)
+            self.kernel_texts[neutral.source] = text
+        return self.kernel_texts[neutral.source]
+
+    def contiguous(self, node: Node) -> str:
+        """A kernel's argument, which must be an array whose elements lie side by side."""
+        name = self.names[node]
+        if node.dtype is None or is_contiguous(node):
+            return name
+        return f"np.asarray({name})" if not node.shape else f"np.ascontiguousarray({name})"
 
     def overwriting(self, node: Node, target: Node) -> str:
         """A result that takes the memory, and the name, of an operand."""
@@ -266,12 +356,28 @@ class _Writer:
             self.objects[name] = array
 
 
+def is_contiguous(node: Node) -> bool:
+    """Whether an array is surely one, and contiguous."""
+    if node.op is INPUT:
+        return not node.kwargs.get("strided")
+    if node.op is CONSTANT:
+        return bool(node.args[0].flags.c_contiguous)
+    return is_output(node) or (node.op is np.dot and bool(node.shape)) or isinstance(node.op, Draw)
+
+
 def is_fancy(step: Any) -> bool:
     """Whether a step selects by an array of indices, so that its result is a copy."""
     return any(True for _ in nodes_in(step[1])) or any(isinstance(item, (list, np.ndarray)) for item in step[1])
 
 
-def write_source(graph: Graph, name: str, intro: str, results: int, in_place: list[tuple[Node, Node]]) -> Program:
+def write_source(
+    graph: Graph,
+    name: str,
+    intro: str,
+    results: int,
+    in_place: list[tuple[Node, Node]],
+    refused: frozenset[int] = frozenset(),
+) -> Program:
     """The program of a graph.
 
     Args:
@@ -280,14 +386,20 @@ def write_source(graph: Graph, name: str, intro: str, results: int, in_place: li
         intro: its docstring.
         results: how many of the graph's outputs are returned; the others are written to inputs.
         in_place: (value, input): inputs whose memory holds the value in the end.
+        refused: positions of nodes that are to be in no kernel.
     """
+    original, pairs = graph, in_place
+    functions = elementary_functions()
+    if functions is not None:
+        graph, place = fuse(graph, functions, refused)
+        in_place = [(place[value], target) for value, target in in_place]
     names = unique_names(graph)
     memory = plan(graph, results, in_place)
-    writer = _Writer(graph, names, memory)
+    writer = _Writer(graph, names, memory, functions)
     body: list[str] = []
     shown_line = shown_formula = ""
     for node in graph.nodes:
-        if node.op is INPUT:
+        if node.op is INPUT or is_output(node):
             continue
         if node.op is CONSTANT:
             writer.constant(node, names[node])
@@ -300,11 +412,22 @@ def write_source(graph: Graph, name: str, intro: str, results: int, in_place: li
         body.append(f"np.copyto({names[target]}, {names[node]})")
     returned = [names[node] + (".copy()" if node in memory.shared else "") for node in graph.outputs[:results]]
     body.append(f"return {', '.join(returned)}" if len(returned) != 1 else f"return ({returned[0]},)")
-    parameters = [names[node] for node in graph.inputs]
+    parameters = [names[node] for node in original.inputs]
+    kernels = [text.source for text in writer.kernel_texts.values()]
+    if kernels:
+        writer.imports.add("from chainrule.compiler.kernels.compiling import given, kernel, single")
+        writer.imports.add("from numba import boolean, float32, float64, int32, int64, uint8")
     head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
     head += writer.constants + memory.allocations()
+    for text in kernels:
+        head += ["", *text.split("\n"), ""]
     lines = [*head, "", f"def {name}({', '.join(parameters)}):", *(f"    {line}" for line in body), ""]
-    return Program(name, "\n".join(lines), graph.inputs, writer.objects)
+
+
+    def rewrite(more: set[int]) -> Program:
+        return write_source(original, name, intro, results, pairs, refused | more)
+
+    return Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
 
 
 def comment(node: Node) -> list[str]:

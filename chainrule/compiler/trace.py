@@ -1,7 +1,8 @@
 """Run a function once on tracers: what it computed is a graph, what it changed are the graph's effects.
 
 While the function runs, every tensor that it can reach holds a tracer in the place of its array. The engine and the
-table do the rest: they cannot tell a tracer from an array of another library. Afterwards the arrays are put back.
+table do the rest: they cannot tell a tracer from an array of another library. Afterwards everything is put back: the
+trace changes no tensor, optimiser or generator; that is left to the program.
 Read next: `compiled.py`, which turns a trace into a program.
 """
 
@@ -20,74 +21,144 @@ from ..core.recipe import Leaf, Recipe
 from ..core.table import BACK_FUNCS
 from ..core.tensor import Tensor, make_tensor
 from ..func.trees import Structure, flatten, unflatten
-from .graph import Graph, Node
-from .reachable import Found, walk
+from .graph import CONSTANT, Graph, Node
+from .reachable import ATOMS, Found, walk
 from .references import Argument, Gradient, OfTensor, Reference, Seed, Setting, State
-from .tracer import Cell, Number, Recorder, TraceError, Tracer, formula
+from .tracer import Cell, Number, Pin, Recorder, TraceError, Tracer, formula
 
-__all__ = ["Trace", "trace"]
+__all__ = ["Trace", "overlap", "trace"]
 
 
 class Write:
     """An effect: the value that an input's memory holds at the end."""
 
-    def __init__(self, reference: Reference, tensor: Tensor, node: Node, value: Any) -> None:
+    def __init__(self, reference: Reference, node: Node) -> None:
         self.reference = reference
-        self.tensor = tensor
         self.node = node
-        self.value = value
 
 
 class NewGradient:
     """An effect: a tensor's `.grad` is a new tensor, or None."""
 
-    def __init__(self, tensor: Tensor, node: Node | None, value: Any) -> None:
-        self.tensor = tensor
+    def __init__(self, reference: Reference, node: Node | None) -> None:
+        self.reference = reference
+        self.node = node
+
+
+class NewState:
+    """An effect: an optimiser keeps something for a parameter that it did not keep before, or another number."""
+
+    def __init__(self, reference: State, node: Node, is_tensor: bool) -> None:
+        self.reference = reference
+        self.node = node
+        self.is_tensor = is_tensor
+
+
+class Result:
+    """How one of the values that the function returned is made.
+
+    Attributes:
+        kind: "tensor" or "array", from the program's output; "constant", a value known since the trace; "same", the
+            object that `reference` finds; "view", of that tensor by `chain`.
+        node: the program's output; None where none is needed.
+        value: of a constant.
+    """
+
+    def __init__(
+        self, kind: str, node: Node | None = None, value: Any = None, reference: Any = None, chain: Any = ()
+    ) -> None:
+        self.kind = kind
         self.node = node
         self.value = value
+        self.reference = reference
+        self.chain = chain
 
 
 class Trace:
     """A traced run.
 
     Attributes:
-        graph: the program; its outputs are the results, then the effects' values.
+        graph: the program.
         inputs: for each input node how to find it.
-        results: nodes of the tensors that the function returned.
-        structure: how they are put together.
-        writes, gradients: the effects.
+        results: what the function returned, flattened.
+        structure: how the results are put together.
+        writes, gradients, states: the effects.
         seeds: an input node for the gradient of each result, None where it requires none.
-        backward: (tensor, how to find it, node of its gradient) for what the results' gradients flow to.
-        pins: (reference, value): numbers on which Python decided something.
+        backward: (how to find a tensor, node of its gradient) for what the results' gradients flow to.
+        present: (how to find a tensor, whether it has a `.grad`) where the program depends on it.
+        pins: what Python has decided by numbers that may change.
         found: what the function closes over.
+        leaves: for each tensor that was entered its reference.
     """
 
     graph: Graph
     inputs: dict[Node, Reference]
-    results: list[Node]
-    values: list[Any]
-    kinds: list[str]
+    results: list[Result]
     structure: Structure
     writes: list[Write]
     gradients: list[NewGradient]
+    states: list[NewState]
     seeds: list[Node | None]
-    backward: list[tuple[Tensor, Reference, Node]]
-    modes: list[tuple[Any, bool]]
-    pins: list[tuple[Reference, Any]]
+    backward: list[tuple[Reference, Node]]
+    present: list[tuple[Reference, bool]]
+    pins: list[Pin]
     found: Found
+    leaves: dict[Tensor, Reference]
+
+
+class _Again(Exception):
+    """The trace rests on an assumption that was wrong: repeat it with other ones."""
+
+    def __init__(self, bare: set[Tensor] | None = None) -> None:
+        super().__init__()
+        self.bare = bare
+
+
+class _Before:
+    """What is put back in a tensor after the trace."""
+
+    __slots__ = ("alias", "array", "count", "gradient", "node", "tracer", "written")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.array = tensor.array
+        self.gradient = tensor.grad
+        self.node = tensor._node
+        self.alias = tensor._alias
+        storage = None if self.alias is None else self.alias.storage
+        self.count = 0 if storage is None else storage.count
+        self.written = 0 if storage is None else storage.written
+        self.tracer: Any = None
+
+    def restore(self, tensor: Tensor) -> None:
+        tensor.array = self.array
+        tensor.grad = self.gradient
+        tensor._node = self.node
+        tensor._alias = self.alias
+        if self.alias is not None:
+            self.alias.storage.count = self.count
+            self.alias.storage.written = self.written
 
 
 class _Session:
-    """The tensors whose arrays are tracers for the time being."""
+    """The tensors whose arrays are tracers for the time being.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        bare: tensors without `.grad` that get no stand-in for one.
+        strict: whether it matters for all tensors if they have a `.grad`, since the user's code looks at it.
+        merge: whether an argument on the same memory as another input is the same input.
+    """
+
+    def __init__(self, recorder: Recorder, bare: set[Tensor], merge: bool, strict: bool) -> None:
         self.recorder = recorder
-        self.before: dict[Tensor, tuple[Any, Tensor | None]] = {}
-        self.tracers: dict[Tensor, Tracer] = {}
+        self.strict = strict
+        self.bare = bare
+        self.merge = merge
+        self.before: dict[Tensor, _Before] = {}
+        self.stand_ins: dict[Tensor, tuple[Tensor, Tracer]] = {}  # the `.grad` of tensors that have none
         self.cells: dict[Any, Tracer] = {}  # tensors on the same memory share one
         self.inputs: dict[Node, Reference] = {}
-        self.owners: dict[Cell, tuple[Reference, Tensor]] = {}
-        self.nodes: dict[Tensor, Recipe] = {}  # of arguments, which count as leaves for the time being
+        self.owners: dict[Cell, Reference] = {}
+        self.arrays: list[tuple[Any, Cell]] = []
         self.references: dict[Tensor, Reference] = {}
 
     def number(self, reference: Reference, value: Any) -> Number:
@@ -95,47 +166,63 @@ class _Session:
         self.inputs[node] = reference
         return Number(self.recorder, node, value)
 
-    def array(self, reference: Reference, array: Any, tensor: Tensor | None = None) -> Tracer:
+    def array(self, reference: Reference, array: Any) -> Tracer:
         key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
         known = self.cells.get(key)
-        if known is not None and array.size:
+        argument = isinstance(reference, Argument) and not self.merge
+        if known is not None and array.size and not argument:
             return known
         node = self.recorder.input(reference.name, array.shape, array.dtype)
         self.inputs[node] = reference
         tracer = self.recorder.tracer(node, array)
-        self.cells[key] = tracer
-        if tensor is not None:
-            self.owners[tracer.cell] = (reference, tensor)
+        if not argument:
+            self.cells[key] = tracer
+        self.owners[tracer.cell] = reference
+        self.arrays.append((array, tracer.cell))
         return tracer
 
     def enter(self, tensor: Tensor, reference: Reference) -> None:
-        """Give a tensor a tracer for its array."""
-        if tensor in self.before or not isinstance(tensor.array, np.ndarray):
+        """Give a tensor a tracer for its array.
+
+        Raises:
+            TraceError: it is the result of an operation outside; its array is another library's.
+        """
+        if tensor in self.before:
             return
-        if isinstance(tensor._node, Recipe) and isinstance(reference, Argument):
-            self.nodes[tensor] = tensor._node
+        if not isinstance(tensor.array, np.ndarray):
+            if isinstance(reference, Argument):
+                raise TraceError(
+                    f"{reference.name} is on another device, as an array of {type(tensor.array).__module__}: compiled "
+                    "functions run NumPy programs on the cpu"
+                )
+            return
+        before = _Before(tensor)
+        if isinstance(tensor.node(), Recipe):
+            if not isinstance(reference, Argument):
+                raise TraceError(
+                    f"{reference.name} is the result of an operation outside the compiled function, through which no "
+                    "gradient can flow: compute it inside, or pass it as an argument"
+                )
             tensor._node = Leaf(tensor)
-        elif isinstance(tensor._node, Recipe):
-            raise TraceError(
-                f"{reference.name} is the result of an operation outside the compiled function, through which no "
-                "gradient can flow: compute it inside, or pass it as an argument after detach()"
-            )
         self.references[tensor] = reference
-        self.before[tensor] = (tensor.array, tensor.grad)
-        self.tracers[tensor] = tensor.array = self.array(reference, tensor.array, tensor)
+        self.before[tensor] = before
+        before.tracer = tensor.array = self.array(reference, tensor.array)
         if tensor.grad is not None:
-            self.enter(tensor.grad, Gradient(tensor, f"{reference.name}_grad"))
+            self.enter(tensor.grad, Gradient(reference))
+        elif isinstance(before.node, Leaf) and tensor not in self.bare and not self.strict:
+            node = self.recorder.input(f"{reference.name}_grad", tensor.shape, tensor.array.dtype)
+            self.inputs[node] = Gradient(reference)
+            zeros = self.recorder.tracer(node, np.zeros(tensor.shape, tensor.array.dtype))
+            tensor.grad = make_tensor(zeros, None)
+            self.stand_ins[tensor] = (tensor.grad, zeros)
 
     def leave(self) -> None:
-        for tensor, (array, gradient) in self.before.items():
-            tensor.array = array
-            tensor.grad = gradient
-        for tensor, node in self.nodes.items():
-            tensor._node = node
+        for tensor, before in self.before.items():
+            before.restore(tensor)
 
 
 def identifier(path: str) -> str:
-    """A path as a name of Python: `model.fc1.weight` becomes `model_fc1_weight`."""
+    """A path as a name of Python: `fc1.weight` becomes `fc1_weight`."""
     name = "".join(c if c.isalnum() else "_" for c in path).strip("_") or "value"
     return f"_{name}" if name[0].isdigit() else name
 
@@ -149,78 +236,114 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     Raises:
         TraceError: the function depends on values, or keeps a traced value.
     """
-    recorder = Recorder()
-    found = walk(("", function))
-    try:
-        traced = run(recorder, found, function, args, kwargs, names)
-    finally:
-        for generator, state in recorder.generators.items():
-            generator.set_state(state)
-    changed = found.changed()
-    if changed:
-        raise TraceError(
-            f"{getattr(function, '__name__', 'the function')} {changed}: that would happen only when it is traced, not "
-            "in every run. Return the value, and do it outside"
-        )
-    refuse_survivors(recorder, found)
-    traced.found = found
-    return traced
+    leaves = flatten((args, kwargs))[0]
+    others = [
+        (name, leaf)
+        for name, leaf in zip(names, leaves, strict=True)
+        if not isinstance(leaf, (Tensor, *ATOMS)) and not isinstance(leaf, type)
+    ]
+    found = walk(("", function), *others)
+    bare: set[Tensor] = set()
+    merge = False
+    for _ in range(4):
+        try:
+            traced = attempt(found, function, args, kwargs, names, bare, merge)
+        except _Again as again:
+            bare, merge = (bare | again.bare, merge) if again.bare else (bare, True)
+            continue
+        traced.found = found
+        return traced
+    raise AssertionError("a trace that does not settle")
 
 
-def run(
-    recorder: Recorder,
+def attempt(
     found: Found,
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     names: list[str],
+    bare: set[Tensor],
+    merge: bool,
 ) -> Trace:
-    """The run itself; when it returns, nothing of the program's own refers to a tracer."""
-    session = _Session(recorder)
-    leaves, structure = flatten((args, kwargs))
-    for index, (value, name) in enumerate(zip(leaves, names, strict=True)):
-        if isinstance(value, Tensor):
-            session.enter(value, Argument(index, name))
-    arrays = {
-        index: session.array(Argument(index, names[index]), value)
-        for index, value in enumerate(leaves)
-        if isinstance(value, np.ndarray)
-    }
-    for tensor, path in found.tensors.items():
-        session.enter(tensor, OfTensor(tensor, identifier(path)))
-    args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
-    settings = enter_optimizers(session, found)
+    """One run on tracers, after which everything is as it was."""
+    recorder = Recorder()
+    session = _Session(recorder, bare, merge, "grad" in found.names)
+    optimizers = _Optimizers(session, found)
     try:
-        with recording(recorder):
-            result = function(*args, **kwargs)
-            traced = collect(session, result)
-            trace_backward(session, traced, flatten(result)[0])
-        finish(session, traced)
+        optimizers.make_states()
+        traced = run(session, optimizers, function, args, kwargs, names)
+        changed = found.changed()
+        if changed:
+            raise TraceError(
+                f"{getattr(function, '__name__', 'the function')} {changed}: that would happen only when it is "
+                "traced, not in every run. Return the value, and do it outside"
+            )
+        optimizers.keep_used(traced)
     finally:
         session.leave()
-        restore_settings(settings)
+        optimizers.leave()
+        found.restore()
+        for generator, state in recorder.generators.items():
+            generator.set_state(state)
+    refuse_survivors(recorder)
     return traced
 
 
-def refuse_survivors(recorder: Recorder, found: Found) -> None:
+def run(
+    session: _Session,
+    optimizers: _Optimizers,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    names: list[str],
+) -> Trace:
+    """The run itself."""
+    leaves, structure = flatten((args, kwargs))
+    arrays: dict[int, Tracer] = {}
+    places: dict[int, int] = {}
+    for index, (value, name) in enumerate(zip(leaves, names, strict=True)):
+        if isinstance(value, Tensor):
+            session.enter(value, Argument(index, name))
+        elif isinstance(value, np.ndarray):
+            first = places.setdefault(id(value), index)
+            arrays[index] = arrays[first] if first < index else session.array(Argument(index, name), value)
+    for tensor, path in optimizers.found.tensors.items():
+        session.enter(tensor, OfTensor(tensor, identifier(path)))
+    args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
+    optimizers.enter()
+    with recording(session.recorder):
+        result = function(*args, **kwargs)
+        traced = collect(session, result, {id(tracer): index for index, tracer in reversed(arrays.items())})
+        traced.states = optimizers.changes()
+        trace_backward(session, traced, flatten(result)[0])
+    finish(session, traced)
+    return traced
+
+
+def refuse_survivors(recorder: Recorder) -> None:
     """Nobody may keep a traced value: it has no values after the trace.
 
     Raises:
         TraceError: somebody does; says where, as far as that can be seen.
     """
     alive = list(recorder.tracers)
+    if alive:
+        gc.collect()
+        del alive
+        alive = list(recorder.tracers)
     if not alive:
         return
-    for optimizer, path in found.optimizers.items():
-        for state in optimizer.state.values():
-            for key, value in list(state.items()):
-                if isinstance(value, Tensor) and isinstance(value.array, Tracer):
-                    del state[key]
-                    raise TraceError(
-                        f"{type(optimizer).__name__} ({path}) makes its state {key!r} in its first step: run one step "
-                        "uncompiled first"
-                    )
-    kinds = {type(holder).__name__ for tracer in alive for holder in gc.get_referrers(tracer) if holder is not alive}
+    tensors = [x for tracer in alive for x in gc.get_referrers(tracer) if isinstance(x, Tensor)]
+    holders = [*tensors, *alive]
+    kinds = set()
+    for value in holders:
+        for holder in gc.get_referrers(value):
+            if holder is tensors or holder is alive or holder is holders or isinstance(holder, Tensor):
+                continue
+            if type(holder).__module__.startswith(__package__ or "-") or type(holder).__name__ == "frame":
+                continue
+            keys = [k for k, v in holder.items() if v is value] if isinstance(holder, dict) else []
+            kinds.add(f"{keys[0]!r} of a dict or object" if keys else f"a {type(holder).__name__}")
     raise TraceError(
         f"{len(alive)} traced values outlive the compiled function, one of shape {alive[0].shape}, held by "
         f"{', '.join(sorted(kinds)) or 'an object'}: it stores a tensor somewhere. Return it instead"
@@ -230,92 +353,212 @@ def refuse_survivors(recorder: Recorder, found: Found) -> None:
 # ----- optimisers -----
 
 
-def enter_optimizers(session: _Session, found: Found) -> list[tuple[dict[str, Any], str, Any, Any]]:
-    """Make the settings and states of the optimisers inputs; returns what to put back."""
-    before = []
-    for optimizer, path in found.optimizers.items():
-        for number, group in enumerate(optimizer.param_groups):
-            for parameter in group["params"]:
-                if hasattr(optimizer, "create_state") and not optimizer.state.get(parameter):
-                    optimizer.create_state(group, parameter)
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    if isinstance(value, Tensor):
-                        name = f"{identifier(found.tensors.get(parameter, 'parameter'))}_{key}"
-                        session.enter(value, State(optimizer, parameter, key, name))
-            for key, value in list(group.items()):
-                name = key if len(optimizer.param_groups) == 1 else f"{key}_{number}"
-                stand_in: Any
-                if type(value) is float:
-                    stand_in = session.number(Setting(optimizer, number, key, None, name), value)
-                elif type(value) is tuple and value and all(type(item) is float for item in value):
-                    stand_in = tuple(
-                        session.number(Setting(optimizer, number, key, i, f"{name}_{i + 1}"), item)
-                        for i, item in enumerate(value)
-                    )
+class _Optimizers:
+    """The settings and states of the optimisers, which are inputs while a function is traced."""
+
+    def __init__(self, session: _Session, found: Found) -> None:
+        self.session = session
+        self.found = found
+        self.made: list[tuple[Any, Any]] = []  # (optimiser, parameter): states made for the trace
+        self.kept: list[tuple[Any, Any]] = []
+        self.settings: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self.states: list[tuple[Any, dict[Any, dict[str, Any]]]] = []
+        self.stand_ins: dict[tuple[int, Any, str], Any] = {}
+
+    def make_states(self) -> None:
+        """Make what an optimiser keeps for the parameters that it has not stepped yet, if that is like any step."""
+        for optimizer in self.found.optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if not parameter.requires_grad or not isinstance(parameter.array, np.ndarray):
+                        continue
+                    known = optimizer.state.get(parameter)
+                    fresh = {} if known or not optimizer.starts_alike(group) else optimizer.new_state(group, parameter)
+                    if fresh:
+                        optimizer.state[parameter] = fresh
+                        self.made.append((optimizer, parameter))
+
+    def enter(self) -> None:
+        for optimizer in self.found.optimizers:
+            self.states.append((optimizer, {key: dict(kept) for key, kept in optimizer.state.items()}))
+            groups = optimizer.param_groups
+            for number, group in enumerate(groups):
+                for parameter in group["params"]:
+                    self.enter_state(optimizer, parameter)
+                for key, value in list(group.items()):
+                    if key != "params":
+                        name = key if len(groups) == 1 else f"{key}_{number}"
+                        stand_in = self.stand_in(optimizer, number, key, value, name)
+                        self.settings.append((group, key, value, stand_in))
+                        group[key] = stand_in
+
+    def enter_state(self, optimizer: Any, parameter: Any) -> None:
+        kept = optimizer.state.get(parameter, {})
+        for key, value in kept.items():
+            name = f"{identifier(self.found.tensors.get(parameter, 'parameter'))}_{key}"
+            reference = State(optimizer, parameter, key, name)
+            if isinstance(value, Tensor):
+                self.session.enter(value, reference)
+            elif type(value) in (int, float):
+                kept[key] = self.session.number(reference, value)
+            self.stand_ins[id(optimizer), parameter, key] = kept[key]
+
+    def stand_in(self, optimizer: Any, number: int, key: str, value: Any, name: str) -> Any:
+        if type(value) is float:
+            return self.session.number(Setting(optimizer, number, key, None, name), value)
+        if isinstance(value, Tensor):
+            self.session.enter(value, Setting(optimizer, number, key, None, name))
+        elif type(value) is tuple:
+            parts = [
+                self.session.number(Setting(optimizer, number, key, i, f"{name}_{i + 1}"), item)
+                if type(item) is float
+                else item
+                for i, item in enumerate(value)
+            ]
+            for i, part in enumerate(parts):
+                if isinstance(part, Tensor):
+                    self.session.enter(part, Setting(optimizer, number, key, i, f"{name}_{i + 1}"))
+            return tuple(parts)
+        return value
+
+    def changes(self) -> list[NewState]:
+        """What the function has put into the states, apart from writes to their arrays.
+
+        Raises:
+            TraceError: something that is neither a tensor nor a number, or another setting.
+        """
+        for group, key, _, stand_in in self.settings:
+            if group[key] is not stand_in:
+                raise TraceError(
+                    f"the compiled function sets an optimiser's {key}, which would happen only once: call the "
+                    "scheduler outside of it"
+                )
+        fresh = []
+        for optimizer, _ in self.states:
+            for parameter, kept in optimizer.state.items():
+                for key, value in kept.items():
+                    if self.stand_ins.get((id(optimizer), parameter, key)) is value:
+                        continue
+                    path = identifier(self.found.tensors.get(parameter, "parameter"))
+                    reference = State(optimizer, parameter, key, f"{path}_{key}")
+                    node = getattr(value.array if isinstance(value, Tensor) else value, "node", None)
+                    if node is None and isinstance(value, Tensor):
+                        node = self.session.recorder.constant(value.array)
+                    elif node is None and type(value) in (int, float):
+                        node = self.session.recorder.constant(np.asarray(value))
+                    if not isinstance(node, Node):
+                        raise TraceError(
+                            f"{type(optimizer).__name__} keeps a {type(value).__name__} as its state {key!r}, which "
+                            "would be set only once: run its step uncompiled"
+                        )
+                    if not node.name:
+                        node.name = reference.name
+                    fresh.append(NewState(reference, node, isinstance(value, Tensor)))
+        return fresh
+
+    def keep_used(self, traced: Trace) -> None:
+        """Of the states made for the trace, keep those that the program uses."""
+        used = reached([*traced.graph.outputs, *pinned(traced.pins)])
+        references = [traced.inputs[node] for node in used if node in traced.inputs]
+        references += [write.reference for write in traced.writes]
+        stepped = {(id(r.optimizer), r.parameter) for r in references if isinstance(r, State)}
+        self.kept = [(o, parameter) for o, parameter in self.made if (id(o), parameter) in stepped]
+
+    def leave(self) -> None:
+        for group, key, value, _ in self.settings:
+            group[key] = value
+        for optimizer, before in self.states:
+            for parameter in list(optimizer.state):
+                if parameter in before:
+                    optimizer.state[parameter].clear()
+                    optimizer.state[parameter].update(before[parameter])
                 else:
-                    continue
-                before.append((group, key, value, stand_in))
-                group[key] = stand_in
-    return before
-
-
-def restore_settings(before: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
-    """Put the settings back.
-
-    Raises:
-        TraceError: the function has changed one.
-    """
-    changed = [key for group, key, _, stand_in in before if group[key] is not stand_in]
-    for group, key, value, _ in before:
-        group[key] = value
-    if changed:
-        raise TraceError(
-            f"the compiled function sets an optimiser's {changed[0]}, which would happen only once: call the scheduler "
-            "outside of it"
-        )
+                    del optimizer.state[parameter]
+        kept = {(id(optimizer), parameter) for optimizer, parameter in self.kept}
+        for optimizer, parameter in self.made:
+            if (id(optimizer), parameter) not in kept:
+                optimizer.state.pop(parameter, None)
 
 
 # ----- effects -----
 
 
-def collect(session: _Session, result: Any) -> Trace:
-    """What the function returned and changed."""
+def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
+    """What the function returned and changed.
+
+    Args:
+        arguments: id of the tracer of an array among the arguments -> its index.
+    """
     traced = Trace()
     values, traced.structure = flatten(result)
-    traced.results, traced.values, traced.kinds = [], [], []
-    for value in values:
-        array = value.array if isinstance(value, Tensor) else value
-        kind = "tensor" if isinstance(value, Tensor) else "array"
-        if isinstance(array, Tracer):
-            traced.results.append(array.node)
-            traced.values.append(array.value)
-        elif isinstance(array, np.ndarray):
-            traced.results.append(session.recorder.constant(array))
-            traced.values.append(array)
-        elif isinstance(array, (int, float, complex, str, bool, np.generic)):
-            kind = "constant"
-            traced.results.append(session.recorder.constant(np.asarray(array)))
-            traced.values.append(array)
-        else:
-            raise TraceError(
-                f"a compiled function returns tensors, arrays, numbers, and lists, tuples and dicts of them; this one "
-                f"returned {type(array).__name__}"
-            )
-        traced.kinds.append(kind)
+    traced.results = [as_result(session, value, arguments) for value in values]
     traced.writes, traced.gradients = [], []
-    for cell, (reference, tensor) in session.owners.items():
+    for cell, reference in session.owners.items():
         if cell.count:
-            traced.writes.append(Write(reference, tensor, cell.node, cell.value))
-    for tensor, (_, gradient) in session.before.items():
+            traced.writes.append(Write(reference, cell.node))
+    for tensor, before in session.before.items():
+        reference = session.references[tensor]
+        if before.node is not tensor._node and isinstance(tensor._node, Recipe):
+            raise TraceError(
+                f"the compiled function writes a value that requires grad into {reference.name}, from outside: return "
+                "the value instead, or write under no_grad()"
+            )
         now = tensor.array
-        if now is not session.tracers[tensor]:  # `.array` was replaced, as accumulation does it
-            reference, _ = session.owners[session.tracers[tensor].cell]
-            traced.writes.append(Write(reference, tensor, now.node, now.value))
-        if tensor.grad is not gradient:
-            fresh = tensor.grad
-            node = None if fresh is None else fresh.array.node
-            traced.gradients.append(NewGradient(tensor, node, None if fresh is None else fresh.array.value))
+        if now is not before.tracer:  # `.array` was replaced, as accumulation does it
+            if (now.shape, now.dtype) != (before.array.shape, before.array.dtype):
+                raise TraceError(
+                    f"the compiled function gives {reference.name} the shape {now.shape} and type {now.dtype}, instead "
+                    f"of {before.array.shape} and {before.array.dtype}: do that outside of it"
+                )
+            traced.writes.append(Write(session.owners[before.tracer.cell], node_of(session, now)))
+        at_entry = session.stand_ins[tensor][0] if tensor in session.stand_ins else before.gradient
+        if tensor.grad is not at_entry:
+            node = None if tensor.grad is None else node_of(session, tensor.grad.array)
+            if node is not None and not node.name:
+                node.name = f"{reference.name}_grad"
+            traced.gradients.append(NewGradient(reference, node))
     return traced
+
+
+def node_of(session: _Session, array: Any) -> Node:
+    """The node of a traced array, or a constant."""
+    return array.node if isinstance(array, Tracer) else session.recorder.constant(array)
+
+
+def as_result(session: _Session, value: Any, arguments: dict[int, int]) -> Result:
+    """How one returned value is made.
+
+    Raises:
+        TraceError: it is neither an array nor a number.
+    """
+    if isinstance(value, Tensor):
+        if value in session.references:
+            return Result("same", reference=session.references[value])
+        array = value.array
+        if isinstance(array, Tracer) and array.chain and array.cell in session.owners and plain(array.chain):
+            owner = session.owners[array.cell]
+            entered = next((t for t, b in session.before.items() if b.tracer.cell is array.cell), None)
+            if entered is not None and entered._node is None and not value.requires_grad:
+                return Result("view", reference=owner, chain=array.chain)
+        return Result("tensor", node_of(session, array))
+    if isinstance(value, Tracer):
+        index = arguments.get(id(value))
+        return Result("array", value.node) if index is None else Result("same", reference=Argument(index, "argument"))
+    if isinstance(value, np.ndarray):
+        return Result("constant", value=value)
+    if isinstance(value, Number):
+        return Result("number", value.node)
+    if isinstance(value, (int, float, complex, str, bool, np.generic)):
+        return Result("constant", value=value)
+    raise TraceError(
+        f"a compiled function returns tensors, arrays, numbers, and lists, tuples and dicts of them; this one "
+        f"returned {type(value).__name__} {value!r}"
+    )
+
+
+def plain(chain: Any) -> bool:
+    """Whether a view is made without traced values."""
+    return not any(isinstance(x, (Tracer, Number)) for _, rest, kwargs in chain for x in (*rest, *kwargs.values()))
 
 
 def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
@@ -323,8 +566,9 @@ def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
     traced.seeds, traced.backward = [None] * len(values), []
     ends, seeds = [], []
     for i, value in enumerate(values):
-        used_up = isinstance(value, Tensor) and value.recipe is not None and value.recipe.freed
-        if isinstance(value, Tensor) and value.requires_grad and isinstance(value.array, Tracer) and not used_up:
+        if traced.results[i].kind != "tensor" or not value.requires_grad:
+            continue
+        if isinstance(value.array, Tracer) and not (value.recipe is not None and value.recipe.freed):
             name = f"grad_out_{i + 1}" if len(values) > 1 else "grad_out"
             node = session.recorder.input(name, value.shape, value.array.dtype)
             session.inputs[node] = Seed(i, name)
@@ -337,17 +581,96 @@ def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
     found = grad(ends, leaves, seeds, allow_unused=True)
     for tensor, gradient in zip(leaves, found, strict=True):
         if gradient is not None:
-            gradient.array.node.name = f"{session.references[tensor].name}_grad"
-            traced.backward.append((tensor, session.references[tensor], gradient.array.node))
+            reference = session.references[tensor]
+            node = node_of(session, gradient.array)
+            node.name = node.name or f"{reference.name}_grad"
+            traced.backward.append((reference, node))
 
 
 def finish(session: _Session, traced: Trace) -> None:
-    """Put the graph together."""
+    """Put the graph together, and see what it rests on.
+
+    Raises:
+        _Again: on tensors having gradients which have none, or on arguments with memory of their own.
+        TraceError: memory that is written is that of another input as well.
+    """
     traced.inputs = session.inputs
-    traced.pins = [(session.inputs[node], value) for node, value in session.recorder.pins.items()]
-    outputs = [*traced.results, *(write.node for write in traced.writes)]
-    outputs += [gradient.node for gradient in traced.gradients if gradient.node is not None]
+    traced.leaves = session.references
+    traced.pins = list(session.recorder.pins.values())
+    outputs = [result.node for result in traced.results if result.node is not None]
+    effects: list[Any] = [*traced.writes, *traced.gradients, *traced.states]
+    outputs += [effect.node for effect in effects if effect.node is not None]
+    outputs += [node for _, node in traced.backward]
     traced.graph = Graph(session.recorder.nodes, outputs)
+    used = reached([*outputs, *pinned(traced.pins), *(node for node in session.recorder.nodes if node.effect)])
+    check_gradients(session, traced, used)
+    check_memory(session, traced, used)
+
+
+def check_gradients(session: _Session, traced: Trace, used: set[Node]) -> None:
+    """Find out where it matters whether a tensor has a `.grad` when the program starts."""
+    traced.present, bare = [], set()
+    read = {traced.inputs[node].of for node in used if isinstance(traced.inputs.get(node), Gradient)}  # type: ignore[union-attr]
+    written = {write.reference.of for write in traced.writes if isinstance(write.reference, Gradient)}
+    returned = {result.reference.of for result in traced.results if isinstance(result.reference, Gradient)}
+    for tensor, before in session.before.items():
+        reference = session.references[tensor]
+        if tensor in session.stand_ins:
+            stand_in, tracer = session.stand_ins[tensor]
+            touched = tensor.grad is stand_in and (stand_in.array is not tracer or tracer.cell.count)
+            if touched or reference in read:
+                bare.add(tensor)
+        elif before.gradient is not None:
+            if session.strict or reference in read or reference in written or reference in returned:
+                traced.present.append((reference, True))
+        elif isinstance(before.node, Leaf):
+            traced.present.append((reference, False))
+    if bare:
+        raise _Again(bare)
+
+
+def check_memory(session: _Session, traced: Trace, used: set[Node]) -> None:
+    """Refuse writes to memory that another input shares, where that matters."""
+    targets = {write.reference for write in traced.writes}
+    written = [(array, cell) for array, cell in session.arrays if session.owners[cell] in targets]
+    involved = {traced.inputs[node] for node in used if node in traced.inputs} | targets
+    for array, cell in written:
+        for other, cell_2 in session.arrays:
+            reference = session.owners[cell_2]
+            if cell_2 is cell or reference not in involved or not overlap(array, other):
+                continue
+            if not session.merge and (array.shape, array.strides) == (other.shape, other.strides):
+                raise _Again
+            raise TraceError(
+                f"{session.owners[cell].name} and {reference.name} share memory, and the compiled function writes to "
+                "it: make one of them a copy (clone()), or compute the view inside the function"
+            )
+
+
+def overlap(x: Any, y: Any) -> bool:
+    """Whether two arrays share memory; True if that is hard to say."""
+    try:
+        return bool(np.shares_memory(x, y, max_work=10_000))
+    except Exception:  # np.exceptions.TooHardError
+        return True
+
+
+def reached(nodes: list[Any]) -> set[Node]:
+    """The nodes on which these depend, and they themselves."""
+    found: set[Node] = set()
+    stack = [node for node in nodes if isinstance(node, Node)]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            if node.op is not CONSTANT:
+                stack += node.operands()
+    return found
+
+
+def pinned(pins: list[Pin]) -> list[Node]:
+    """The nodes on which decisions rest."""
+    return [arg for pin in pins for arg in pin.args if isinstance(arg, Node)]
 
 
 # ----- the formula of each backward step -----

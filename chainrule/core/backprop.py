@@ -24,8 +24,9 @@ from .levels import LEVELS, PLAIN, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
-from .tracing import back_functions
 from .tensor import Alias, Tensor, as_array, is_array, make_tensor
+from .tracing import back_functions
+from .views import note_writes
 
 __all__ = ["backprop", "backward", "grad"]
 
@@ -184,14 +185,14 @@ def run(
         assert start is not None
         nodes.append(start)
         grads[start] = grads[start] + seed if start in grads else seed
-    if len(nodes) == 1:
-        order: list[Any] = topological_sort(nodes[0], edges_of)
-    else:
-        order = topological_sort(_Ends(nodes), edges_of)
+    targets = frozenset(wanted or ())
+    only = next(iter(targets)) if len(targets) == 1 else None  # nothing that lies beyond it matters, freed or not
+    children = edges_of if only is None else lambda node: () if node is only else node._edges
+    order: list[Any] = topological_sort(nodes[0] if len(nodes) == 1 else _Ends(nodes), children)
+    if len(nodes) > 1:
         order.pop()
     needed = None if wanted is None else on_the_way(order, wanted)
     captured: dict[Node, Any] = {}
-    targets = frozenset(wanted or ())
     arrived: list[tuple[Leaf, Any]] = []
     retained: list[tuple[Any, Any]] = []
     found = back_functions.get()
@@ -212,6 +213,8 @@ def run(
                 captured[node] = gradient
             if type(node) is Leaf:
                 arrived.append((node, gradient))
+                continue
+            if node is only:
                 continue
             if needed is not None and needed.isdisjoint(node._edges):
                 continue
@@ -317,8 +320,17 @@ def still_saved(node: Recipe) -> tuple[tuple[Any, ...], Any]:
             args = (*args[:i], Overwritten(args[i], message), *args[i + 1 :])
     out = node._out
     extra = node._extra
-    if extra is not None and extra.out_storage is not None and extra.out_storage.written > node._saved_at:
+    if extra is None:
+        return args, out
+    if extra.out_storage is not None and extra.out_storage.written > node._saved_at:
         out = Overwritten(out, overwritten_message(node, "its result", out, extra.out_storage))
+    elif any(storage.written > node._saved_at for storage in extra.out_storages):
+        out = Several(
+            Overwritten(array, overwritten_message(node, f"its result {i}", array, storage))
+            if storage.written > node._saved_at
+            else array
+            for i, (array, storage) in enumerate(zip(out, extra.out_storages, strict=True))
+        )
     return args, out
 
 
@@ -343,7 +355,10 @@ def as_tensors(node: Recipe, args: tuple[Any, ...], out: Any) -> tuple[tuple[Any
             storage = storage_behind(given)
             converted[i] = make_tensor(wrapped_array(args[i], ()), edge, None if storage is None else Alias(storage))
     if isinstance(out, Several):
-        out = tuple(make_tensor(array, output_node(node, i)) for i, array in enumerate(out))
+        out = tuple(
+            array if isinstance(array, Overwritten) else make_tensor(array, output_node(node, i))
+            for i, array in enumerate(out)
+        )
     elif not isinstance(out, Overwritten):
         out = make_tensor(wrapped_array(out, ()), node)
     return tuple(converted), out
@@ -401,6 +416,8 @@ def call_hooks(extra: Extra, gradient: Any, retained: list[tuple[Any, Any]], cre
             )
             replaced = hook(given)
             if replaced is not None:
+                if not isinstance(replaced, Tensor):
+                    raise TypeError(f"a hook returns a Tensor or None, this one returned {type(replaced).__name__}")
                 if tuple(replaced.shape) != tuple(given.shape):
                     raise RuntimeError(
                         f"a hook was given a gradient of shape {tuple(given.shape)}, returned {tuple(replaced.shape)}"
@@ -510,7 +527,7 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
     ready = []
     while pairs:
         tensor, gradient, node = pairs.pop()
-        if tensor is None:
+        if tensor is None or tensor._node is None:  # gone, or frozen since
             continue
         if (
             type(gradient) is np.ndarray
@@ -526,6 +543,9 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
             if not create:
                 result.array = result.array.copy() if result.array is gradient else own(result.array)
         ready.append((tensor, result, node))
+    written = [tensor.grad for tensor, _, _ in ready if tensor.grad is not None]
+    if written and not create:
+        note_writes(written, "backward")  # a graph may have saved them
     for tensor, result, node in reversed(ready):
         if tensor.grad is None:
             tensor.grad = result

@@ -16,7 +16,7 @@ import numpy as np
 
 from .dtypes import combine, default_float, number_dtype, promote_pair
 from .grad_mode import ON, grad_mode
-from .recipe import CLOCK, NO_KWARGS, Recipe, extra_of, make_recipe, new_object, user_trace
+from .recipe import CLOCK, NO_KWARGS, Recipe, Storage, extra_of, make_recipe, new_object, user_trace
 from .table import BACK_FUNCS, backward, name_of
 from .tensor import Tensor, device_of, is_array, make_tensor
 from .views import join_alias
@@ -448,6 +448,7 @@ def wrap_several(
     tensors = [make_tensor(array, None) for array in arrays]
     if edges is not None:
         node = record(func, raw, kwargs, inputs, edges, arrays)
+        extra_of(node).out_storages = tuple(Storage() for _ in arrays)
         for i, tensor in enumerate(tensors):
             if tensor.array.dtype.kind in "fc":
                 tensor._node = output_node(node, i)
@@ -457,7 +458,10 @@ def wrap_several(
 def output_node(node: Recipe, index: int) -> Recipe:
     """The node of one output of an operation with several."""
     arrays = node._out
-    return make_recipe(take_output, (arrays, index), NO_KWARGS, (None, index), (node, None), arrays[index])
+    recipe = make_recipe(take_output, (arrays, index), NO_KWARGS, (None, index), (node, None), arrays[index])
+    if node._extra is not None and node._extra.out_storages:
+        extra_of(recipe).out_storage = node._extra.out_storages[index]
+    return recipe
 
 
 # ---- NumPy's protocols -------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ Read next: `recipe.py`, what is recorded.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Generator
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -67,12 +68,39 @@ class _Mode:
         return type(self)()
 
     def __call__(self, function: Function) -> Function:
+        if inspect.isgeneratorfunction(function):
+            return self._each_step(function)  # type: ignore[return-value]
+
         @functools.wraps(function)
         def in_mode(*args: Any, **kwargs: Any) -> Any:
             with self._again():
                 return function(*args, **kwargs)
 
         return in_mode  # type: ignore[return-value]
+
+    def _each_step(self, function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Any]:
+        """A generator function whose own steps run in the mode, and its caller's, between them, do not."""
+
+        @functools.wraps(function)
+        def in_mode(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            steps = function(*args, **kwargs)
+            advance: Callable[[], Any] = steps.__next__
+            try:
+                while True:
+                    with self._again():
+                        value = advance()
+                    try:
+                        advance = functools.partial(steps.send, (yield value))
+                    except GeneratorExit:
+                        with self._again():
+                            steps.close()
+                        raise
+                    except BaseException as error:
+                        advance = functools.partial(steps.throw, error)
+            except StopIteration as end:
+                return end.value
+
+        return in_mode
 
 
 class no_grad(_Mode):
@@ -145,7 +173,7 @@ class set_grad_enabled(_Mode):
 
 
 class inference_mode(_Mode):
-    """Like `no_grad`; `is_inference_mode_enabled()` is true inside. `inference_mode(False)` changes nothing."""
+    """Like `no_grad`; `is_inference_mode_enabled()` is true inside. `inference_mode(False)` records, as `enable_grad`."""
 
     def __new__(cls, enabled: Any = True) -> Any:
         if callable(enabled):
@@ -158,13 +186,13 @@ class inference_mode(_Mode):
         self._flags: list[Token[bool]] = []
 
     def _mode(self) -> int:
-        return OFF if self.enabled else mode.get()
+        return OFF if self.enabled else recording_mode()
 
     def _again(self) -> Self:
         return type(self)(self.enabled)
 
     def __enter__(self) -> Self:
-        self._flags.append(_inference.set(self.enabled or _inference.get()))
+        self._flags.append(_inference.set(self.enabled))
         return super().__enter__()
 
     def __exit__(

@@ -37,6 +37,7 @@ class Clock:
 
 
 CLOCK = Clock()
+CHANGES = Clock()  # counts new attributes and hooks of modules, by which a compiled program may be out of date
 
 
 class Storage:
@@ -78,15 +79,20 @@ def user_trace() -> str:
 
 
 class Extra:
-    """What only few nodes have: hooks, a tensor that keeps its gradient, the storage of the output, a stack trace."""
+    """What only few nodes have: hooks, a tensor that keeps its gradient, the storage of the output, a stack trace.
 
-    __slots__ = ("hooks", "out_storage", "post_hooks", "retained", "trace")
+    Attributes:
+        out_storages: of an operation with several outputs, the storage of each; their own nodes have them, too.
+    """
+
+    __slots__ = ("hooks", "out_storage", "out_storages", "post_hooks", "retained", "trace")
 
     def __init__(self) -> None:
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.post_hooks: dict[int, Callable[..., Any]] | None = None
         self.retained: weakref.ref[Tensor] | None = None
         self.out_storage: Storage | None = None
+        self.out_storages: tuple[Storage, ...] = ()
         self.trace: str | None = None
 
 
@@ -225,6 +231,7 @@ class RemovableHandle:
         RemovableHandle._next += 1
 
     def remove(self) -> None:
+        CHANGES.now += 1
         self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
@@ -236,6 +243,7 @@ class RemovableHandle:
 
 def register_hook(hooks: dict[int, Any], hook: Any, first: bool = False) -> RemovableHandle:
     """Add a hook to a dict of hooks, before all others if `first`."""
+    CHANGES.now += 1
     handle = RemovableHandle(hooks)
     later = dict(hooks) if first else {}
     if first:
@@ -266,8 +274,11 @@ class Overwritten:
     __array_ufunc__ = __array__ = __chainrule_function__ = _refuse
     __getitem__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
+    __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __neg__ = __pos__ = __abs__ = __invert__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __eq__ = __ne__ = _refuse  # type: ignore[assignment]
+    __hash__ = object.__hash__
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in (np.shape, np.ndim, np.size):

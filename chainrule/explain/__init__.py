@@ -1,5 +1,28 @@
-"""What the engine did, shown: the graph of a tensor as a drawing."""
+"""What the engine did, shown: `explain(loss)` tells the backward pass, `draw` draws the graph, `why` says what is wrong.
+
+The room itself can be called: `chainrule.explain(loss)` is `chainrule.explain.explain(loss)`. `with recording():` makes
+operations remember their line and their module.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from .drawing import Drawing, draw
+from .explanation import Explanation, explain
+from .names import name
+from .recording import Recording, recording
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "Explanation", "Recording", "draw", "explain", "name", "recording"]
+
+
+class _Room(ModuleType):
+    """A module that is also its main function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Explanation:
+        return explain(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Room

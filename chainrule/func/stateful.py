@@ -129,7 +129,7 @@ def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dic
     >>> import chainrule as cr
     >>> parameters, buffers = stack_module_state([cr.nn.Linear(3, 2) for _ in range(5)])
     >>> parameters["weight"].shape, buffers
-    (torch.Size([5, 2, 3]), {})
+    ((5, 2, 3), {})
     """
     models = list(models)
     if not models:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, bfloat16
 from ..core.dtypes import dtype as dtype_class
-from ..core.recipe import RemovableHandle, register_hook
+from ..core.recipe import CHANGES, RemovableHandle, register_hook
 from ..core.tensor import Tensor, device, make_tensor, storage_of
 from .hooks import (
     ANY_CALL,
@@ -191,6 +191,7 @@ class Module:
     # ---- registering ---------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        CHANGES.now += 1
         state = self.__dict__
         if isinstance(value, Parameter):
             self._forget(name, "_parameters")
@@ -237,6 +238,7 @@ class Module:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
+        CHANGES.now += 1
         for registry in (self._parameters, self._modules, self._buffers):
             if name in registry:
                 del registry[name]
@@ -256,6 +258,7 @@ class Module:
         self._non_persistent_buffers_set.discard(name)
 
     def _registry(self, which: str) -> dict[str, Any]:
+        CHANGES.now += 1
         registry: dict[str, Any] | None = self.__dict__.get(which)
         if registry is None:
             raise AttributeError(
@@ -813,6 +816,7 @@ class Module:
         return f"{self._get_name()}(\n  " + "\n  ".join(own + lines) + "\n)"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        CHANGES.now += 1
         self.__dict__.update(state)
         for registry in HOOKS:  # of a later version than the saved module's
             self.__dict__.setdefault(registry, {})

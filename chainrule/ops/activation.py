@@ -16,7 +16,7 @@ from ..core.forward import array_function, implements, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
-from .common import attach, in_place
+from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, keep_where
 from .memory import Memory
 from .special import BLOCK, ERF_ONE, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf
@@ -323,8 +323,11 @@ def _softsign(x: Any) -> Any:
 
 @backward(_softsign, 0)
 def softsign_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\nabla_x L = \frac{1}{(1 + |x|)^2} \nabla_{out} L$"""
+    r"""$\nabla_x L = \frac{1}{1 + |x|} \left(\nabla_{out} L - \mathrm{Re}(out \nabla_{out} L)\,
+    \mathrm{sgn}(\bar x)\right)$, for real x $\frac{1}{(1 + |x|)^2} \nabla_{out} L$"""
     size = np.abs(x) + 1
+    if is_complex(x):
+        return (grad_out - np.real(out * grad_out) * np.conjugate(np.sign(x))) / size
     return grad_out / (size * size)
 
 

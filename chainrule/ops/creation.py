@@ -305,6 +305,7 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`base` to the powers `linspace(start, end, steps)`."""
+    start, end = (x.item() if isinstance(x, Tensor) else x for x in (start, end))
     return _new(np.logspace(start, end, steps, base=base).astype(_dtype(dtype)), requires_grad)
 
 

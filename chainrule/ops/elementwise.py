@@ -112,13 +112,24 @@ def log1p_back(grad_out: Any, out: Any, x: Any) -> Any:
     return grad_out / (x + 1)
 
 
+@array_function
+def complex_logaddexp(x: Any, y: Any) -> Any:
+    """The logarithm of the sum of two exponentials of complex numbers, continued from the larger real part's."""
+    first = np.real(x) >= np.real(y)
+    larger, smaller = np.where(first, x, y), np.where(first, y, x)
+    reference = np.where(np.isneginf(np.real(larger)), 0, larger)
+    return larger + np.log1p(np.exp(smaller - reference))
+
+
 @backward(np.logaddexp, 0)
+@backward(complex_logaddexp, 0)
 def logaddexp_back0(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_x L = e^{x - out} \nabla_{out} L$"""
     return unbroadcast(grad_out * np.exp(x - out), x)
 
 
 @backward(np.logaddexp, 1)
+@backward(complex_logaddexp, 1)
 def logaddexp_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
     r"""$\nabla_y L = e^{y - out} \nabla_{out} L$"""
     return unbroadcast(grad_out * np.exp(y - out), y)
@@ -770,7 +781,8 @@ deg2rad = wrap_forward_fn(np.deg2rad, floating=True)
 rad2deg = wrap_forward_fn(np.rad2deg, floating=True)
 wrap_forward_fn(np.radians, floating=True)
 wrap_forward_fn(np.degrees, floating=True)
-logaddexp = wrap_forward_fn(np.logaddexp, floating=True)
+_logaddexp = wrap_forward_fn(np.logaddexp, floating=True)
+_complex_logaddexp = wrap_forward_fn(complex_logaddexp, floating=True)
 logaddexp2 = wrap_forward_fn(np.logaddexp2, floating=True)
 
 maximum = wrap_forward_fn(np.maximum, promotes=True)
@@ -857,6 +869,17 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 
 
 implements(np.float_power)(float_power)
+
+
+def logaddexp(input: Any, other: Any) -> Tensor:
+    """The logarithm of `exp(input) + exp(other)`, without overflow; also of complex numbers.
+
+    >>> import chainrule as cr
+    >>> cr.logaddexp(cr.tensor([1000.0]), cr.tensor([1000.0]))
+    Tensor(array([1000.6931], dtype=float32), requires_grad=False)
+    """
+    complex_numbers = is_complex(input) or is_complex(other)
+    return (_complex_logaddexp if complex_numbers else _logaddexp)(input, other)  # type: ignore[no-any-return]
 
 
 def round(input: Any, *, decimals: int = 0) -> Tensor:

@@ -285,12 +285,11 @@ def slogdet_back(grad_out: Any, out: Any, x: Any) -> Any:
 
 @backward(np.linalg.cholesky, 0)
 def cholesky_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\overline{\nabla_x L} = \tfrac{1}{2} L^{-H} \left(\Phi + \Phi^H\right) L^{-1}$, with
-    $L = out,\ \Phi = \mathrm{tril}(L^H\, \overline{\nabla_{out} L})$ with half its diagonal"""
-    half = np.tril(np.full((x.shape[-1],) * 2, 1.0, dtype=to_real(as_numpy_dtype(x.dtype))))
-    half = half - np.eye(x.shape[-1], dtype=half.dtype) / 2
-    phi = np.matmul(adjoint(out), conj(grad_out)) * half
-    middle = (phi + adjoint(phi)) / 2
+    r"""$\overline{\nabla_x L} = \tfrac{1}{2} L^{-H} \left(\Phi + \mathrm{tril}(\Phi, -1)^H\right) L^{-1}$, with
+    $L = out,\ \Phi = \mathrm{tril}(L^H\, \overline{\nabla_{out} L})$"""
+    lower = np.tril(np.full((x.shape[-1],) * 2, 1.0, dtype=to_real(as_numpy_dtype(x.dtype))))
+    phi = np.matmul(adjoint(out), conj(grad_out)) * lower
+    middle = (phi + adjoint(phi * np.tril(lower, -1))) / 2  # PyTorch keeps an imaginary diagonal as well
     left = solve_triangular_matrix(adjoint(out), middle, lower=False)
     return conj(transposed(solve_triangular_matrix(transposed(out), transposed(left), lower=False)))
 

@@ -32,10 +32,12 @@ def _scipy(name: str) -> Polynomial:
 
 
 def _third_kind(x: Any, n: Any) -> Any:
+    n = np.trunc(n)
     return u(x, n) - u(x, n - 1)
 
 
 def _fourth_kind(x: Any, n: Any) -> Any:
+    n = np.trunc(n)
     return u(x, n) + u(x, n - 1)
 
 

@@ -18,6 +18,7 @@ from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
+from .elementwise import complex_logaddexp
 from .reduction import _accumulating, in_type, shifted
 from .selection import take_along_tensor
 
@@ -120,8 +121,10 @@ def _logcumsumexp(x: Any, axis: int) -> Any:
     """The log of the running sum of exponentials."""
     if not is_complex(x):
         return np.logaddexp.accumulate(x, axis=axis)
-    largest = np.max(np.real(x), axis=axis, keepdims=True)
-    return np.log(np.cumsum(np.exp(x - largest), axis=axis)) + largest
+    sums = [part(x, axis, 0, 1)]
+    for i in range(1, x.shape[axis]):  # step by step: the imaginary part of the result is not reduced to one turn
+        sums.append(complex_logaddexp(sums[-1], part(x, axis, i, i + 1)))
+    return np.concatenate(sums, axis=axis)
 
 
 @backward(_logcumsumexp, 0)

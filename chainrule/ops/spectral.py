@@ -251,9 +251,10 @@ def istft(
     weights = _centred(window, n_fft, win, kind)
     norm = "ortho" if normalized else None
     columns = transpose(spectrum, 1, 2)
-    frames = fft.irfft(columns, n_fft, norm=norm) if onesided else fft.ifft(columns, n_fft, norm=norm)
-    if not onesided and not return_complex:
-        frames = frames.real
+    if return_complex:
+        frames = fft.ifft(columns, n_fft, norm=norm)
+    else:  # of a real signal: the frequencies of one side say all
+        frames = fft.irfft(columns[..., : n_fft // 2 + 1], n_fft, norm=norm)
     total = n_fft + hop * (windows - 1)
     places = make_tensor(np.add.outer(hop * np.arange(windows), np.arange(n_fft)).reshape(-1), None)
 
@@ -262,8 +263,7 @@ def istft(
         return index_add(zeros, 1, places, reshape(values, (rows, -1)))
 
     signal = overlapped(frames * weights, spectrum.shape[0])
-    power = weights * (weights.conj() if weights.array.dtype.kind == "c" else weights)
-    envelope = overlapped(power * make_tensor(np.ones((1, windows, n_fft), kind), None), 1)
+    envelope = overlapped(weights * weights * make_tensor(np.ones((1, windows, n_fft), kind), None), 1)
     start = n_fft // 2 if center else 0
     stop = start + length if length is not None else total - start if center else total
     signal, envelope = signal[:, start:stop], envelope[:, start:stop]

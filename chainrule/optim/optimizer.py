@@ -205,6 +205,10 @@ class Optimizer:
         """What is kept for a parameter before its first step; subclasses that keep something define it."""
         return {}
 
+    def starts_alike(self, group: dict[str, Any]) -> bool:
+        """Whether the first step is a step like any other, from what `new_state` gives."""
+        return True
+
     def state_of(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """What is kept for a parameter; made before its first step."""
         state = self.state[tensor]

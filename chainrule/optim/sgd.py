@@ -104,6 +104,10 @@ class SGD(Optimizer):
         """With momentum a buffer of zeros, which the first step fills with the whole gradient."""
         return {"momentum_buffer": zeros_for(tensor)} if group["momentum"] else {}
 
+    def starts_alike(self, group: dict[str, Any]) -> bool:
+        """Not with dampening, which the first step leaves out."""
+        return not group["dampening"]
+
     def _update_with(self, group: dict[str, Any], tensor: Tensor, momentum: float, step: float) -> None:
         keep: tuple[Any, ...] = ()
         first = False

@@ -85,8 +85,10 @@ SAMPLES = [
     Sample(np.clip, (distinct(3, 2), np.array([-1.0, 0.0]), np.array([[1.0], [0.1], [-0.5]]))),
     Sample(np.clip, (distinct(4), np.array([-1.0, 0.0, 0.5, 1.0]), None)),
     Sample(np.clip, (distinct(4), None, np.array([-1.0, 0.0, 0.5, 1.0]))),
+    Sample(elementwise.complex_logaddexp, (COMPLEX, complex_normal(3, seed=1))),
     # complex numbers
     *(Sample(function, (COMPLEX,)) for function in HOLOMORPHIC),
+    Sample(activation._softsign, (COMPLEX,)),
     *(Sample(function, (COMPLEX,)) for function in (np.absolute, np.sign, np.conjugate, np.real, np.imag)),
     Sample(np.angle, (COMPLEX,)),
     Sample(np.angle, (COMPLEX,), {"deg": True}),

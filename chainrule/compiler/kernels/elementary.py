@@ -16,12 +16,14 @@ where two operations would round twice; no statement here depends on them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
 
 __all__ = ["FUNCTIONS"]
 
@@ -235,14 +237,18 @@ class Kind:
         return self.real(float(first)), self.real(float(value - first))
 
     def polynomial(self, name: str) -> Function:
-        """The polynomial with these coefficients, by Horner's rule."""
-        coefficients = [self.real(c) for c in globals()[name + self.suffix]]
-        last = len(coefficients) - 1
-        text = f"c{last}"
-        for i in reversed(range(last)):
-            text = f"c{i} + t * ({text})" if i < last - 1 else f"c{i} + t * {text}"
-        namespace = {f"c{i}": c for i, c in enumerate(coefficients)}
-        return function(eval(f"lambda t: {text}", namespace))
+        """The polynomial with these of the coefficients above."""
+        return polynomial([self.real(c) for c in globals()[name + self.suffix]])
+
+
+def polynomial(coefficients: list[Any]) -> Function:
+    """The polynomial with these coefficients, lowest power first, by Horner's rule."""
+    last = len(coefficients) - 1
+    text = f"c{last}"
+    for i in reversed(range(last)):
+        text = f"c{i} + t * ({text})" if i < last - 1 else f"c{i} + t * {text}"
+    namespace = {f"c{i}": c for i, c in enumerate(coefficients)}
+    return function(eval(f"lambda t: {text}", namespace))
 
 
 FLOAT32 = Kind(np.float32, np.int32)
@@ -265,6 +271,7 @@ def make_exponentials(kind: Kind) -> dict[str, Function]:
     rounder, rounder_bits = kind.rounder, kind.rounder_bits
     highest = real(float(LOG_2) * (bias + 2))  # beyond, the result is infinite
     lowest = -real(float(LOG_2) * (bias + digits + 2))  # beyond, it is 0
+    highest_less_1 = real(float(LOG_2) * (bias + 1.4))
     highest_2, lowest_2 = real(bias + 2), -real(bias + digits + 2)
     least = -real(float(LOG_2) * (digits + 3))  # beyond, expm1 is -1
     tiny = real(2.0 ** -(digits + 2))
@@ -306,7 +313,7 @@ def make_exponentials(kind: Kind) -> dict[str, Function]:
 
     @function
     def expm1(x: Any) -> Any:
-        y = highest if x > highest else x
+        y = highest_less_1 if x > highest_less_1 else x
         y = least if y < least else y
         sum_ = y * per_log_2 + rounder
         n = sum_ - rounder
@@ -417,7 +424,7 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
 def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str, Function]:
     """tanh, sigmoid and erf."""
     real = kind.real
-    zero, one, two = real(0), real(1), real(2)
+    zero, half, one, two, almost_3_halves = real(0), real(0.5), real(1), real(2), real(1.457)
     tanh_middle, tanh_end = real(0.55), real(0.35 * kind.digits + 2)  # 1 beyond the end, to the last digit
     erf_end = real(4 if real is np.float32 else 6)
     tanh_tail, erf_tail, log_erfc = (kind.polynomial(name) for name in ("TANH", "ERF", "LOG_ERFC"))
@@ -436,7 +443,10 @@ def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str
     def sigmoid(x: Any) -> Any:
         # 1 / (1 + e**-x), and e**x / (1 + e**x) for negative x, so that nothing overflows
         power = exp(-abs(x))
-        return (power if x < zero else one) / (one + power)
+        below = one + power
+        lost = power - (below - one)  # what rounding takes from the sum
+        result = (power if x < zero else one) / below
+        return result - result * (lost * (almost_3_halves - half * below))  # a line near 1 / below
 
     @function
     def erf(x: Any) -> Any:
@@ -451,6 +461,156 @@ def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str
     return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf}
 
 
+# ----- circular functions -----
+
+
+def two_over_pi(digits: int) -> int:
+    """2 / pi times 2**digits; pi by Machin's formula, 16 arctan(1/5) - 4 arctan(1/239)."""
+    one = 1 << (digits + 64)
+
+    def arctan_of_inverse(n: int) -> int:
+        total, power, i = 0, one // n, 1
+        while power:
+            total += power // i if i % 4 == 1 else -(power // i)
+            power //= n * n
+            i += 2
+        return total
+
+    return (2 * one << digits) // (16 * arctan_of_inverse(5) - 4 * arctan_of_inverse(239))
+
+
+def reduction_table(kind: Kind, sizes: tuple[int, ...]) -> Any:
+    """For x with each exponent 2**e, 2**e 2 / pi without the bits whose product with x 2**-e is a multiple of 4.
+
+    What is left is the sum of a few float64 of `sizes` bits. So the product of x, a multiple of a large power of 2, with
+    2 / pi modulo 4 needs no more digits than that of a small x (M. H. Payne and R. N. Hanek,
+    Radian reduction for trigonometric functions, 1983).
+
+    Returns:
+        An array (exponents, len(sizes)).
+    """
+    digits = kind.bias + 256
+    whole = two_over_pi(digits)
+    rows = []
+    for exponent in range(2 * kind.bias + 2):
+        unit = max(exponent, 1) - kind.bias - kind.digits  # x is a multiple of 2**unit
+        start = min(2 - unit, 0)
+        rest = whole % (1 << (digits + start))
+        end = digits + start
+        row = []
+        for size in sizes:
+            end -= size
+            part = (rest + (1 << (end - 1))) >> end
+            row.append(math.ldexp(part, end - digits + exponent - kind.bias))
+            rest -= part << end
+        rows.append(row)
+    rows[-1] = [math.nan] * len(sizes)  # for infinities and NaN
+    return np.array(rows)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, rounded once."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return x(x, x, x), generate
+
+
+@function
+def two_sum(x: Any, y: Any) -> Any:
+    """The rounded sum, and what rounding took from it (D. E. Knuth, Seminumerical Algorithms, section 4.2.2)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+def make_quarters(kind: Kind) -> Function:
+    """The function that gives the integer n nearest to x / (pi/2), and x - n pi/2 as a sum of two float64."""
+    bits_of, from_bits, digits, mask = kind.bits_of, kind.from_bits, kind.digits, 2 * kind.bias + 1
+    exponent_bits, bits_of_1 = mask << digits, kind.bias << digits
+    rounder, rounder_bits, long_bits_of = FLOAT64.rounder, FLOAT64.rounder_bits, FLOAT64.bits_of
+    quarter_high, quarter_low = math.pi / 2, 6.123233995736766e-17  # of a turn
+
+    if kind.real is np.float32:
+        # x has 24 digits, and so the product with 29 is exact
+        table = reduction_table(kind, (29, 53))
+        high_table, low_table = np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+
+        @function
+        def quarters_32(x: Any) -> Any:
+            bits = bits_of(x)
+            row = (bits >> digits) & mask
+            wide = np.float64(from_bits((bits & ~exponent_bits) | bits_of_1))
+            high, low = wide * high_table[row], wide * low_table[row]
+            sum_ = (high + low) + rounder
+            n = sum_ - rounder
+            return long_bits_of(sum_) - rounder_bits, ((high - n) + low) * quarter_high, 0.0
+
+        return quarters_32
+
+    first, second, third, fourth = (np.ascontiguousarray(column) for column in reduction_table(kind, (53,) * 4).T)
+
+    @function
+    def quarters_64(x: Any) -> Any:
+        # a float64 can be as near as 2**-61 to a multiple of pi/2, so that 170 bits of the product are needed
+        bits = bits_of(x)
+        row = (bits >> digits) & mask
+        x = from_bits((bits & ~exponent_bits) | bits_of_1)
+        a = x * first[row]
+        a_rest = fma(x, first[row], -a)
+        a -= 4.0 * math.floor(0.25 * a + 0.5)
+        b = x * second[row]
+        b_rest = fma(x, second[row], -b)
+        c = x * third[row]
+        c_rest = fma(x, third[row], -c)
+        sum_ = ((a + a_rest) + b) + rounder
+        n = sum_ - rounder
+        high, high_rest = two_sum((a - n) + a_rest, b)
+        low, low_rest = two_sum(b_rest, c)
+        high, middle = two_sum(high, low)
+        low = middle + (high_rest + (low_rest + (c_rest + x * fourth[row])))
+        r = high * quarter_high
+        r_rest = fma(high, quarter_high, -r) + (high * quarter_low + low * quarter_high)
+        return long_bits_of(sum_) - rounder_bits, r, r_rest
+
+    return quarters_64
+
+
+def make_circular(kind: Kind) -> dict[str, Function]:
+    """sin and cos: of r = x - n pi/2, between -pi/4 and pi/4, with n modulo 4 choosing which, and the sign.
+
+    Both precisions compute in float64.
+    """
+    real = kind.real
+    tiny = real(2.0 ** -(kind.digits // 2 + 2))
+    sin_tail = polynomial([np.float64(c) for c in globals()["SIN" + kind.suffix]])
+    cos_tail = polynomial([np.float64(c) for c in globals()["COS" + kind.suffix]])
+    quarters = make_quarters(kind)
+
+    @function
+    def sin_of_quarter(n: Any, r: Any, r_rest: Any) -> Any:
+        z = r * r
+        odd = 1.0 - (0.5 * z - (z * z * cos_tail(z) - r * r_rest))
+        even = r + (r * (z * sin_tail(z)) + r_rest)
+        result = odd if n & 1 else even
+        return real(-result if n & 2 else result)
+
+    @function
+    def sin(x: Any) -> Any:
+        n, r, r_rest = quarters(x)
+        result = sin_of_quarter(n, r, r_rest)
+        return x if abs(x) < tiny else result
+
+    @function
+    def cos(x: Any) -> Any:
+        n, r, r_rest = quarters(x)
+        return sin_of_quarter(n + 1, r, r_rest)
+
+    return {"sin": sin, "cos": cos}
+
+
 # ----- the functions by name -----
 
 
@@ -459,6 +619,7 @@ def make_all(kind: Kind) -> None:
     exponentials = make_exponentials(kind)
     moderate_exp = exponentials.pop("moderate_exp")
     made = exponentials | make_logarithms(kind) | make_sigmoids(kind, exponentials["exp"], moderate_exp)
+    made |= make_circular(kind)
     for name, made_function in made.items():
         FUNCTIONS[name, kind.real.__name__] = made_function
 

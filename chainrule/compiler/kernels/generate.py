@@ -21,11 +21,18 @@ from .expressions import HEAVY, element, literal, reduction_of
 
 __all__ = ["KernelText", "can_overwrite", "write_kernel"]
 
+IN_MEMORY = re.compile(r"[\w.]+(\[[^\[\]]*\])?")  # a name, or an element of an array
 CHEAP = 6  # operations that are rather done again than kept
 WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(
     (*keyword.kwlist, "np", "math", "abs", "range", "maximum", "minimum", "where", "plus", "separate", "as_shape")
 ) | frozenset(("r", "c", "i", "first", "last", "float32", "float64", "int32", "int64", "uint8", "boolean", "kernel"))
+
+
+def passed_on(kernel: Kernel) -> set[Node]:
+    """The single numbers of a kernel that a later loop of it reads."""
+    found = {same_memory(o) for loop in kernel.loops for n in loop.nodes for o in n.operands() if o not in loop.roles}
+    return {node for loop in kernel.loops for node in loop.nodes if node.size == 1 and node in found}
 
 
 class KernelText:
@@ -157,14 +164,7 @@ def can_overwrite(kernel: Kernel, output: Node, given: Node) -> bool:
                 return False
     if row:
         return passes.count == 0
-    last = max(
-        number
-        for number in range(passes.count)
-        for node in [*passes.computed(number), *(n for n in home.nodes if passes.at[n] == number)]
-        if node in passes.computed(number) or passes.reduces_columns(node)
-        for operand in [*node.operands(), given]
-        if same_memory(operand) is given or operand is given
-    ) if False else last_read(home, passes, given)
+    last = last_read(home, passes, given)
     return last <= passes.at[output] and not picked(home, passes, given, passes.at[output])
 
 
@@ -204,6 +204,7 @@ class _Writer:
         self.elementary = elementary
         self.split = split
         self.outputs = set(kernel.outputs)
+        self.passed_on = passed_on(kernel)
         self.used = set(RESERVED) | set(dir(elementary) if elementary else ())
         self.arrays: dict[Node, str] = {}
         self.numbers: dict[Node, str] = {}
@@ -215,6 +216,7 @@ class _Writer:
         self.top: list[str] = []  # lines before the first loop
         self.views: dict[tuple[str, tuple[int, ...]], str] = {}
         self.values: dict[Node, str] = {}  # row values and single numbers: their variables
+        self.results: dict[Node, str] = {}  # single numbers that later loops read
         self.overwritten = overwritten
 
     def unique(self, base: str) -> str:
@@ -280,6 +282,8 @@ class _Writer:
         if uniform_value(operand) is not None:
             return ""  # written as a number in the type that is wanted
         source = same_memory(operand)
+        if source in self.results:
+            return self.results[source]
         if is_count(source):
             return column
         if operand.dtype is None:
@@ -324,7 +328,7 @@ class _Writer:
     def loop(self, loop: Loop) -> list[str]:
         """The lines of a loop."""
         self.rows = loop.rows
-        passes = Passes(loop, self.outputs)
+        passes = Passes(loop, self.outputs | self.passed_on)
         before: list[str] = []
         body: list[str] = []
         behind: list[str] = []
@@ -341,8 +345,6 @@ class _Writer:
         if loop.size == 1 or passes.flat:
             return [*before, *body, *behind]
         head = "for r in range(first, last):" if self.split else f"for r in range({loop.rows}):"
-        if loop.rows == 1 and not self.split:
-            head = "for r in range(1):"
         return [*before, head, *indented(body), *behind]
 
     def prepare(self, loop: Loop, node: Node, before: list[str], behind: list[str]) -> None:
@@ -354,7 +356,12 @@ class _Writer:
             self.values[node] = self.unique(f"{node.name or name_of(node.op).replace('.', '_')}_total")
             before.append(f"{self.values[node]} = {reduction.start(wide)}")
             result = self.values[node] if wide == node.dtype else f"{node.dtype.name}({self.values[node]})"
-            behind.append(f"{self.at(node, place, loop, '')} = {result}")
+            if node in self.passed_on:
+                after = self.variable(node)
+                behind.append(f"{after} = {result}")
+                self.results[node] = result = after
+            if node in self.outputs:
+                behind.append(f"{self.at(node, place, loop, '')} = {result}")
             return
         start = reduction.start(node.dtype)
         name = self.arrays[node]
@@ -437,9 +444,9 @@ class _Writer:
         for node, count in reads.items():
             text = self.expression(loop, node, column, local)
             storing = node in stores
-            if is_atom(text) and not (storing and many):
+            if IN_MEMORY.fullmatch(text) and not (storing and many):
                 local[node] = text
-            elif (count > 1 or len(text) > WIDEST) or (storing and many):
+            elif count > 1 or len(text) > WIDEST or (storing and many) or node in self.passed_on:
                 local[node] = self.variable(node)
                 lines.append(f"{local[node]} = {text}")
             else:
@@ -464,6 +471,10 @@ class _Writer:
                 if node in self.outputs:
                     after.append(f"{self.element_of(loop, node, '')} = {partial}")
         for node in stores:
+            if node in self.passed_on:
+                self.results[node] = local[node]
+                if node not in self.arrays:
+                    continue
             target = self.element_of(loop, node, column) if node in self.arrays else f"{self.values[node]}[{column}]"
             lines.append(f"{target} = {local[node]}")
         if loop.size == 1:
@@ -498,7 +509,7 @@ def fitted(text: str, have: Any, want: np.dtype[Any]) -> str:
 
 def is_atom(text: str) -> bool:
     """Whether an expression needs no brackets: a name, an element of an array, a call."""
-    if re.fullmatch(r"[\w.]+(\[[^\[\]]*\])?", text):
+    if IN_MEMORY.fullmatch(text):
         return True
     if not re.match(r"[\w.]+\(", text) or not text.endswith(")"):
         return text.startswith("(") and closes_at_end(text)
@@ -523,15 +534,14 @@ def indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def parameter_type(node: Node) -> str:
-    """The type of a kernel's parameter."""
+def parameter_type(node: Node, written: bool) -> str:
+    """The type of a kernel's parameter; what it does not write to may be read-only."""
     if node.dtype is None:
         return "float64"
     name = "boolean" if node.dtype == np.bool else node.dtype.name
     shape = node.shape or ()
-    if not shape:
-        return f"single({name})"
-    return f"{name}[{', '.join([':'] * (len(shape) - 1) + ['::1'])}]"
+    kind = f"{name}[{', '.join([':'] * (len(shape) - 1) + ['::1'])}]" if shape else f"single({name})"
+    return kind if written else f"given({kind})"
 
 
 def write_kernel(
@@ -557,8 +567,9 @@ def write_kernel(
     writer = _Writer(kernel, names, overwritten, elementary, split)
     body = [line for loop in kernel.loops for line in writer.loop(loop)]
     outputs = [i for i, node in enumerate(kernel.outputs) if node not in overwritten]
-    parameters = [f"{writer.arrays[node]}: {parameter_type(node)}" for node in kernel.inputs]
-    parameters += [f"{writer.arrays[kernel.outputs[i]]}: {parameter_type(kernel.outputs[i])}" for i in outputs]
+    over = set(overwritten.values())
+    parameters = [f"{writer.arrays[node]}: {parameter_type(node, node in over)}" for node in kernel.inputs]
+    parameters += [f"{writer.arrays[kernel.outputs[i]]}: {parameter_type(kernel.outputs[i], True)}" for i in outputs]
     if split:
         parameters = ["first: int64", "last: int64", *parameters]
     sums = []
@@ -568,8 +579,7 @@ def write_kernel(
                 reduction = loop.roles[node].reduction
                 assert reduction is not None
                 sums.append((i, {"sum": "np.add"}.get(reduction.kind, f"np.{reduction.kind}")))
-    casts = []
     lines = ["@kernel", f"def {name}({', '.join(parameters)}):", "    separate()"]
-    lines += indented([*casts, *writer.top, *body])
+    lines += indented([*writer.top, *body])
     count = (loop.rows if loop.widths is not None else loop.size) if split else 0
     return KernelText(name, "\n".join(lines), outputs, count, sums)

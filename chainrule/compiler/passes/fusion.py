@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
+from ...core.table import name_of
 from ..graph import CONSTANT, INPUT, Graph, Node, map_nodes
 from ..kernels.expressions import HEAVY, ReductionOf, element, reduction_of
 from .constants import uniform_value
@@ -284,11 +285,7 @@ class Loop:
     @property
     def work(self) -> int:
         """The number of operations, elementary functions counted as ten, that are more than another view."""
-        return sum(
-            10 if node.op.__name__ in HEAVY else 1
-            for node in self.nodes
-            if node.op not in (*SAME_ORDER, np.broadcast_to)
-        )
+        return sum(10 if name_of(node.op) in HEAVY else 1 for node in self.nodes if counts(node))
 
     @property
     def is_large(self) -> bool:
@@ -302,7 +299,7 @@ class Units:
     Sets of units are the bits of a number: `before[unit]` are those that must run before it, `after` those behind it.
     """
 
-    def __init__(self, graph: Graph, elementary: Any) -> None:
+    def __init__(self, graph: Graph, elementary: Any, refused: Collection[int]) -> None:
         self.graph = graph
         self.order = {node: i for i, node in enumerate(graph.nodes)}
         self.of: dict[Node, int] = {}
@@ -312,7 +309,7 @@ class Units:
         effect = None
         for i, node in enumerate(graph.nodes):
             self.of[node] = i
-            role = None if node.op in (INPUT, CONSTANT) else role_of(node, elementary)
+            role = None if node.op in (INPUT, CONSTANT) or i in refused else role_of(node, elementary)
             if role is not None:
                 self.loops[i] = Loop(node, role)
             before = 0
@@ -360,9 +357,9 @@ def bits(number: int) -> Iterator[int]:
         number ^= lowest
 
 
-def group(graph: Graph, elementary: Any = None) -> Units:
+def group(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) -> Units:
     """Merge each node with the loops of its operands, then loops that read the same large array."""
-    units = Units(graph, elementary)
+    units = Units(graph, elementary, refused)
     for node in graph.nodes:
         if units.of[node] in units.loops:
             for operand in node.operands():
@@ -398,13 +395,15 @@ class Kernel:
         loops: one after another.
         inputs: the nodes from outside that it reads, in the order of the node's arguments.
         outputs: those of its nodes that are read outside, in the order of the items.
+        positions: of its nodes in the graph that was fused.
     """
 
-    def __init__(self, loops: list[Loop], inputs: list[Node], outputs: list[Node]) -> None:
+    def __init__(self, loops: list[Loop], inputs: list[Node], outputs: list[Node], positions: set[int]) -> None:
         self.loops = loops
         self.inputs = inputs
         self.outputs = outputs
-        self.__name__ = "kernel"
+        self.positions = positions
+        self.__name__ = "_".join(list(dict.fromkeys(name_of(node.op) for node in self.nodes if counts(node)))[:3])
 
     @property
     def nodes(self) -> list[Node]:
@@ -417,6 +416,11 @@ class Kernel:
         for node in self.nodes:
             known[node] = node.op(*map_nodes(node.args, known.__getitem__), **map_nodes(node.kwargs, known.__getitem__))
         return [known[node] for node in self.outputs]
+
+
+def counts(node: Node) -> bool:
+    """Whether a node is more than another view of its operand."""
+    return node.op not in (*SAME_ORDER, np.broadcast_to)
 
 
 def is_output(node: Node) -> bool:
@@ -508,18 +512,19 @@ def too_many(loops: list[Loop]) -> bool:
     return len(arrays) + len(loops) > MOST_ARRAYS
 
 
-def fuse(graph: Graph, elementary: Any = None) -> tuple[Graph, dict[Node, Node]]:
+def fuse(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) -> tuple[Graph, dict[Node, Node]]:
     """A graph whose loops are kernels, and for each output of the old one that of the new.
 
     The nodes are copied, but for inputs and constants.
 
     Args:
         elementary: the module of elementary functions for kernels.
+        refused: positions of nodes that are to be left as they are.
     """
     copies: dict[Node, Node] = {}
     for node in graph.nodes:
         copies[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, copies)
-    units = group(Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs]), elementary)
+    units = group(Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs]), elementary, refused)
     copied = units.graph
     order = schedule(copied, units)
     users = copied.users()
@@ -552,15 +557,39 @@ def fuse(graph: Graph, elementary: Any = None) -> tuple[Graph, dict[Node, Node]]
         read = [same_memory(operand) for loop in item for node in loop.nodes for operand in node.operands()]
         given = list(dict.fromkeys(node for node in read if node not in members and not is_known(node)))
         computed = [node for loop in item for node in loop.nodes if node.op not in SAME_ORDER]
-        kernel = Kernel(item, given, [node for node in computed if is_read(node, members)])
+        # what a later loop reads is an array as well, unless it is a single number
+        kernel = Kernel(
+            item,
+            given,
+            [
+                node
+                for loop in item
+                for node in loop.nodes
+                if node.op not in SAME_ORDER and is_read(node, members if node.size == 1 else set(loop.nodes))
+            ],
+            {units.order[node] for node in members},
+        )
         first = min((node for node in computed if node.line), key=units.order.__getitem__, default=computed[0])
         whole = Node(kernel, tuple(map(outside, given)), line=first.line, formula=first.formula)
         nodes.append(whole)
         for i, node in enumerate(kernel.outputs):
             results[node] = node.like(operator.getitem, whole, i)
+            results[node].name = node.name or name_of(node.op).replace(".", "_")
             nodes.append(results[node])
-    fused = Graph(nodes, [outside(node) for node in copied.outputs])
+    ends = [outside(node) for node in copied.outputs]
+    fused = Graph(without_unread(nodes, ends), ends)
     return fused, dict(zip(graph.outputs, fused.outputs, strict=True))
+
+
+def without_unread(nodes: list[Node], ends: list[Node]) -> list[Node]:
+    """What is still read, or has an effect; all results of a kernel stay."""
+    used = set(ends)
+    kept = []
+    for node in reversed(nodes):
+        if node in used or node.op is INPUT or node.effect or is_output(node):
+            used.update(node.operands())
+            kept.append(node)
+    return kept[::-1]
 
 
 def is_known(node: Node) -> bool:

@@ -1,0 +1,137 @@
+"""What generated programs call: `kernel` compiles a function of loops, `in_parts` runs one on all threads."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import queue
+import textwrap
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .cache import load_kernel
+
+__all__ = ["KernelError", "given", "in_parts", "kernel", "single"]
+
+HEADER = """import math
+
+import numpy as np
+from numba import boolean, float32, float64, int32, int64, uint8
+
+from chainrule.compiler.kernels.elementary import *
+from chainrule.compiler.kernels.intrinsics import as_shape, maximum, minimum, plus, separate, where
+
+"""
+
+
+class KernelError(RuntimeError):
+    """A kernel that Numba cannot compile.
+
+    Attributes:
+        name: of the kernel.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the kernel {name} cannot be compiled: {reason}")
+        self.name = name
+
+
+def single(number: Any) -> Any:
+    """The type of an array without dimensions."""
+    from numba import types
+
+    return types.Array(number, 0, "C")
+
+
+def given(array: Any) -> Any:
+    """The type of an array that a kernel only reads."""
+    return array.copy(readonly=True)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function whose parameters are annotated with Numba's types.
+
+    Raises:
+        KernelError: Numba cannot.
+    """
+    name = function.__name__
+    text = textwrap.dedent(inspect.getsource(function))
+    _, _, rest = text.partition("):\n")
+    source = f"{HEADER}def {name}({', '.join(inspect.signature(function).parameters)}):\n{rest}"
+    try:
+        return load_kernel(source, name, tuple(function.__annotations__.values()), nogil=True)
+    except Exception as error:  # whatever goes wrong in Numba or LLVM
+        raise KernelError(name, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+
+
+# ----- threads -----
+
+
+def thread_count() -> int:
+    """How many threads share a large kernel: CHAINRULE_NUM_THREADS, or the processors that this process may use."""
+    given = os.environ.get("CHAINRULE_NUM_THREADS", "")
+    if given.isdigit():
+        return max(1, int(given))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Helper:
+    """A thread that runs parts of kernels; one part at a time."""
+
+    def __init__(self) -> None:
+        self.work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self.run, daemon=True, name="chainrule-kernel").start()
+
+    def run(self) -> None:
+        while True:
+            function, args, done = self.work.get()
+            try:
+                function(*args)
+            except BaseException as error:
+                done.put(error)
+            else:
+                done.put(None)
+            del function, args, done
+
+
+helpers: list[Helper] = []
+busy = threading.Lock()  # another thread's kernels run on that thread alone meanwhile
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=helpers.clear)
+
+
+def in_parts(function: Any, count: int, arrays: tuple[Any, ...], sums: tuple[tuple[int, Any], ...] = ()) -> None:
+    """Run a kernel of `count` rows, some on each thread.
+
+    Args:
+        function: takes the first row, the one after the last, and the arrays.
+        sums: (position, ufunc) of the arrays in which rows add up: each part has its own, which `ufunc` combines.
+    """
+    parts = thread_count()
+    if parts == 1 or not busy.acquire(blocking=False):
+        function(0, count, *arrays)
+        return
+    try:
+        while len(helpers) < parts - 1:
+            helpers.append(Helper())
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        given = []
+        for i in range(1, parts):
+            own = list(arrays)
+            for position, _ in sums:
+                own[position] = own[position].copy()
+            given.append(own)
+            helpers[i - 1].work.put((function, (count * i // parts, count * (i + 1) // parts, *own), done))
+        try:
+            function(0, count // parts, *arrays)
+        finally:
+            errors = [done.get() for _ in range(1, parts)]
+        for error in errors:
+            if error is not None:
+                raise error
+        for own in given:
+            for position, ufunc in sums:
+                ufunc(arrays[position], own[position], out=arrays[position])
+    finally:
+        busy.release()

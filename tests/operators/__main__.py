@@ -1,0 +1,6 @@
+"""`python -m tests.operators` writes docs/operators.md."""
+
+from .document import write
+
+if __name__ == "__main__":
+    write()

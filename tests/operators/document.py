@@ -1,0 +1,52 @@
+"""Writes docs/operators.md: how many operators are compared with PyTorch's, and which are left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .left_out import EXCEPT, LEFT_OUT, NAN_IN_PYTORCH
+
+PATH = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+HEAD = """# PyTorch's table of operators
+
+`torch.testing` holds a table of PyTorch's operators with sample inputs for each: PyTorch tests itself with it.
+`make pytorch` calls every operator of the table on these samples, in PyTorch and in chainrule, and compares results,
+gradients for a random cotangent, and gradients of these: shapes, dtypes and values. Complex gradients follow
+PyTorch's convention. In double precision numbers agree to 1e-6 (relative); in single precision to 1e-4, or else
+chainrule's error against the same computation in double precision is at most {factor} times PyTorch's.
+"""
+
+
+def counts(comparison: Any) -> str:
+    """The table of how many operators are compared, by dtype."""
+    rows = []
+    for dtype in comparison.DTYPES:
+        there = [name for name, variants in comparison.TABLE.items() if any(comparison.takes(v, dtype) for v in variants)]
+        names = comparison.compared(dtype)
+        with_gradient = [n for n in names if any(comparison.differentiable(v, dtype) for v in comparison.TABLE[n])]
+        rows.append(f"| {dtype} | {len(there)} | {len(names)} | {len(with_gradient)} |\n")
+    head = "| dtype | in PyTorch's table | compared, and equal | of these with gradients |\n| --- | --- | --- | --- |\n"
+    return head + "".join(rows)
+
+
+def families() -> str:
+    """The lists of what is left out, by reason."""
+    parts = []
+    for family in LEFT_OUT:
+        names = ", ".join(f"`{name}`" for name in family.operators)
+        parts.append(f"**{family.title}** ({len(family.operators)}). {family.reason}\n{names}\n")
+    for (name, dtype), reason in EXCEPT.items():
+        parts.append(f"**`{name}` at {dtype}**. {reason}\n")
+    parts += [f"**`{name}`, only the NaN**. {reason}\n" for name, reason in NAN_IN_PYTORCH.items()]
+    return "\n".join(parts)
+
+
+def write() -> None:
+    """Write the document anew."""
+    from . import comparison
+
+    text = "\n".join(
+        [HEAD.format(factor=comparison.AS_EXACT_AS_TORCH), counts(comparison), "## What is left out\n", families()]
+    )
+    PATH.write_text(text, encoding="utf-8")
