@@ -119,6 +119,16 @@ def hyperbolic_tangent(degree: int) -> Fit:
     return Fit(target, lambda z: z, (0, mp.mpf("0.55") ** 2), degree)
 
 
+def hyperbolic_sine(degree: int) -> Fit:
+    """(sinh(x) - x) / x**3 in z = x**2."""
+    return Fit(lambda z: (mp.sinh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, lambda z: z, (0, 1), degree)
+
+
+def arc_tangent(degree: int) -> Fit:
+    """(atan(t) - t) / t**3 in z = t**2."""
+    return Fit(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, lambda z: z, (0, 1), degree)
+
+
 def error_function(degree: int) -> Fit:
     """erf(x) / x - 1 in z = x**2."""
     return Fit(lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, lambda z: mp.mpf(1), (0, 1), degree)
@@ -150,6 +160,10 @@ FITS: dict[str, tuple[Callable[[int], Fit], type, int]] = {
     "LOG_64": (logarithm, np.float64, 6),
     "TANH_32": (hyperbolic_tangent, np.float32, 4),
     "TANH_64": (hyperbolic_tangent, np.float64, 10),
+    "SINH_32": (hyperbolic_sine, np.float32, 3),
+    "SINH_64": (hyperbolic_sine, np.float64, 7),
+    "ATAN_32": (arc_tangent, np.float32, 8),
+    "ATAN_64": (arc_tangent, np.float64, 20),
     "ERF_32": (error_function, np.float32, 6),
     "ERF_64": (error_function, np.float64, 13),
     "LOG_ERFC_32": (logarithm_of_erfc(4.0), np.float32, 8),

@@ -61,7 +61,7 @@ _LAZY = {  # name -> the module it comes from
     "GradScaler": "platform.amp",
     "OutOfMemoryError": "platform.cuda",
     "autocast": "platform.amp",
-    "draw": "explain",
+    **dict.fromkeys(("draw", "gradient_flow", "name", "why"), "explain"),
     "is_autocast_enabled": "platform.amp",
     "load": "serialization",
     "save": "serialization",

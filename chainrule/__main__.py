@@ -1,4 +1,4 @@
-"""The command line: `chainrule demo` and `chainrule run SCRIPT`, also `python -m chainrule ...`."""
+"""The command line: `chainrule demo`, `chainrule run SCRIPT` and `chainrule explain EXPRESSION`, also `python -m chainrule ...`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+EXPLAIN = ("h", "help", "latex", "markdown")  # the options of `chainrule explain`
 BAD_USAGE = 2  # the exit code for a value that makes no sense
 
 
@@ -88,6 +89,19 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("script", metavar="SCRIPT", help="a Python file")
     run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="the script's own arguments")
     run.set_defaults(run=run_script)
+    explain = commands.add_parser(
+        "explain",
+        help="differentiate an expression and tell every step",
+        description="Differentiate an expression and tell every step of the backward pass.",
+        usage="chainrule explain [-h] [--latex | --markdown] EXPRESSION [NAME=VALUE ...]",
+        epilog='example: chainrule explain "log(a * b * log(c))" a=2 b=3 "c=[10, 20]"',
+    )
+    form = explain.add_mutually_exclusive_group()
+    form.add_argument("--latex", action="store_true", help="print the derivation as a LaTeX document")
+    form.add_argument("--markdown", action="store_true", help="print it as Markdown")
+    explain.add_argument("expression", metavar="EXPRESSION", help="arithmetic, operations of the table, and names")
+    explain.add_argument("values", metavar="NAME=VALUE", nargs="*", help="a number, or a list as [1,2,3]")
+    explain.set_defaults(run=run_explain)
     return parser
 
 
@@ -105,9 +119,19 @@ def run_script(options: argparse.Namespace) -> int:
     return run(options.script, options.arguments, options.as_module)
 
 
+def run_explain(options: argparse.Namespace) -> int:
+    """`chainrule explain`."""
+    from .explain.expression import main as explain
+
+    return explain(options.expression, options.values, options.latex, options.markdown)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = make_parser()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["explain"]:  # an expression may begin with a minus: the space says that it is no option
+        arguments = [f" {text}" if text[:1] == "-" and text.strip("-") not in EXPLAIN else text for text in arguments]
     options = parser.parse_args(arguments)
     if options.version:
         from . import __version__

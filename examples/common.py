@@ -45,6 +45,7 @@ if MISSING:
 
 BAD_USAGE, FAILED, INTERRUPTED = 2, 1, 130
 DATA = Path(__file__).resolve().parent / "data"
+NO_DEFAULT = "%(default).0s"  # in an option's help: its default is not worth showing
 INK, ACCENT = "#1f4e79", "#c8501e"
 
 
@@ -132,8 +133,8 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--seed", type=seed_number, default=0, metavar="N", help="decides everything random")
         self.add_argument("--threads", type=whole_number, default=1, metavar="N", help="of matrix products")
         self.add_argument("--out", default=out, metavar="FOLDER", help="where checkpoint and pictures go")
-        self.add_argument("--short", action="store_true", help=f"a short form: {in_short} unless given")
-        self.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+        self.add_argument("--short", action="store_true", help=f"a short form: {in_short}{NO_DEFAULT}")
+        self.add_argument("--resume", action="store_true", help=f"go on from the checkpoint in --out{NO_DEFAULT}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options, with the defaults of the short form where --short is among them."""

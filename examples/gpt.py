@@ -30,14 +30,14 @@ OPTIONS = common.Options(
     short={"epochs": 3, "steps": 8, "layers": 2, "heads": 2, "width": 32, "context": 32, "characters": 80},
 )
 option = OPTIONS.add_argument
-option("--text", metavar="FILE", help="a UTF-8 text to learn from; pydoc's topics, which come with Python, if left out")
+option("--text", metavar="FILE", help=f"a text to learn from; if left out, pydoc's topics{common.NO_DEFAULT}")
 option("--steps", type=common.whole_number, default=100, metavar="N", help="steps in an epoch")
 option("--batch", type=common.whole_number, default=12, metavar="N", help="stretches of text in a step")
 option("--layers", type=common.whole_number, default=4, metavar="N", help="blocks")
 option("--heads", type=common.whole_number, default=4, metavar="N", help="heads of attention in a block")
 option("--width", type=common.whole_number, default=128, metavar="N", help="numbers that a character becomes")
 option("--context", type=common.whole_number, default=64, metavar="N", help="characters that it looks back at most")
-option("--prompt", default="\n", metavar="TEXT", help="what the sample begins with")
+option("--prompt", default="\n", metavar="TEXT", help="what the sample begins with (default: a new line%(default).0s)")
 option("--characters", type=common.whole_number, default=1000, metavar="N", help="length of the sample")
 option("--temperature", type=common.positive_number, default=0.8, metavar="X", help="how daring the sample is")
 

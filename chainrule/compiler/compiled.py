@@ -1,37 +1,47 @@
 """`compile`: a function whose first call is traced and made a program, and whose later calls run that program.
 
 A program is right for the shapes, types and Python values that it was traced with. Each call compares them; another
-signature gets a program of its own. Read first: `trace.py`, `source.py`.
+signature gets a program of its own. Read first: `trace.py`, `guards.py`, `source.py`.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import os
+import threading
+import time
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..core import tracing
 from ..core.backprop import outside, still_saved
-from ..core.forward import Several, output_node, record
+from ..core.dtypes import default_float
+from ..core.forward import Several, TENSOR_FUNCS, output_node, record
 from ..core.grad_mode import grad_mode
-from ..core.recipe import NO_KWARGS, Recipe
+from ..core.recipe import NO_KWARGS, Overwritten, Recipe
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 from ..func.trees import Structure, flatten, unflatten
 from .graph import CONSTANT, INPUT, Graph, Node, map_nodes
+from .guards import Guards
+from .naming import name_values
 from .passes import optimize
-from .reachable import present
 from .references import Argument, Reference
 from .source import Program, write_source
-from .trace import Trace, trace
+from .trace import Result, Trace, trace
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "Variant", "compile"]
 
-LIMIT = 16  # programs of one function
+LIMIT = 8  # programs of one function before it warns; the oldest are dropped then
+TRACING = threading.RLock()  # while one thread traces, tensors hold tracers
+off = os.environ.get("CHAINRULE_COMPILE", "1") == "0"  # everything runs eagerly
+STRUCTURED = (list, tuple, dict, type(None))
 
 
 class Variant:
@@ -40,67 +50,128 @@ class Variant:
     Attributes:
         forward: computes the results, new gradients and writes; where results require grad, also what `backward` needs.
         backward: from that and the results' gradients the gradients of what they depend on; None where none does.
+        guards: what it rests on.
+        seconds: what tracing, passes and writing the program took.
     """
 
-    def __init__(self, traced: Trace, forward: Program, backward: Program | None, graph: Graph, saved: list[Any]):
+    def __init__(
+        self,
+        traced: Trace,
+        guards: Guards,
+        forward: Program,
+        backward: Program | None,
+        graphs: list[Graph],
+        saved: list[Any],
+    ) -> None:
         self.trace = traced
-        self.graph = graph
+        self.guards = guards
+        self.graphs = graphs
         self.forward = forward
         self.backward = backward
+        self.seconds = 0.0
+        self.lock = threading.Lock()  # of the backward program's buffers
         self.run_forward = forward.load()
         self.run_backward = None if backward is None else backward.load()
-        self.references: list[Reference] = [traced.inputs[node] for node in forward.inputs]
-        self.written = [write.tensor for write in traced.writes]
-        self.results = len(traced.results)
-        self.fresh = sum(gradient.node is not None for gradient in traced.gradients)
+        self.written = [write.reference for write in traced.writes]
+        self.returned = sum(result.node is not None for result in traced.results)
+        self.plain = all(result.kind == "tensor" for result in traced.results)
         self.saved = saved  # for each parameter of the backward program: an input's position, or None for an output
+        self.template: list[Any] = []
+        self.template_of: Any = None
+        self.arguments: list[tuple[int, int]] = []
+        self.others: list[tuple[int, Reference]] = []
+        self.references: list[Reference] = [traced.inputs[node] for node in forward.inputs]
+        for position, reference in enumerate(self.references):
+            if isinstance(reference, Argument):
+                self.arguments.append((position, reference.index))
+            elif reference not in guards.places:
+                self.others.append((position, reference))
 
     @property
     def source(self) -> str:
         """The text of the programs."""
         return self.forward.source + ("" if self.backward is None else f"\n\n{self.backward.source}")
 
-    def run(self, arguments: list[Any]) -> Any:
-        """Run the program on the call's flattened arguments."""
-        inputs = [reference.fetch(arguments) for reference in self.references]
-        outputs = self.run_forward(*inputs)
-        if self.written:
-            note_writes(self.written, self.forward.name)
-        position = self.results
-        for gradient in self.trace.gradients:
-            if gradient.node is None:
-                gradient.tensor.grad = None
-            else:
-                gradient.tensor.grad = make_tensor(outputs[position], None)
-                position += 1
-        return self.give(outputs, inputs, outputs[self.results + self.fresh :], arguments)
+    def inputs(self, arguments: Any) -> list[Any]:
+        """The arrays and numbers that the forward program is called with."""
+        guards = self.guards
+        if self.template_of is not guards.arrays:
+            self.template_of = guards.arrays
+            places = guards.places
+            self.template = [guards.arrays[places[r]] if r in places else None for r in self.references]
+        inputs = self.template.copy()
+        for position, index in self.arguments:
+            leaf = arguments[index]
+            inputs[position] = leaf.array if isinstance(leaf, Tensor) else leaf
+        for position, reference in self.others:
+            inputs[position] = reference.fetch(arguments)
+        return inputs
 
-    def give(self, outputs: Any, inputs: list[Any], saved: Any, arguments: list[Any]) -> Any:
-        """The function's result from the program's outputs."""
-        values = [
-            make_tensor(output, None) if kind == "tensor" else value if kind == "constant" else output
-            for output, kind, value in zip(outputs, self.trace.kinds, self.trace.values, strict=False)
-        ]
+    def run(self, arguments: Any) -> Any:
+        """Run the program on the call's flattened arguments."""
+        inputs = self.inputs(arguments)
+        outputs = self.run_forward(*inputs)
+        traced = self.trace
+        if self.written:
+            holders = [reference.holder(arguments) for reference in self.written]
+            note_writes([holder for holder in holders if isinstance(holder, Tensor)], self.forward.name)
+        position = self.returned
+        for gradient in traced.gradients:
+            tensor = gradient.reference.holder(arguments)
+            if gradient.node is None:
+                tensor.grad = None
+            else:
+                tensor.grad = make_tensor(outputs[position], None)
+                position += 1
+        for state in traced.states:
+            value = outputs[position]
+            position += 1
+            where = state.reference
+            where.optimizer.state[where.parameter][where.key] = make_tensor(value, None) if state.is_tensor else value
+        values = self.values(outputs, arguments)
         if self.backward is not None and grad_mode():
-            rest = iter(saved)
+            rest = iter(outputs[position:])
             kept = [next(rest) if place is None else inputs[place] for place in self.saved]
             self.attach(values, kept, arguments)
-        return unflatten(self.trace.structure, values)
+        return unflatten(traced.structure, values)
 
-    def attach(self, values: list[Any], kept: list[Any], arguments: list[Any]) -> None:
+    def values(self, outputs: Any, arguments: Any) -> list[Any]:
+        """What the function returns, flattened."""
+        if self.plain:
+            return [make_tensor(output, None) for output in outputs[: self.returned]]
+        rest = iter(outputs)
+        return [self.value(result, rest, arguments) for result in self.trace.results]
+
+    @staticmethod
+    def value(result: Result, outputs: Any, arguments: Any) -> Any:
+        if result.kind == "tensor":
+            return make_tensor(next(outputs), None)
+        if result.kind == "same":
+            return result.reference.holder(arguments)
+        if result.kind == "view":
+            view = result.reference.holder(arguments)
+            for function, rest, kwargs in result.chain:
+                view = TENSOR_FUNCS[function](view, *rest, **kwargs)
+            return view
+        return result.value if result.kind == "constant" else next(outputs)
+
+    def attach(self, values: list[Any], kept: list[Any], arguments: Any) -> None:
         """Give the results that require grad a recipe whose backward is the backward program."""
-        tensors = [
-            arguments[reference.index] if isinstance(reference, Argument) else tensor
-            for tensor, reference, _ in self.trace.backward
-        ]
-        places = [i for i, seed in enumerate(self.trace.seeds) if seed is not None]
-        arrays = Several(values[i].array for i in places)
-        edges = tuple(tensor.node() for tensor in tensors)
+        tensors = [reference.holder(arguments) for reference, _ in self.trace.backward]
+        edges = [tensor.node() for tensor in tensors]
         if not any(edge is not None for edge in edges):
             return
+        places = [i for i, seed in enumerate(self.trace.seeds) if seed is not None]
+        arrays = Several(values[i].array for i in places)
+        # what the backward program reads is among the inputs, so that a write to it in the meantime is noticed
+        read = [self.references[place].holder(arguments) for place in self.saved if place is not None]
+        read = [tensor for tensor in read if isinstance(tensor, Tensor)]
+        tensors += read
+        edges += [None] * len(read)
         raw = tuple(tensor.array for tensor in tensors)
-        func = BackwardProgram(self, kept)
-        node = record(func, raw, NO_KWARGS, tuple(tensors), edges, arrays if len(places) > 1 else arrays[0])
+        func = BackwardProgram(self, kept, len(read))
+        out = arrays if len(places) > 1 else arrays[0]
+        node = record(func, raw, NO_KWARGS, tuple(tensors), tuple(edges), out)
         for k, i in enumerate(places):
             values[i]._node = node if len(places) == 1 else output_node(node, k)
 
@@ -108,23 +179,27 @@ class Variant:
 class BackwardProgram:
     """The function in the recipe of a compiled function's results."""
 
-    def __init__(self, variant: Variant, kept: list[Any]) -> None:
+    def __init__(self, variant: Variant, kept: list[Any], read: int) -> None:
         self.__name__ = variant.forward.name
         self.variant = variant
         self.kept = kept
+        self.read = read  # the last so many of the recipe's arguments are what the program reads
 
     def joint_backward(self, gradient: Any, create: bool, node: Recipe, retain: bool) -> tuple[Any, ...]:
         """The gradients for all that the results depend on.
 
         Raises:
-            RuntimeError: for a second derivative.
+            RuntimeError: for a second derivative; for what was saved and has been overwritten.
         """
         if create:
             raise RuntimeError(
                 f"{self.__name__} was compiled, and its results can be differentiated once: compute higher "
                 "derivatives inside the compiled function, or call it uncompiled"
             )
-        still_saved(node)
+        args, _ = still_saved(node)
+        for arg in args[len(args) - self.read :]:
+            if isinstance(arg, Overwritten):
+                raise RuntimeError(arg._message)
         arrays = node._out if type(node._out) is Several else (node._out,)
         given = gradient if isinstance(gradient, tuple) else (gradient,)
         seeds = [
@@ -133,94 +208,139 @@ class BackwardProgram:
         ]
         run = self.variant.run_backward
         assert run is not None
-        return tuple(outside(g) for g in run(*self.kept, *seeds))
+        with self.variant.lock:
+            found = run(*self.kept, *seeds)
+        return (*map(outside, found), *(None,) * self.read)
 
 
 class Compiled:
     """A function that runs as a NumPy program.
 
     Attributes:
+        function: the function itself, which runs eagerly.
         source: the program of the last call, as Python text.
         graph: its graph.
+        traces: how often the function has been traced.
     """
 
-    def __init__(self, function: Callable[..., Any], passes: frozenset[str] = frozenset()) -> None:
+    compiled_function = True
+
+    def __init__(self, function: Callable[..., Any], leave_out: frozenset[str] = frozenset()) -> None:
         self.function = function
-        self.variants: dict[Any, Variant] = {}
+        self.leave_out = leave_out
+        self.variants: dict[Any, list[Variant]] = {}
         self.last: Variant | None = None
-        self.without_passes = passes
+        self.traces = 0
+        self.lock = threading.RLock()
+        self.warned = False
         functools.update_wrapper(self, function, updated=())
 
     # ----- calls -----
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the program for these arguments; the first call with their signature traces the function."""
-        if os.environ.get("CHAINRULE_COMPILE", "1") == "0":
+        """Run the program for these arguments; the first call with their signature traces the function.
+
+        Raises:
+            TraceError: the function depends on values that only a run can know.
+            TypeError: an argument is neither an array nor hashable.
+        """
+        if off or tracing.recorder.get() is not None:
             return self.function(*args, **kwargs)
-        leaves, structure = flatten((args, kwargs))
-        key = (structure, grad_mode(), tuple(map(signature, leaves)))
-        variant = self.variants.get(key)
-        if variant is not None and self.still_holds(variant):
-            self.last = variant
-            return variant.run(leaves)
-        if len(self.variants) >= LIMIT:
-            self.warn_of_change(key)
-        return self.first_call(key, args, kwargs, structure)
+        leaves: Any = args
+        structure: Any = len(args)
+        if kwargs or any(isinstance(arg, STRUCTURED) for arg in args):
+            leaves, structure = flatten((args, kwargs))
+        key = (structure, grad_mode(), default_float(), *map(signature, leaves))
+        with self.lock:
+            for variant in self.variants.get(key, ()):
+                if not variant.guards.broken(leaves):
+                    self.last = variant
+                    return variant.run(leaves)
+            return self.first_call(key, args, kwargs)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """As a method."""
-        if instance is None:
-            return self
-        bound = self.__dict__.setdefault("_bound", {})
-        key = id(instance)
-        if key not in bound:
-            bound[key] = Compiled(self.function.__get__(instance, owner), self.without_passes)
-        return bound[key]
-
-    def still_holds(self, variant: Variant) -> bool:
-        """Whether what the program was traced with, apart from the arguments, is as it was."""
-        for reference, value in variant.trace.pins:
-            if reference.fetch([]) != value:
-                return False
-        for namespace, name, value in variant.trace.found.bindings:
-            now = present(namespace, name)
-            if now is not value and not (isinstance(now, (int, float, str, bool)) and now == value):
-                return False
-        for module, training in variant.trace.modes:
-            if module.training is not training:
-                return False
-        return True
-
-    def first_call(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], structure: Structure) -> Any:
-        """Trace, write the program, and finish this call with the values that the trace computed."""
+    def first_call(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Trace, write the program, and run it."""
         leaves = flatten((args, kwargs))[0]
-        traced = trace(self.function, args, kwargs, argument_names(self.function, args, kwargs))
-        traced.modes = [(module, module.training) for module in traced.found.modules]
-        name_values(traced)
-        self.variants[key] = self.last = make_variant(traced, self.name, self.without_passes)
-        return self.last.run(leaves)
+        names = argument_names(self.function, args, kwargs)
+        with TRACING:
+            reasons = [variant.guards.broken(leaves) for variant in self.variants.get(key, ())]
+            if "" in reasons:  # another thread was tracing
+                self.last = self.variants[key][reasons.index("")]
+                return self.last.run(leaves)
+            start = time.perf_counter()
+            traced = trace(self.function, args, kwargs, names)
+            guards = Guards(traced, leaves)
+            name_values(traced)
+            variant = make_variant(traced, guards, self.name, self.leave_out)
+            variant.seconds = time.perf_counter() - start
+        self.traces += 1
+        known = sum(map(len, self.variants.values()))
+        if known >= LIMIT:
+            self.warn_of_change(key, names, reasons)
+            oldest = next(iter(self.variants))
+            self.variants[oldest].pop(0)
+            if not self.variants[oldest]:
+                del self.variants[oldest]
+        self.variants.setdefault(key, []).append(variant)
+        self.last = variant
+        return variant.run(leaves)
 
-    def warn_of_change(self, key: Any) -> None:
-        """Say what differs between the signatures that were seen."""
+    def warn_of_change(self, key: Any, names: list[str], reasons: list[str]) -> None:
+        """Say, once, what makes the function be traced again and again."""
+        if self.warned:
+            return
+        self.warned = True
+        if reasons:
+            what = reasons[-1]
+        else:
+            what = differences(list(self.variants)[-1], key, names)
         warnings.warn(
-            f"{self.name} has been traced for {len(self.variants)} different signatures; what keeps changing makes "
-            f"every call slow. The latest: {key[2]}. Pass changing numbers as tensors, and data in one shape.",
-            stacklevel=3,
+            f"{self.name} has been traced {self.traces} times, which makes calls slow. What keeps changing: {what}. "
+            "Give data one shape, pass numbers that change as tensors, or leave this function uncompiled.",
+            stacklevel=4,
         )
 
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: every instance has programs of its own, which live as long as it does."""
+        if instance is None:
+            return self
+        method = types.MethodType(self.function, instance)
+        if off or tracing.recorder.get() is not None:
+            return method
+        name = f"_compiled_{getattr(self.function, '__name__', 'method')}"
+        kept = getattr(instance, "__dict__", None)
+        if kept is None:
+            return Compiled(method, self.leave_out)
+        bound = kept.get(name)
+        if bound is None or bound.function.__func__ is not self.function or bound.function.__self__ is not instance:
+            bound = kept[name] = Compiled(method, self.leave_out)
+        return bound
+
     def __getattr__(self, name: str) -> Any:
-        """What the function itself has, such as the parameters of a module."""
+        """What the function itself has."""
         if name == "function":
             raise AttributeError(name)
         return getattr(self.function, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        function = self.function
+        if isinstance(function, types.MethodType):
+            function = types.MethodType(function.__func__, copy.deepcopy(function.__self__, memo))
+        return Compiled(copy.deepcopy(function, memo), self.leave_out)
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function, self.leave_out)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}, {sum(map(len, self.variants.values()))} programs>"
 
     # ----- tools -----
 
     @property
     def name(self) -> str:
         """The function's name."""
-        name = getattr(self.function, "__name__", type(self.function).__name__)
-        return name if str(name).isidentifier() else "program"
+        name = str(getattr(self.function, "__name__", type(self.function).__name__))
+        return name if name.isidentifier() else "program"
 
     @property
     def source(self) -> str:
@@ -229,14 +349,40 @@ class Compiled:
         Raises:
             RuntimeError: it has not been called yet.
         """
-        return self._latest().source
+        return self.latest().source
 
     @property
     def graph(self) -> Graph:
-        """The graph of the last call's program."""
-        return self._latest().graph
+        """The graph of the last call's program: prints, and draws with `graph.draw()`."""
+        return self.latest().graphs[0]
 
-    def _latest(self) -> Variant:
+    def stats(self) -> Any:
+        """What the last call's program does: its kernels, matrix products, bytes, operations; prints as a table."""
+        from .tools import stats
+
+        return stats(self.latest())
+
+    def profile(self, n: int = 20) -> Any:
+        """Time by line of `source`, over `n` runs with the last call's inputs, which are left as they are."""
+        from .tools import profile
+
+        return profile(self.latest(), n)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the last call's program to a Python file that needs nothing but NumPy.
+
+        Constants that are too large to write out go to a file beside it that ends in `.npz`.
+        """
+        from .tools import save
+
+        save(self.latest(), path)
+
+    def latest(self) -> Variant:
+        """The program of the last call.
+
+        Raises:
+            RuntimeError: it has not been called yet.
+        """
         if self.last is None:
             raise RuntimeError(f"{self.name} has no program yet: call it once")
         return self.last
@@ -249,9 +395,12 @@ def signature(leaf: Any) -> Any:
         TypeError: it is neither an array nor hashable.
     """
     if isinstance(leaf, Tensor):
-        return (Tensor, leaf.array.shape, leaf.array.dtype, leaf._node is not None)
+        array = leaf.array
+        return (array.shape, array.dtype, leaf.node() is not None)
     if isinstance(leaf, np.ndarray):
         return (np.ndarray, leaf.shape, leaf.dtype)
+    if type(leaf) is float or type(leaf) is complex:
+        return (type(leaf), repr(leaf))  # 0.0 and -0.0 are equal, and nan is not
     try:
         hash(leaf)
     except TypeError:
@@ -262,10 +411,32 @@ def signature(leaf: Any) -> Any:
     return (type(leaf), leaf)
 
 
+def differences(before: Any, now: Any, names: list[str]) -> str:
+    """What differs between two signatures."""
+    if before[0] != now[0]:
+        return f"how the arguments are nested: {before[0]}, then {now[0]}"
+    found = [
+        f"{name} ({described(x)}, then {described(y)})"
+        for name, x, y in zip(names, before[3:], now[3:], strict=False)
+        if x != y
+    ]
+    if before[1] != now[1]:
+        found.append("whether gradients are recorded")
+    return ", ".join(found) or "the default element type"
+
+
+def described(part: Any) -> str:
+    """An argument's signature in words."""
+    if len(part) == 3:
+        shape, dtype, grad = part if isinstance(part[0], tuple) else (*part[1:], False)
+        return f"{dtype}[{', '.join(map(str, shape))}]" + (" that requires grad" if grad is True else "")
+    return str(part[1]) if part[0] in (float, complex) else repr(part[1])
+
+
 def argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
     """A name for each of the flattened arguments: the parameter's, numbered where it holds several."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(getattr(function, "forward", function)).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     names = []
@@ -282,25 +453,17 @@ def numbered(base: str, count: int) -> list[str]:
     return [base] if count == 1 else [f"{base}_{i + 1}" for i in range(count)]
 
 
-def name_values(traced: Trace) -> None:
-    """Call gradients and new values after the tensors that they belong to."""
-    for gradient in traced.gradients:
-        if gradient.node is not None and not gradient.node.name:
-            path = traced.found.tensors.get(gradient.tensor)
-            if path:
-                gradient.node.name = path.replace(".", "_").lstrip("_") + "_grad"
-
-
-def make_variant(traced: Trace, name: str, leave_out: frozenset[str] = frozenset()) -> Variant:
+def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[str] = frozenset()) -> Variant:
     """The programs of a trace."""
     graph = traced.graph
-    # the program returns results and new gradients, and writes the rest to its inputs
-    fresh = [gradient.node for gradient in traced.gradients if gradient.node is not None]
+    # the program returns results, new gradients and states, and writes the rest to its inputs
+    fresh = [result.node for result in traced.results if result.node is not None]
+    fresh += [gradient.node for gradient in traced.gradients if gradient.node is not None]
+    fresh += [state.node for state in traced.states]
     written = [write.node for write in traced.writes]
-    returned = [node for _, _, node in traced.backward]
-    graph.outputs = [*traced.results, *fresh, *written, *returned]
+    graph.outputs = [*fresh, *written, *(node for _, node in traced.backward)]
     optimize(graph, leave_out)
-    count = len(traced.results) + len(fresh)
+    count = len(fresh)
     forward, backward = graph.outputs[: count + len(written)], graph.outputs[count + len(written) :]
     by_reference = {reference: node for node, reference in traced.inputs.items()}
     targets = [by_reference[write.reference] for write in traced.writes]
@@ -312,9 +475,10 @@ def make_variant(traced: Trace, name: str, leave_out: frozenset[str] = frozenset
     ahead = Graph([node for node in graph.nodes if node not in behind], [*results, *values])
     used = {operand for node in ahead.nodes for operand in node.operands()} | {*ahead.outputs, *targets, *saved}
     ahead.nodes = [node for node in ahead.nodes if node.op is not INPUT or node in used]
-    intro = f"{name}, compiled by chainrule from {len(ahead.nodes)} operations."
-    first = write_source(ahead, name, intro, len(results), pairs)
+    steps = sum(node.op not in (INPUT, CONSTANT) for node in ahead.nodes)
+    first = write_source(ahead, name, f"{name}, compiled by chainrule: {steps} steps.", len(results), pairs)
     second = None
+    graphs = [ahead]
     places: list[Any] = []
     if backward:
         stand_ins = {node: Node(INPUT, (), None, node.shape, node.dtype, name=node.name) for node in saved}
@@ -322,14 +486,21 @@ def make_variant(traced: Trace, name: str, leave_out: frozenset[str] = frozenset
             node.args = map_nodes(node.args, lambda n: stand_ins.get(n, n))
             node.kwargs = map_nodes(node.kwargs, lambda n: stand_ins.get(n, n))
         seeds = [seed for seed in traced.seeds if seed is not None]
-        nodes = [*stand_ins.values(), *seeds]
-        nodes += [node for node in graph.nodes if node in behind and node not in seeds]
+        constants = {
+            operand
+            for node in (*behind, *backward)
+            for operand in (*(node.operands() if node.op is not CONSTANT else ()), node)
+            if operand.op is CONSTANT
+        }
+        nodes = [*stand_ins.values(), *seeds, *(node for node in graph.nodes if node in constants)]
+        nodes += [node for node in graph.nodes if node in behind and node not in seeds and node not in constants]
         way_back = Graph(nodes, [stand_ins.get(node, node) for node in backward])
         intro = f"The way back through {name}: what it kept, and the gradients of its results."
         second = write_source(way_back, f"{name}_backward", intro, len(backward), [])
+        graphs.append(way_back)
         inputs = ahead.inputs
         places = [inputs.index(node) if node.op is INPUT else None for node in saved]
-    return Variant(traced, first, second, graph, places)
+    return Variant(traced, guards, first, second, graphs, places)
 
 
 def split(
@@ -366,8 +537,28 @@ def split(
     return behind, saved
 
 
-def compile(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Make a function a NumPy program, traced at its first call.
+def compile(
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = True,
+    dynamic: bool | None = None,
+    backend: Any = "numpy",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+    leave_out: Any = (),
+) -> Any:
+    """Make a function, or a module, a NumPy program; it is traced at its first call.
+
+    Args:
+        model: the function, method or module; left out in `@compile(...)` with other arguments.
+        fullgraph, dynamic, backend, mode, options: PyTorch's, accepted: there is one way to compile, of the whole
+            function, a program for each set of shapes.
+        disable: return the function as it is.
+        leave_out: names of passes that are not run; see `chainrule.compiler.passes`.
+
+    Raises:
+        TraceError: at a call, if the function depends on values that only a run can know.
 
     >>> import chainrule as cr
     >>> from chainrule.compiler import compile
@@ -377,7 +568,16 @@ def compile(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     >>> square(cr.tensor([1.0, 3.0])).tolist()
     [1.0, 9.0]
     """
-    if function is None:
-        return functools.partial(compile, **options)
-    return Compiled(function, frozenset(options.get("leave_out", ())))
+    if model is None:
+        return functools.partial(compile, disable=disable, leave_out=leave_out)
+    if not callable(model) and not isinstance(model, (staticmethod, classmethod)):
+        raise TypeError(f"compile takes a function or a module, got {type(model).__name__}")
+    if disable:
+        return model
+    from ..nn.module import Module
 
+    if isinstance(model, Module):
+        from .modules import CompiledModule
+
+        return CompiledModule(model, frozenset(leave_out))
+    return Compiled(model, frozenset(leave_out))

@@ -416,7 +416,7 @@ def write_source(
     kernels = [text.source for text in writer.kernel_texts.values()]
     if kernels:
         writer.imports.add("from chainrule.compiler.kernels.compiling import given, kernel, single")
-        writer.imports.add("from numba import boolean, float32, float64, int32, int64, uint8")
+        writer.imports.add("from numba import boolean, float32, float64, int32, int64, uint8, uint64")
     head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
     head += writer.constants + memory.allocations()
     for text in kernels:

@@ -247,7 +247,9 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     merge = False
     for _ in range(4):
         try:
-            traced = attempt(found, function, args, kwargs, names, bare, merge)
+            recorder = Recorder()
+            traced = attempt(recorder, found, function, args, kwargs, names, bare, merge)
+            refuse_survivors(recorder)
         except _Again as again:
             bare, merge = (bare | again.bare, merge) if again.bare else (bare, True)
             continue
@@ -257,6 +259,7 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def attempt(
+    recorder: Recorder,
     found: Found,
     function: Callable[..., Any],
     args: tuple[Any, ...],
@@ -266,7 +269,6 @@ def attempt(
     merge: bool,
 ) -> Trace:
     """One run on tracers, after which everything is as it was."""
-    recorder = Recorder()
     session = _Session(recorder, bare, merge, "grad" in found.names)
     optimizers = _Optimizers(session, found)
     try:
@@ -285,7 +287,6 @@ def attempt(
         found.restore()
         for generator, state in recorder.generators.items():
             generator.set_state(state)
-    refuse_survivors(recorder)
     return traced
 
 

@@ -24,7 +24,7 @@ from .levels import LEVELS, PLAIN, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
 from .table import BACK_FUNCS, name_of
-from .tensor import Alias, Tensor, as_array, is_array, make_tensor
+from .tensor import Alias, Tensor, as_array, is_array, make_tensor, storage_of
 from .tracing import back_functions
 from .views import note_writes
 
@@ -346,10 +346,13 @@ def as_tensors(node: Recipe, args: tuple[Any, ...], out: Any) -> tuple[tuple[Any
     """The recipe's arguments and result as tensors that lead back into the graph, for a recorded backward pass."""
     converted = list(args)
     for i, edge in enumerate(node._edges):
-        if edge is None or isinstance(args[i], (Overwritten, Several)):
+        if isinstance(args[i], (Overwritten, Several)):
             continue
         given = node._inputs[i]
-        if isinstance(given, Tensor) and given.node() is edge:
+        if edge is None:
+            if isinstance(given, Tensor) and is_array(args[i]):  # so that a write to it is noticed in the next pass
+                converted[i] = make_tensor(args[i], None, Alias(storage_of(given)))
+        elif isinstance(given, Tensor) and given.node() is edge:
             converted[i] = given
         else:
             storage = storage_behind(given)

@@ -1,6 +1,7 @@
-"""Drawings of the graph: `draw(tensor)` writes it in DOT, the language of Graphviz.
+"""Drawings of the graph: `draw(tensor)` or `draw(module, input)` in DOT, the language of Graphviz.
 
-Leaves are boxes, operations ovals, constants grey; an arrow leads from what was given to what was computed from it.
+Leaves are boxes, operations ovals, constants grey, modules frames around what they computed; an arrow leads from what
+was given to what was computed from it. `graph.py` decides what is drawn and what is collapsed; here it is written.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
 from typing import Any
 
-from ..core.recipe import Leaf, Recipe
-from ..core.sort import topological_sort
-from ..core.table import name_of
 from ..core.tensor import Tensor
+from ..nn.module import Module
+from .graph import Box, Frame, Picture, lay_out
+from .names import Names
+from .recording import recording
 
 __all__ = ["Drawing", "draw"]
 
-edges_of = attrgetter("_edges")
 NEEDS_GRAPHVIZ = (
     "pictures are made by Graphviz, which is not installed: pip install 'chainrule[draw]' brings it, "
-    "or use drawing.source or drawing.save(path), which need nothing"
+    "or use drawing.source or drawing.save('graph.dot'), which need nothing"
 )
+RENDERED = (".svg", ".png", ".pdf")
 
 
 def graphviz_command() -> str | None:
@@ -47,9 +48,11 @@ class Drawing:
         self.source = source
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the DOT text to a file."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.source)
+        """Write a picture if the path ends in .svg, .png or .pdf, else the DOT text."""
+        ending = os.path.splitext(os.fspath(path))[1].lower()
+        content = self.render(ending[1:]) if ending in RENDERED else self.source.encode()
+        with open(path, "wb") as file:
+            file.write(content)
 
     def render(self, format: str) -> bytes:
         """The picture in one of Graphviz's formats, such as "svg", "png" or "pdf".
@@ -87,114 +90,116 @@ class Drawing:
         return f"Drawing({self.source.count(chr(10))} lines of DOT)"
 
 
-def draw(tensor: Tensor, names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = ()) -> Drawing:
-    """The graph that led to a tensor: its leaves, operations and constants, with their shapes.
+def draw(
+    subject: Any,
+    *inputs: Any,
+    names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = (),
+    depth: int | None = None,
+    repeats: bool = False,
+    limit: int = 1000,
+) -> Drawing:
+    """The graph that led to a tensor, or that a module makes of its inputs: leaves, operations, constants, values.
 
     Args:
-        tensor: where the graph ends; one without a graph is drawn as a single node.
-        names: name -> tensor for leaves that should be shown by name, such as `model.named_parameters()`.
+        subject: a tensor; or a module, a compiled or any other function, which is then called with the inputs.
+        inputs: what a module or function is called with. After a tensor, one mapping of names may stand here.
+        names: name -> tensor, in addition to the caller's variables and to `chainrule.name`.
+        depth: how deep modules are opened: 0 draws a model as one box; chosen to keep the drawing readable if left
+            out. Modules are known where the drawing calls them, or the graph was made inside `recording()`.
+        repeats: whether blocks of the same build, one after another, are each drawn in full.
+        limit: how many boxes are drawn at most, those nearest to the end; the others are one box with a summary.
 
     Raises:
-        TypeError: not a tensor.
+        TypeError: neither a tensor nor a function.
         RuntimeError: a backward pass has freed the graph.
 
     >>> import chainrule as cr
     >>> a = cr.tensor([1.0, 2.0], requires_grad=True)
-    >>> print(draw((a * 3).sum(), {"a": a}).source)
+    >>> print(draw((a * 3).sum()).source)
     digraph {
       rankdir=TB
       node [fontname="Helvetica", fontsize=11]
       edge [fontname="Helvetica", fontsize=9, color="#555555"]
-      n0 [label="a\\n(2,) float32", shape=box, style=filled, fillcolor="#dbe9f6"]
-      n1 [label="multiply\\n(2,)", shape=oval]
-      n0 -> n1
+      n0 [label="a\\n(2,) float32\\n[1, 2]", shape=box, style=filled, fillcolor="#dbe9f6"]
+      n1 [label="multiply\\n(2,) float32\\n[3, 6]", shape=oval]
       c0 [label="3", shape=plaintext, fontcolor="#777777"]
+      n2 [label="sum\\n() float32\\n9", shape=oval, style=filled, fillcolor="#fbe3d0"]
+      n0 -> n1
       c0 -> n1 [style=dashed]
-      n2 [label="sum\\n()", shape=oval, style=filled, fillcolor="#fbe3d0"]
       n1 -> n2
     }
     <BLANKLINE>
     """
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"draw takes a Tensor, got {type(tensor).__name__}")
-    pairs = names.items() if isinstance(names, Mapping) else names
-    by_tensor = {id(named): name for name, named in pairs}
-    writer = _Writer(by_tensor)
-    end = tensor.node()
-    if end is None:
-        writer.box("n0", by_tensor.get(id(tensor)), tensor.array)
-        return Drawing(writer.text())
-    numbers: dict[Recipe | Leaf, str] = {}
-    for node in topological_sort(end, _unfreed_edges):
-        numbers[node] = f"n{len(numbers)}"
-        if isinstance(node, Leaf):
-            leaf = node.tensor()
-            writer.box(numbers[node], by_tensor.get(id(leaf)), None if leaf is None else leaf.array)
-        else:
-            writer.operation(node, numbers, last=node is end)
-    return Drawing(writer.text())
+    if isinstance(subject, Tensor):
+        if len(inputs) > 1:
+            raise TypeError(f"after a tensor draw takes names only, got {len(inputs)} arguments")
+        found = Names([*_pairs(names), *(_pairs(inputs[0]) if inputs else ())])
+        return Drawing(written(lay_out([subject], found, depth, repeats, limit)))
+    if not callable(subject):
+        raise TypeError(f"draw takes a Tensor, a module or a function, got {type(subject).__name__}")
+    with recording():
+        result = subject(*inputs)
+    ends = [tensor for tensor in tensors_in(result) if tensor.node() is not None] or tensors_in(result)[:1]
+    if not ends:
+        raise TypeError(f"draw: the function returned no Tensor but {type(result).__name__}")
+    own = list(subject.named_parameters()) if isinstance(subject, Module) else []
+    given = [(f"input {i}" if len(inputs) > 1 else "input", x) for i, x in enumerate(inputs) if isinstance(x, Tensor)]
+    return Drawing(written(lay_out(ends, Names([*_pairs(names), *own, *given]), depth, repeats, limit)))
 
 
-def _unfreed_edges(node: Any) -> Any:
-    if isinstance(node, Recipe) and node.freed:
-        raise RuntimeError(
-            f"{name_of(node.func)}: this graph was freed by a backward pass. Draw it before, or write "
-            "backward(retain_graph=True)"
-        )
-    return edges_of(node)
+def _pairs(names: Any) -> list[tuple[str, Tensor]]:
+    return list(names.items() if isinstance(names, Mapping) else names)
 
 
-class _Writer:
-    """Collects the lines of a DOT text."""
+def tensors_in(result: Any) -> list[Tensor]:
+    """The tensors in a result: itself, or those in tuples, lists and dicts."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    return [t for item in result for t in tensors_in(item)] if isinstance(result, (tuple, list)) else []
 
-    def __init__(self, names: dict[int, str]) -> None:
-        self.names = names
-        self.constants = 0
-        self.lines = [
-            "digraph {",
-            "  rankdir=TB",
-            '  node [fontname="Helvetica", fontsize=11]',
-            '  edge [fontname="Helvetica", fontsize=9, color="#555555"]',
+
+# ----- DOT --------------------------------------------------------------------------------------------------------
+
+STYLES = {
+    "leaf": 'shape=box, style=filled, fillcolor="#dbe9f6"',
+    "operation": "shape=oval",
+    "end": 'shape=oval, style=filled, fillcolor="#fbe3d0"',
+    "constant": 'shape=plaintext, fontcolor="#777777"',
+    "module": 'shape=box, style="filled,rounded", fillcolor="#e7efe2"',
+    "rest": 'shape=box, style="dashed,rounded", fontcolor="#777777"',
+}
+
+
+def written(picture: Picture) -> str:
+    """The picture in DOT."""
+    lines = [
+        "digraph {",
+        "  rankdir=TB",
+        '  node [fontname="Helvetica", fontsize=11]',
+        '  edge [fontname="Helvetica", fontsize=9, color="#555555"]',
+    ]
+    _write_frame(lines, picture.frame, "  ", [0])
+    for edge in picture.edges:
+        mark = [f"label={quoted(edge.label)}"] if edge.label else []
+        mark += ["style=dashed"] if edge.dashed else []
+        lines.append(f"  {edge.start} -> {edge.end}" + (f" [{', '.join(mark)}]" if mark else ""))
+    return "\n".join([*lines, "}", ""])
+
+
+def _write_frame(lines: list[str], frame: Frame, pad: str, count: list[int]) -> None:
+    for part in frame.parts:
+        if isinstance(part, Box):
+            lines.append(f"{pad}{part.number} [label={quoted(part.label)}, {STYLES[part.kind]}]")
+            continue
+        lines += [
+            f"{pad}subgraph cluster_{count[0]} {{",
+            f'{pad}  label={quoted(part.label)}; style=rounded; color="#9db38a"; fontname="Helvetica"; fontsize=10',
         ]
-
-    def text(self) -> str:
-        return "\n".join([*self.lines, "}", ""])
-
-    def box(self, number: str, name: str | None, array: Any) -> None:
-        """A leaf, or a tensor without a graph."""
-        kind = "" if array is None else f"{tuple(array.shape)} {array.dtype}"
-        label = "\n".join(part for part in (name or ("" if kind else "leaf"), kind) if part)
-        self.lines.append(f'  {number} [label={quoted(label)}, shape=box, style=filled, fillcolor="#dbe9f6"]')
-
-    def operation(self, node: Recipe, numbers: dict[Recipe | Leaf, str], last: bool) -> None:
-        """A recipe, with arrows from its arguments."""
-        here = numbers[node]
-        shape = getattr(node._out, "shape", None)
-        label = name_of(node.func) + ("" if shape is None else f"\n{tuple(shape)}")
-        style = ', style=filled, fillcolor="#fbe3d0"' if last else ""
-        self.lines.append(f"  {here} [label={quoted(label)}, shape=oval{style}]")
-        several = sum(edge is not None for edge in node._edges) > 1
-        for position, edge in enumerate(node._edges):
-            if edge is None:
-                self.constant(here, node, position)
-            else:
-                mark = f' [label="{position}"]' if several else ""
-                self.lines.append(f"  {numbers[edge]} -> {here}{mark}")
-
-    def constant(self, here: str, node: Recipe, position: int) -> None:
-        """An argument without a gradient: a number, or an array by its shape; other settings go without saying."""
-        value = node.args[position]
-        if isinstance(value, (bool, int, float, complex)):
-            label = repr(value)
-        elif hasattr(value, "shape") and hasattr(value, "dtype"):
-            given = self.names.get(id(node._inputs[position]))
-            label = "\n".join(part for part in (given, f"{tuple(value.shape)} {value.dtype}") if part)
-        else:
-            return
-        name = f"c{self.constants}"
-        self.constants += 1
-        self.lines.append(f'  {name} [label={quoted(label)}, shape=plaintext, fontcolor="#777777"]')
-        self.lines.append(f"  {name} -> {here} [style=dashed]")
+        count[0] += 1
+        _write_frame(lines, part, pad + "  ", count)
+        lines.append(f"{pad}}}")
 
 
 def quoted(text: str) -> str:

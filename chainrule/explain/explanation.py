@@ -97,8 +97,9 @@ class Explanation:
         data: all of it as plain values, for whoever wants to show it in another way.
     """
 
-    def __init__(self, data: Pass) -> None:
+    def __init__(self, data: Pass, hint: bool = True) -> None:
         self.data = data
+        self._wants_hint = hint
         self.steps = data.steps
         self.nodes = data.nodes
 
@@ -164,7 +165,7 @@ class Explanation:
 
     @property
     def _hint(self) -> str:
-        if any(node.place for node in self.nodes) or not self.data.operations:
+        if not self._wants_hint or any(node.place for node in self.nodes) or not self.data.operations:
             return ""
         return "The lines of your program are shown for what is computed inside `with chainrule.explain.recording():`"
 

@@ -162,10 +162,10 @@ def mentioned(formula: str, words: Sequence[str]) -> list[str]:
     return [word for word in words if word in found]
 
 
-def put_in_note(note: str, names: Mapping[str, str]) -> str:
-    """The table's words about a formula, with names put into what stands between dollar signs."""
+def put_in_note(note: str, names: Mapping[str, str], numbers: Mapping[str, Any]) -> str:
+    """The table's words about a formula, with names and numbers put into what stands between dollar signs."""
     parts = note.split("$")
-    return "$".join(put_in(part, names) if i % 2 else part for i, part in enumerate(parts))
+    return "$".join(put_in(part, names, numbers) if i % 2 else part for i, part in enumerate(parts))
 
 
 def plain_note(note: str) -> str:

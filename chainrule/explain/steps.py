@@ -359,7 +359,7 @@ def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, 
             names[argument.parameter] = argument.text
         elif number is not None and argument.parameter not in AXES:
             constants[argument.parameter] = number
-    note = put_in_note(note_of(func, call.position), names)
+    note = put_in_note(note_of(func, call.position), names, constants)
     with_names = put_in(formula, names, constants)
     places = {argument.parameter: argument.position for argument in node.arguments} | {"out": -1}
     uses = tuple(places[word] for word in mentioned(formula, list(places)))

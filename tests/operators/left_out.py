@@ -26,7 +26,7 @@ LEFT_OUT = [
         "Two calls give two results, in PyTorch as well. Distributions, seeds and gradients are tested in "
         "`tests/test_random.py`, `tests/test_distributions.py` and `tests/nn`.",
         "bernoulli cauchy exponential geometric log_normal multinomial normal pca_lowrank randn svd_lowrank uniform "
-        "nn.functional.multi_head_attention_forward",
+        "nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool3d nn.functional.multi_head_attention_forward",
     ),
     Family(
         "Memory that nothing was written to",

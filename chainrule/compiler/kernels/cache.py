@@ -108,8 +108,10 @@ def surroundings() -> tuple[Any, ...]:
     versions = (FORMAT, numba.__version__, llvmlite.__version__, numpy.__version__, sys.version, sys.flags.optimize)
     processor = cpu_target.target_context.codegen().magic_tuple()
     settings = (config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT)
-    functions = Path(__file__).with_name("elementary.py").read_bytes()
-    return (versions, processor, settings, hashlib.sha256(functions).hexdigest())
+    functions = hashlib.sha256()  # what kernels import from this package
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        functions.update(path.read_bytes())
+    return (versions, processor, settings, functions.hexdigest())
 
 
 # ----- the directory -----

@@ -17,7 +17,7 @@ __all__ = ["KernelError", "given", "in_parts", "kernel", "single"]
 HEADER = """import math
 
 import numpy as np
-from numba import boolean, float32, float64, int32, int64, uint8
+from numba import boolean, float32, float64, int32, int64, uint8, uint64
 
 from chainrule.compiler.kernels.elementary import *
 from chainrule.compiler.kernels.intrinsics import as_shape, maximum, minimum, plus, separate, where

@@ -33,6 +33,7 @@ FUNCTIONS: dict[tuple[str, str], Function] = {}  # by name and type: FUNCTIONS["
 function: Callable[[Function], Function] = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 
 LOG_2 = Decimal("0.693147180559945309417232121458176568")
+HALF_PI_REST = 6.123233995736766e-17  # pi / 2 - math.pi / 2
 
 # ----- the coefficients, as `python -m benchmarks.minimax` prints them -----
 
@@ -109,6 +110,56 @@ TANH_64 = (  # largest error 2**-57.6
     -0.00023341274485687776,
     8.3360090529689324e-05,
     -1.9521039743310461e-05,
+)
+SINH_32 = (  # largest error 2**-27.2
+    0.166666672,
+    0.00833335053,
+    0.000198360663,
+    2.81743951e-06,
+)
+SINH_64 = (  # largest error 2**-56.5
+    0.16666666666666666,
+    0.0083333333333333332,
+    0.00019841269841269589,
+    2.7557319224120236e-06,
+    2.5052108345642236e-08,
+    1.6059050705783331e-10,
+    7.6464763661422227e-13,
+    2.8483981711947198e-15,
+)
+ATAN_32 = (  # largest error 2**-26.7
+    -0.333333015,
+    0.199986383,
+    -0.142652467,
+    0.109575801,
+    -0.0841947049,
+    0.0582347512,
+    -0.0314559117,
+    0.0110645574,
+    -0.00182723952,
+)
+ATAN_64 = (  # largest error 2**-55.1
+    -0.33333333333333293,
+    0.19999999999991236,
+    -0.14285714285086434,
+    0.11111111088052987,
+    -0.090909085784487614,
+    0.07692300112856984,
+    -0.066665873460057215,
+    0.058817401002798184,
+    -0.052595529014128936,
+    0.047453809787841611,
+    -0.042877425931397463,
+    0.038241582075282152,
+    -0.032843313486644252,
+    0.026235327423309088,
+    -0.018708795590761516,
+    0.011400322092591368,
+    -0.0056670800238888914,
+    0.0021780530535201819,
+    -0.00060172476458787759,
+    0.00010568770318992185,
+    -8.8275099452572419e-06,
 )
 ERF_32 = (  # largest error 2**-26.0
     0.128379166,
@@ -205,6 +256,7 @@ class Kind:
         digits: explicit bits of the significand.
         bias: of the exponent.
         bits_of, from_bits: a number as an integer of the same bits, and back.
+        with_sign_of: of two numbers, the second not negative: the second with the sign of the first, be that of a zero.
     """
 
     def __init__(self, real: Any, integer: Any) -> None:
@@ -227,7 +279,13 @@ class Kind:
         def from_bits(i: Any) -> Any:
             return integer(i).view(real)
 
-        self.bits_of, self.from_bits = bits_of, from_bits
+        sign_bit = int(np.iinfo(integer).min)
+
+        @function
+        def with_sign_of(x: Any, size: Any) -> Any:
+            return from_bits(bits_of(size) | (bits_of(x) & sign_bit))
+
+        self.bits_of, self.from_bits, self.with_sign_of = bits_of, from_bits, with_sign_of
 
     def split(self, value: Decimal) -> tuple[Any, Any]:
         """The value as a sum of two numbers; the first times an integer exponent is exact."""
@@ -259,7 +317,7 @@ FLOAT64 = Kind(np.float64, np.int64)
 
 
 def make_exponentials(kind: Kind) -> dict[str, Function]:
-    """exp, exp2 and expm1, and exp for arguments whose result is neither subnormal nor infinite.
+    """exp, exp2, expm1, sinh and cosh; and exp for arguments whose result is neither subnormal nor infinite.
 
     With n the integer nearest to x / log 2 and r = x - n log 2, e**x = 2**n (1 + r + r**2 p(r)).
     """
@@ -271,11 +329,13 @@ def make_exponentials(kind: Kind) -> dict[str, Function]:
     rounder, rounder_bits = kind.rounder, kind.rounder_bits
     highest = real(float(LOG_2) * (bias + 2))  # beyond, the result is infinite
     lowest = -real(float(LOG_2) * (bias + digits + 2))  # beyond, it is 0
+    highest_half, quarter = real(float(LOG_2) * (bias + 3)), real(0.25)
     highest_less_1 = real(float(LOG_2) * (bias + 1.4))
     highest_2, lowest_2 = real(bias + 2), -real(bias + digits + 2)
     least = -real(float(LOG_2) * (digits + 3))  # beyond, expm1 is -1
     tiny = real(2.0 ** -(digits + 2))
-    tail, tail_less_1 = kind.polynomial("EXP"), kind.polynomial("EXPM1")
+    tail, tail_less_1, sinh_tail = (kind.polynomial(name) for name in ("EXP", "EXPM1", "SINH"))
+    with_sign_of = kind.with_sign_of
 
     @function
     def power_of_2(n: Any) -> Any:
@@ -325,7 +385,30 @@ def make_exponentials(kind: Kind) -> dict[str, Function]:
         result = two * (((scale - half) + scale * r) + scale * (r * r * tail_less_1(r) + lost))
         return x if abs(x) < tiny else result
 
-    return {"exp": exp, "exp2": exp2, "expm1": expm1, "moderate_exp": moderate_exp}
+    @function
+    def half_exp(y: Any) -> Any:
+        # e**y / 2 for y >= 0, which is finite a little longer than e**y
+        y = highest_half if y > highest_half else y
+        sum_ = y * per_log_2 + rounder
+        n = sum_ - rounder
+        r = y - n * log_2_high - n * log_2_low
+        return scaled(one + (r + r * r * tail(r)), (bits_of(sum_) - rounder_bits) - 1)
+
+    @function
+    def cosh(x: Any) -> Any:
+        large = half_exp(abs(x))
+        return large + quarter / large
+
+    @function
+    def sinh(x: Any) -> Any:
+        y = abs(x)
+        z = y * y
+        near = y + y * (z * sinh_tail(z))
+        large = half_exp(y)
+        return with_sign_of(x, near if y < one else large - quarter / large)
+
+    made = {"exp": exp, "exp2": exp2, "expm1": expm1, "sinh": sinh, "cosh": cosh}
+    return made | {"moderate_exp": moderate_exp}
 
 
 # ----- logarithms -----
@@ -423,7 +506,7 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
 
 def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str, Function]:
     """tanh, sigmoid and erf."""
-    real = kind.real
+    real, with_sign_of = kind.real, kind.with_sign_of
     zero, half, one, two, almost_3_halves = real(0), real(0.5), real(1), real(2), real(1.457)
     tanh_middle, tanh_end = real(0.55), real(0.35 * kind.digits + 2)  # 1 beyond the end, to the last digit
     erf_end = real(4 if real is np.float32 else 6)
@@ -432,12 +515,12 @@ def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str
     @function
     def tanh(x: Any) -> Any:
         # x + x**3 p(x**2), and 1 - 2 / (e**2x + 1)
-        z = x * x
         y = abs(x)
-        near = x + x * (z * tanh_tail(z))
-        y = tanh_end if y > tanh_end else y
-        far = one - two / (moderate_exp(y + y) + one)
-        return near if abs(x) < tanh_middle else (-far if x < zero else far)
+        z = y * y
+        near = y + y * (z * tanh_tail(z))
+        end = tanh_end if y > tanh_end else y
+        far = one - two / (moderate_exp(end + end) + one)
+        return with_sign_of(x, near if y < tanh_middle else far)
 
     @function
     def sigmoid(x: Any) -> Any:
@@ -452,11 +535,10 @@ def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str
     def erf(x: Any) -> Any:
         # x + x p(x**2), and 1 - e**(log(erfc(x)))
         y = abs(x)
-        z = x * x
-        near = x + x * erf_tail(z)
-        y = erf_end if y > erf_end else y
-        far = one - moderate_exp(log_erfc(y - one))
-        return near if abs(x) < one else (-far if x < zero else far)
+        near = y + y * erf_tail(y * y)
+        end = erf_end if y > erf_end else y
+        far = one - moderate_exp(log_erfc(end - one))
+        return with_sign_of(x, near if y < one else far)
 
     return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf}
 
@@ -531,7 +613,7 @@ def make_quarters(kind: Kind) -> Function:
     bits_of, from_bits, digits, mask = kind.bits_of, kind.from_bits, kind.digits, 2 * kind.bias + 1
     exponent_bits, bits_of_1 = mask << digits, kind.bias << digits
     rounder, rounder_bits, long_bits_of = FLOAT64.rounder, FLOAT64.rounder_bits, FLOAT64.bits_of
-    quarter_high, quarter_low = math.pi / 2, 6.123233995736766e-17  # of a turn
+    quarter_high, quarter_low = math.pi / 2, HALF_PI_REST  # of a turn
 
     if kind.real is np.float32:
         # x has 24 digits, and so the product with 29 is exact
@@ -579,11 +661,12 @@ def make_quarters(kind: Kind) -> Function:
 
 
 def make_circular(kind: Kind) -> dict[str, Function]:
-    """sin and cos: of r = x - n pi/2, between -pi/4 and pi/4, with n modulo 4 choosing which, and the sign.
+    """sin, cos and atan.
 
-    Both precisions compute in float64.
+    sin and cos are those of r = x - n pi/2, between -pi/4 and pi/4, with n modulo 4 choosing which, and the sign. Both
+    precisions compute them in float64.
     """
-    real = kind.real
+    real, with_sign_of = kind.real, kind.with_sign_of
     tiny = real(2.0 ** -(kind.digits // 2 + 2))
     sin_tail = polynomial([np.float64(c) for c in globals()["SIN" + kind.suffix]])
     cos_tail = polynomial([np.float64(c) for c in globals()["COS" + kind.suffix]])
@@ -608,7 +691,22 @@ def make_circular(kind: Kind) -> dict[str, Function]:
         n, r, r_rest = quarters(x)
         return sin_of_quarter(n + 1, r, r_rest)
 
-    return {"sin": sin, "cos": cos}
+    half_pi = real(math.pi / 2)
+    half_pi_rest = real(math.pi / 2 - float(half_pi)) if real is np.float32 else real(HALF_PI_REST)
+    one = real(1)
+    atan_tail = kind.polynomial("ATAN")
+
+    @function
+    def atan(x: Any) -> Any:
+        # t + t**3 p(t**2), and pi/2 - atan(1 / x) beyond 1
+        y = abs(x)
+        beyond = y > one
+        t = one / y if beyond else y
+        z = t * t
+        small = t + t * (z * atan_tail(z))
+        return with_sign_of(x, half_pi - (small - half_pi_rest) if beyond else small)
+
+    return {"sin": sin, "cos": cos, "atan": atan}
 
 
 # ----- the functions by name -----

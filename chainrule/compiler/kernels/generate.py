@@ -17,16 +17,17 @@ from ...core.table import name_of
 from ..graph import Node
 from ..passes.constants import uniform_value
 from ..passes.fusion import SAME_ORDER, Kernel, Loop, Place, is_count, same_memory
-from .expressions import HEAVY, element, literal, reduction_of
+from .expressions import HEAVY, element
 
 __all__ = ["KernelText", "can_overwrite", "write_kernel"]
 
 IN_MEMORY = re.compile(r"[\w.]+(\[[^\[\]]*\])?")  # a name, or an element of an array
+BLOCK = 4096  # elements that a long sum adds up in the type of its terms, before they go into a total of more digits
 CHEAP = 6  # operations that are rather done again than kept
 WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(
     (*keyword.kwlist, "np", "math", "abs", "range", "maximum", "minimum", "where", "plus", "separate", "as_shape")
-) | frozenset(("r", "c", "i", "first", "last", "float32", "float64", "int32", "int64", "uint8", "boolean", "kernel"))
+) | frozenset(("r", "c", "i", "first", "last", "float32", "float64", "int32", "int64", "uint64", "uint8", "boolean", "kernel"))
 
 
 def passed_on(kernel: Kernel) -> set[Node]:
@@ -257,8 +258,9 @@ class _Writer:
         return f"{self.view(name, shape, (place.period, loop.columns))}[{self.row(place)}, {column}]"
 
     def row(self, place: Place) -> str:
-        text = "r" if place.repeat == 1 else f"r // {place.repeat}"
-        return text if self.rows == place.repeat * place.period else f"{text} % {place.period}"
+        number = "uint64({})" if self.split else "{}"
+        text = "r" if place.repeat == 1 else f"r // {number.format(place.repeat)}"
+        return text if self.rows == place.repeat * place.period else f"{text} % {number.format(place.period)}"
 
     def view(self, name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         if shape == wanted:
@@ -285,7 +287,7 @@ class _Writer:
         if source in self.results:
             return self.results[source]
         if is_count(source):
-            return column
+            return f"int64({column})" if self.split and column == "i" else column
         if operand.dtype is None:
             return self.arrays[operand]
         place = loop.operand_place(node, operand)
@@ -328,6 +330,7 @@ class _Writer:
     def loop(self, loop: Loop) -> list[str]:
         """The lines of a loop."""
         self.rows = loop.rows
+        self.blocks = blocks_of(loop)
         passes = Passes(loop, self.outputs | self.passed_on)
         before: list[str] = []
         body: list[str] = []
@@ -342,9 +345,9 @@ class _Writer:
         for number in range(passes.count):
             body += self.one_pass(loop, passes, number)
             body += self.row_values(loop, passes, number)
-        if loop.size == 1 or passes.flat:
+        if loop.size == 1 or (passes.flat and not self.blocks):
             return [*before, *body, *behind]
-        head = "for r in range(first, last):" if self.split else f"for r in range({loop.rows}):"
+        head = "for r in range(first, last):" if self.split else f"for r in range({self.blocks or loop.rows}):"
         return [*before, head, *indented(body), *behind]
 
     def prepare(self, loop: Loop, node: Node, before: list[str], behind: list[str]) -> None:
@@ -352,7 +355,7 @@ class _Writer:
         reduction, place = loop.roles[node].reduction, loop.place(node)
         assert reduction is not None and place is not None and node.dtype is not None
         if place == Place(1, 1, False):
-            wide = total_type(node)
+            wide = total_type(loop, node)
             self.values[node] = self.unique(f"{node.name or name_of(node.op).replace('.', '_')}_total")
             before.append(f"{self.values[node]} = {reduction.start(wide)}")
             result = self.values[node] if wide == node.dtype else f"{node.dtype.name}({self.values[node]})"
@@ -419,7 +422,7 @@ class _Writer:
         assert reduction is not None and place is not None and node.dtype is not None
         source = node.args[0].dtype
         if place == Place(1, 1, False):
-            total, wide = self.values[node], total_type(node)
+            total, wide = self.values[node], total_type(loop, node)
             return [f"{total} = {reduction.step}({total}, {fitted(value, source, wide)})"]
         target = self.at(node, place, loop, "c")
         return [f"{target} = {reduction.step}({target}, {fitted(value, source, node.dtype)})"]
@@ -458,7 +461,7 @@ class _Writer:
             place = loop.place(node)
             reduction = loop.roles[node].reduction
             assert place is not None and reduction is not None and node.dtype is not None
-            if place.columns or passes.flat or loop.size == 1:
+            if place.columns or (passes.flat and not self.blocks) or loop.size == 1:
                 lines += self.add_up(loop, node, value)
                 continue
             partial = self.variable(node) if not loop.adds_up(node) else self.unique(f"{node.name or 'sum'}_of_row")
@@ -480,7 +483,11 @@ class _Writer:
         if loop.size == 1:
             return [*before, *lines, *after]
         reach = f"range({loop.columns})"
-        if passes.flat and self.split:
+        if self.blocks:
+            number = "uint64({})" if self.split else "{}"
+            start = f"r * {number.format(BLOCK)}"
+            reach = f"range({start}, min({start} + {number.format(BLOCK)}, {number.format(loop.size)}))"
+        elif passes.flat and self.split:
             reach = "range(first, last)"
         return [*before, f"for {column} in {reach}:", *indented(lines), *after]
 
@@ -489,18 +496,25 @@ class _Writer:
         reduction, place = loop.roles[node].reduction, loop.place(node)
         assert reduction is not None and place is not None and node.dtype is not None
         if place == Place(1, 1, False):
-            total, wide = self.values[node], total_type(node)
+            total, wide = self.values[node], total_type(loop, node)
             return [f"{total} = {reduction.step}({total}, {fitted(partial, node.dtype, wide)})"]
         target = self.at(node, place, loop, "c")
         return [f"{target} = {reduction.step}({target}, {partial})"]
 
 
-def total_type(node: Node) -> np.dtype[Any]:
-    """The type in which a sum over everything is added up: float32 in double precision."""
-    reduction = reduction_of(node)
-    assert node.dtype is not None
-    wide = reduction is not None and reduction.kind == "sum" and node.dtype == np.float32
+def total_type(loop: Loop, node: Node) -> np.dtype[Any]:
+    """The type in which a sum over everything is added up: sums of float32 rows in double precision."""
+    reduction = loop.roles[node].reduction
+    assert reduction is not None and node.dtype is not None
+    wide = reduction.kind == "sum" and node.dtype == np.float32 and (loop.rows > 1 or blocks_of(loop) > 0)
     return np.dtype(np.float64) if wide else node.dtype
+
+
+def blocks_of(loop: Loop) -> int:
+    """In how many blocks a loop over all elements adds them up; 0 where it needs none."""
+    if loop.widths is not None or loop.size <= BLOCK or not any(map(loop.adds_up, loop.nodes)):
+        return 0
+    return -(-loop.size // BLOCK)
 
 
 def fitted(text: str, have: Any, want: np.dtype[Any]) -> str:
@@ -563,7 +577,8 @@ def write_kernel(
     """
     overwritten = overwritten or {}
     loop = kernel.loops[0]
-    split = threads and len(kernel.loops) == 1 and (loop.rows if loop.widths is not None else loop.size) > 1
+    count = blocks_of(loop) or (loop.rows if loop.widths is not None else loop.size)
+    split = threads and len(kernel.loops) == 1 and count > 1
     writer = _Writer(kernel, names, overwritten, elementary, split)
     body = [line for loop in kernel.loops for line in writer.loop(loop)]
     outputs = [i for i, node in enumerate(kernel.outputs) if node not in overwritten]
@@ -571,7 +586,7 @@ def write_kernel(
     parameters = [f"{writer.arrays[node]}: {parameter_type(node, node in over)}" for node in kernel.inputs]
     parameters += [f"{writer.arrays[kernel.outputs[i]]}: {parameter_type(kernel.outputs[i], True)}" for i in outputs]
     if split:
-        parameters = ["first: int64", "last: int64", *parameters]
+        parameters = ["first: uint64", "last: uint64", *parameters]  # of a signed index it must be seen that it is not negative
     sums = []
     if split:
         for i, node in enumerate(kernel.outputs):
@@ -581,5 +596,4 @@ def write_kernel(
                 sums.append((i, {"sum": "np.add"}.get(reduction.kind, f"np.{reduction.kind}")))
     lines = ["@kernel", f"def {name}({', '.join(parameters)}):", "    separate()"]
     lines += indented([*writer.top, *body])
-    count = (loop.rows if loop.widths is not None else loop.size) if split else 0
-    return KernelText(name, "\n".join(lines), outputs, count, sums)
+    return KernelText(name, "\n".join(lines), outputs, count if split else 0, sums)
