@@ -2,6 +2,7 @@
 #
 #   make demo     train on handwritten digits; DEMO_ARGS="--epochs 5 --out somewhere"
 #   make test     run the tests; TEST_ARGS="-k views"
+#   make pytorch  install PyTorch, and run the tests that compare with it
 #   make lint types notes bench format clean
 
 # the first Python that is new enough; PYTHON=... names another
@@ -10,12 +11,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 SHARED ?= ../shared
+TORCH := torch==2.13.0 expecttest  # the second is what PyTorch's table of operators needs
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint format types notes bench clean help
+.PHONY: demo test pytorch lint format types notes bench clean help
 
 help: ## what plain `make` does
 	@sed -n 's/^#   //p' Makefile
@@ -24,7 +26,10 @@ demo: $(VENV)/.with-train
 	$(BIN)/chainrule demo $(DEMO_ARGS)
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest -n auto $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m "not torch" $(TEST_ARGS)
+
+pytorch: $(VENV)/.with-torch
+	$(BIN)/python -m pytest -n auto -m torch $(TEST_ARGS)
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
@@ -61,3 +66,8 @@ $(VENV)/.with-train: pyproject.toml | $(VENV)/.made
 $(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,draw,train]'
 	@touch $@ $(VENV)/.with-train
+
+$(VENV)/.with-torch: pyproject.toml | $(VENV)/.with-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) || { \
+		echo "$(TORCH) could not be installed: the tests that compare with PyTorch cannot run" >&2; exit 1; }
+	@touch $@

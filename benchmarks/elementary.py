@@ -183,9 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error, place = worst(name, kind, loop, options.step, options.points)
         x = np.random.default_rng(0).uniform(0.1, 3, 20_000).astype(kind)
         out = np.empty_like(x)
-        ours = nanoseconds(lambda loop=loop, x=x, out=out: loop(x, out), x.size, options.repeats)  # type: ignore[misc]
-        numpy = nanoseconds(lambda f=array_function(name), x=x, out=out: f(x, out), x.size, options.repeats)  # type: ignore[misc]
-        print(f"{name:8} {kind:8} {error:7.3f}  {place:14.7g}  {ours:6.2f}  {numpy:8.2f}", flush=True)
+        times = [
+            nanoseconds(lambda f=f, x=x, out=out: f(x, out), x.size, options.repeats)  # type: ignore[misc]
+            for f in (loop, array_function(name))
+        ]
+        print(f"{name:8} {kind:8} {error:7.3f}  {place:14.7g}  {times[0]:6.2f}  {times[1]:8.2f}", flush=True)
         failed |= not error < 2
     return int(failed)
 

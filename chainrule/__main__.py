@@ -1,4 +1,4 @@
-"""The command line: `chainrule demo`, `chainrule run SCRIPT` and `chainrule explain EXPRESSION`, also `python -m chainrule ...`."""
+"""The command line: `chainrule demo`, `run SCRIPT` and `explain EXPRESSION`, also `python -m chainrule ...`."""
 
 from __future__ import annotations
 

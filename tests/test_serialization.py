@@ -481,7 +481,8 @@ class Custom:
 @pytest.mark.parametrize(
     ("obj", "message"),
     [
-        (nn.Linear(1, 1), r"a whole Linear.*state_dict\(\)"),
+        (type("Local", (nn.Linear,), {})(1, 1), r"a whole Local, as its class is not found as .*state_dict\(\)"),
+        (nn.Sequential(nn.LazyLinear(3)), r"a whole LazyLinear, as its parameters have no shapes.*\['0'\]"),
         ({"a": [cr.optim.SGD([cr.ones(1)], lr=0.1)]}, r"a whole SGD.*at \['a'\]\[0\]"),
         ({"args": argparse.Namespace(f=lambda: 0)}, r"<lambda>, which is code.*at \['args'\]\.f"),
         ({1: Custom}, r"Custom, which is code"),
@@ -500,6 +501,122 @@ def test_what_a_checkpoint_cannot_hold_is_named_with_its_place(obj: Any, message
         cr.save(obj, path)
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["x.pt"]
+
+
+# ----- whole modules ------------------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """A module with everything that a checkpoint has to keep: tied weights, a buffer, plain values, a function."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Tied.made += 1
+        self.embedding = nn.Embedding(5, 4)
+        self.out = nn.Linear(4, 5, bias=False)
+        self.out.weight = self.embedding.weight
+        self.register_buffer("mask", cr.ones(4), persistent=False)
+        self.layers = nn.ModuleList([nn.LSTM(4, 4, 2), nn.TransformerEncoderLayer(4, 2, 8)])
+        self.activation = nn.functional.gelu
+        self.settings = {"widths": (4, 5), "dtype": cr.float32}
+
+    def forward(self, x: Any) -> Any:
+        x = self.layers[0](self.embedding(x))[0] * self.mask
+        return self.out(self.activation(self.layers[1](x)))
+
+
+class Stateful(nn.Linear):
+    def __getstate__(self) -> Any:
+        return {}
+
+
+def test_a_whole_module_comes_back_without_its_constructor() -> None:
+    model = Tied().eval()
+    x = cr.tensor([[0, 3, 2]])
+    made = Tied.made
+    content = saved({"model": model, "epoch": 3})
+    got = cr.load(io.BytesIO(content), weights_only=False)["model"]
+    assert type(got) is Tied and Tied.made == made and not got.training
+    assert got.out.weight is got.embedding.weight and type(got.out.weight) is nn.Parameter
+    assert repr(got) == repr(model) and got.settings == model.settings and got.activation is nn.functional.gelu
+    assert list(got.state_dict()) == list(model.state_dict()) and "mask" in dict(got.named_buffers())
+    np.testing.assert_array_equal(got(x).detach().numpy(), model(x).detach().numpy())
+    got.train()(x).sum().backward()
+    assert got.out.weight.grad is not None and model.out.weight.grad is None
+
+
+@pytest.mark.parametrize("weights_only", [None, True])
+def test_a_whole_module_is_not_loaded_where_only_weights_are_wanted(weights_only: Any) -> None:
+    content = saved(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(
+        UnpicklingError, match=r"chainrule\.nn\.Sequential: it holds a whole module.*weights_only=False"
+    ):
+        cr.load(io.BytesIO(content), weights_only=weights_only)
+
+
+def test_a_whole_module_whose_class_the_program_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = saved(Tied())
+    monkeypatch.delattr(sys.modules[__name__], "Tied")
+    with pytest.raises(UnpicklingError, match=r"asks for .*test_serialization\.Tied"):
+        cr.load(io.BytesIO(content), weights_only=False)
+
+
+def test_a_module_that_decides_itself_what_is_saved_is_refused() -> None:
+    with pytest.raises(TypeError, match="a whole Stateful, as its class defines __getstate__"):
+        cr.save(Stateful(1, 1), io.BytesIO())
+
+
+def test_what_a_whole_module_must_not_hold_is_named_with_its_place() -> None:
+    model = nn.Sequential(nn.Linear(1, 1))
+    model[0].register_forward_hook(print)
+    with pytest.raises(TypeError, match="Hook"):
+        cr.save(model, io.BytesIO())
+    model = nn.Sequential(nn.Linear(1, 1))
+    model[0].act = lambda x: x
+    with pytest.raises(TypeError, match=r"<lambda>, which is code.*at \._modules\['0'\]\.act of what is saved"):
+        cr.save({"m": model}["m"], io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["_parameters"].update(weight=3),
+        lambda state: state["_modules"].update(child=[]),
+        lambda state: state["_buffers"].update({1: None}),
+        lambda state: state.pop("_modules"),
+        lambda state: state.update(training=1),
+        lambda state: state.update({2: 3}),
+    ],
+)
+def test_a_module_whose_values_do_not_fit_is_refused(change: Any) -> None:
+    model = nn.Linear(1, 1)
+    change(model.__dict__)
+    with pytest.raises(UnpicklingError, match="damaged"):
+        cr.load(io.BytesIO(saved(model)), weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chainrule.nn\nfunctional", "chainrule.nn\nModule.forward", "chainrule.nn.functional\n_loss", "os\nsystem",
+        "chainrule\nsave", "chainrule.nn.functional\nnp.save", "torch.nn\nLinear", "chainrule.optim\nSGD",
+        "chainrule.nn.functional\n__getattr__", "chainrule.nn\n__path__",
+    ],
+)  # fmt: skip
+def test_no_other_name_is_known_where_whole_modules_are(name: str) -> None:
+    data = b"\x80\x02c" + name.encode() + b"\n."
+    with pytest.raises(UnpicklingError, match="asks for"):
+        cr.load(file_with(data), weights_only=False)
+
+
+def test_a_modules_class_is_never_called() -> None:
+    made = Tied.made
+    call = f"\x80\x02c{__name__}\nTied\n)R.".encode()
+    with pytest.raises(UnpicklingError, match="calls Tied, which is not loaded"):
+        cr.load(file_with(call), weights_only=False)
+    assert Tied.made == made
 
 
 def test_containers_nested_too_deeply_are_refused() -> None:

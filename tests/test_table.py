@@ -19,6 +19,7 @@ from chainrule.core.backprop import grad
 from chainrule.core.forward import TENSOR_FUNCS
 from chainrule.core.table import EACH
 from chainrule.core.tensor import make_tensor
+from chainrule.core.views import note_write
 
 from . import table_samples
 from .duck import DuckArray, unwrap
@@ -268,3 +269,56 @@ def test_duck_arrays_go_forward_and_backward(sample: Sample) -> None:
         else:
             assert isinstance(got.array, DuckArray)
             np.testing.assert_allclose(unwrap(got.array), want.array, rtol=1e-9, atol=1e-12)
+
+
+# ----- what is saved is watched -----------------------------------------------------------------------------------
+
+
+def overwrite(tensor: cr.Tensor) -> None:
+    """Other numbers in the tensor's memory, zeros among them, as an in-place operation would leave them."""
+    rng = np.random.default_rng(2)
+    array = tensor.array
+    array[...] = np.where(array == 0, 3.7, np.where(rng.random(array.shape) < 0.4, 0.0, 0.3 - 2.5 * array))
+    note_write(tensor, "overwrite")
+
+
+def gradients_after_a_write(sample: Sample, place: int | None, order: int) -> list[Any] | None:
+    """The sample's gradients of an order where a floating argument, or a result (those come after the arguments), is
+    overwritten just before the last pass; None where that is noticed.
+    """
+    rng = np.random.default_rng(0)
+    where = positions(sample)
+    args = [make_tensor(a.copy(), None) if differentiable(a) else a for a in sample.args]
+    leaves = [args[i].requires_grad_() for i in where]
+    results = [x for x in flat(TENSOR_FUNCS[sample.function](*args, **sample.kwargs)) if isinstance(x, cr.Tensor)]
+    ends = [x * 1 for x in results if x.requires_grad]
+    for _ in range(order - 1):
+        weights = [make_tensor(random_like(rng, x.array), None) for x in ends]
+        found = grad(ends, leaves, weights, allow_unused=True, create_graph=True)
+        ends = [g for g in found if g is not None and g.requires_grad]
+    weights = [make_tensor(random_like(rng, x.array), None) for x in ends]
+    if place is not None:
+        written = [*args, *results][place] if place < len(args) + len(results) else None
+        if isinstance(written, cr.Tensor) and written.array.flags.writeable and differentiable(written.array):
+            overwrite(written)
+    try:
+        found = grad(ends, leaves, weights, allow_unused=True) if ends else ()
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)
+        return None
+    return [None if g is None else g.array for g in found]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(
+    "sample", [s for s in SAMPLES if s.gauge is None], ids=[str(s) for s in SAMPLES if s.gauge is None]
+)
+def test_a_write_to_what_was_saved_is_noticed_or_changes_nothing(sample: Sample, order: int) -> None:
+    if order > 1 and not sample.second_order:
+        return
+    expected = gradients_after_a_write(sample, None, order)
+    for place in range(len(sample.args) + 3):
+        found = gradients_after_a_write(sample, place, order)
+        if found is not None:
+            for a, b in zip(expected or (), found, strict=True):
+                assert (a is None) == (b is None) and (a is None or np.allclose(a, b, equal_nan=True)), f"place {place}"

@@ -22,18 +22,18 @@ import numpy as np
 from ..core import tracing
 from ..core.backprop import outside, still_saved
 from ..core.dtypes import default_float
-from ..core.forward import Several, TENSOR_FUNCS, output_node, record
+from ..core.forward import TENSOR_FUNCS, Several, output_node, record
 from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS, Overwritten, Recipe
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
-from ..func.trees import Structure, flatten, unflatten
-from .graph import CONSTANT, INPUT, Graph, Node, map_nodes
+from ..func.trees import flatten, unflatten
+from .graph import CONSTANT, INPUT, STRIDED, Graph, Node, map_nodes
 from .guards import Guards
 from .naming import name_values
 from .passes import optimize
 from .references import Argument, Reference
-from .source import Program, write_source
+from .source import Program, is_contiguous, write_source
 from .trace import Result, Trace, trace
 
 __all__ = ["Compiled", "Variant", "compile"]
@@ -124,8 +124,10 @@ class Variant:
                 tensor.grad = make_tensor(outputs[position], None)
                 position += 1
         for state in traced.states:
-            value = outputs[position]
-            position += 1
+            value = state.value
+            if state.node is not None:
+                value = outputs[position]
+                position += 1
             where = state.reference
             where.optimizer.state[where.parameter][where.key] = make_tensor(value, None) if state.is_tensor else value
         values = self.values(outputs, arguments)
@@ -203,7 +205,7 @@ class BackwardProgram:
         arrays = node._out if type(node._out) is Several else (node._out,)
         given = gradient if isinstance(gradient, tuple) else (gradient,)
         seeds = [
-            np.zeros_like(array) if seed is None else np.asarray(outside(seed))
+            np.zeros_like(array) if seed is None else np.asarray(outside(seed), order="C")
             for seed, array in zip(given, arrays, strict=True)
         ]
         run = self.variant.run_backward
@@ -253,7 +255,7 @@ class Compiled:
         key = (structure, grad_mode(), default_float(), *map(signature, leaves))
         with self.lock:
             for variant in self.variants.get(key, ()):
-                if not variant.guards.broken(leaves):
+                if variant.guards.hold(leaves):
                     self.last = variant
                     return variant.run(leaves)
             return self.first_call(key, args, kwargs)
@@ -396,9 +398,9 @@ def signature(leaf: Any) -> Any:
     """
     if isinstance(leaf, Tensor):
         array = leaf.array
-        return (array.shape, array.dtype, leaf.node() is not None)
+        return (array.shape, array.dtype, leaf.node() is not None, array.flags.c_contiguous)
     if isinstance(leaf, np.ndarray):
-        return (np.ndarray, leaf.shape, leaf.dtype)
+        return (np.ndarray, leaf.shape, leaf.dtype, leaf.flags.c_contiguous)
     if type(leaf) is float or type(leaf) is complex:
         return (type(leaf), repr(leaf))  # 0.0 and -0.0 are equal, and nan is not
     try:
@@ -427,9 +429,10 @@ def differences(before: Any, now: Any, names: list[str]) -> str:
 
 def described(part: Any) -> str:
     """An argument's signature in words."""
-    if len(part) == 3:
-        shape, dtype, grad = part if isinstance(part[0], tuple) else (*part[1:], False)
-        return f"{dtype}[{', '.join(map(str, shape))}]" + (" that requires grad" if grad is True else "")
+    if len(part) == 4:
+        shape, dtype, grad, contiguous = part if isinstance(part[0], tuple) else (part[1], part[2], False, part[3])
+        words = f"{dtype}[{', '.join(map(str, shape))}]" + (" that requires grad" if grad else "")
+        return words + ("" if contiguous else ", not contiguous")
     return str(part[1]) if part[0] in (float, complex) else repr(part[1])
 
 
@@ -459,7 +462,7 @@ def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[
     # the program returns results, new gradients and states, and writes the rest to its inputs
     fresh = [result.node for result in traced.results if result.node is not None]
     fresh += [gradient.node for gradient in traced.gradients if gradient.node is not None]
-    fresh += [state.node for state in traced.states]
+    fresh += [state.node for state in traced.states if state.node is not None]
     written = [write.node for write in traced.writes]
     graph.outputs = [*fresh, *written, *(node for _, node in traced.backward)]
     optimize(graph, leave_out)
@@ -476,12 +479,17 @@ def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[
     used = {operand for node in ahead.nodes for operand in node.operands()} | {*ahead.outputs, *targets, *saved}
     ahead.nodes = [node for node in ahead.nodes if node.op is not INPUT or node in used]
     steps = sum(node.op not in (INPUT, CONSTANT) for node in ahead.nodes)
-    first = write_source(ahead, name, f"{name}, compiled by chainrule: {steps} steps.", len(results), pairs)
+    kernels = "fusion" not in leave_out
+    intro = f"{name}, compiled by chainrule: {steps} steps."
+    first = write_source(ahead, name, intro, len(results), pairs, kernels=kernels)
     second = None
     graphs = [ahead]
     places: list[Any] = []
     if backward:
-        stand_ins = {node: Node(INPUT, (), None, node.shape, node.dtype, name=node.name) for node in saved}
+        stand_ins = {
+            node: Node(INPUT, () if is_contiguous(node) else (STRIDED,), None, node.shape, node.dtype, name=node.name)
+            for node in saved
+        }
         for node in behind:
             node.args = map_nodes(node.args, lambda n: stand_ins.get(n, n))
             node.kwargs = map_nodes(node.kwargs, lambda n: stand_ins.get(n, n))
@@ -496,7 +504,7 @@ def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[
         nodes += [node for node in graph.nodes if node in behind and node not in seeds and node not in constants]
         way_back = Graph(nodes, [stand_ins.get(node, node) for node in backward])
         intro = f"The way back through {name}: what it kept, and the gradients of its results."
-        second = write_source(way_back, f"{name}_backward", intro, len(backward), [])
+        second = write_source(way_back, f"{name}_backward", intro, len(backward), [], kernels=kernels)
         graphs.append(way_back)
         inputs = ahead.inputs
         places = [inputs.index(node) if node.op is INPUT else None for node in saved]
@@ -555,7 +563,7 @@ def compile(
         fullgraph, dynamic, backend, mode, options: PyTorch's, accepted: there is one way to compile, of the whole
             function, a program for each set of shapes.
         disable: return the function as it is.
-        leave_out: names of passes that are not run; see `chainrule.compiler.passes`.
+        leave_out: names of passes that are not run, see `chainrule.compiler.passes`; "fusion" for no kernels.
 
     Raises:
         TraceError: at a call, if the function depends on values that only a run can know.

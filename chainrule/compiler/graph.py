@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.table import name_of
 
-__all__ = ["CONSTANT", "INPUT", "Graph", "Node", "map_nodes", "nodes_in"]
+__all__ = ["CONSTANT", "INPUT", "STRIDED", "Graph", "Node", "map_nodes", "nodes_in"]
 
 
 class _Marker:
@@ -26,6 +26,7 @@ class _Marker:
 
 
 INPUT = _Marker("input")
+STRIDED = _Marker("strided")  # the argument of an input whose elements are not in order in memory
 CONSTANT = _Marker("constant")
 
 

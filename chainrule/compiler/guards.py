@@ -16,12 +16,14 @@ from ..core.recipe import CHANGES
 from ..core.tensor import Tensor
 from .graph import INPUT, Node
 from .reachable import Snapshot, same, shown
-from .references import Argument, Gradient, Reference, State
+from .references import Argument, Gradient, OfTensor, Reference, Setting, State
 from .trace import Trace, overlap
 from .tracer import Pin
 
 __all__ = ["Guards"]
 
+OWN = (State, Setting)  # what an optimiser holds
+is_ = operator.is_
 array_of = operator.attrgetter("array")
 node_of = operator.attrgetter("_node")
 
@@ -44,10 +46,20 @@ class Guards:
             for optimizer in traced.found.optimizers
             for i in range(len(optimizer.param_groups))
         ]
+        spaces: dict[int, tuple[Any, list[str], list[Any]]] = {}
+        self.cells: list[tuple[Any, Any]] = []
+        for namespace, name, value in self.bindings:
+            if name is None:
+                self.cells.append((namespace, value))
+            else:
+                _, names, values = spaces.setdefault(id(namespace), (namespace, [], []))
+                names.append(name)
+                values.append(value)
+        self.globals = list(spaces.values())
         self.pins = [_Decision(pin, traced.inputs) for pin in traced.pins]
-        needed = {*traced.inputs.values(), *(effect.reference for effect in (*traced.writes, *traced.gradients))}
+        needed = {*traced.used, *(write.reference for write in traced.writes)}
         self.made = [(state.reference, state.is_tensor) for state in traced.states]
-        fixed = [r for r in traced.leaves.values() if not isinstance(r, (Argument, Gradient)) and r in needed]
+        fixed = [r for r in traced.leaves.values() if isinstance(r, OfTensor) or (type(r) in OWN and r in needed)]
         self.references: list[Reference] = fixed
         self.places = {reference: i for i, reference in enumerate(fixed)}
         self.gradients = [r for r in needed if isinstance(r, Gradient) and (r.of, True) in traced.present]
@@ -56,7 +68,9 @@ class Guards:
         self.tensors: list[Tensor] = [reference.holder(arguments) for reference in fixed]
         self.arrays: list[Any] = [tensor.array for tensor in self.tensors]
         self.nodes: list[Any] = [tensor._node for tensor in self.tensors]
-        self.kinds = [(a.shape, a.dtype, n is None) for a, n in zip(self.arrays, self.nodes, strict=True)]
+        self.kinds = list(map(kind_of, self.arrays, self.nodes))
+        self.kept: list[tuple[Any, ...]] = []
+        self._look_at_states()
         self.written = {write.reference for write in traced.writes}
         self.writes_arguments = any(isinstance(reference, Argument) for reference in self.written)
         self.closed: dict[Any, Reference] = {
@@ -80,6 +94,47 @@ class Guards:
         return True
 
     # ----- the check -----
+
+    def hold(self, arguments: Any) -> bool:
+        """Whether the program is right for a call: identities first, and only where they differ `broken`."""
+        for namespace, names, values in self.globals:
+            if not all(map(is_, map(namespace.get, names), values)):
+                return not self.broken(arguments)
+        for cell, value in self.cells:
+            if cell.cell_contents is not value:
+                return not self.broken(arguments)
+        if self.snapshots or self.pins or self.changes != CHANGES.now or self.traced.present or self.missing:
+            return not self.broken(arguments)
+        for optimizer, i, group in self.groups:
+            if not group.unchanged(optimizer, i):
+                return not self.broken(arguments)
+        try:
+            for optimizer, parameter, key, tensor in self.kept:
+                if optimizer.state[parameter][key] is not tensor:
+                    return not self.broken(arguments)
+        except KeyError:
+            return not self.broken(arguments)
+        if not (
+            all(map(is_, map(array_of, self.tensors), self.arrays))
+            and all(map(is_, map(node_of, self.tensors), self.nodes))
+        ):
+            return not self.broken(arguments)
+        if self.arguments_closed or self.writes_arguments:
+            return not self.broken(arguments)
+        closed, roots = self.closed, self.roots
+        for leaf in arguments:
+            if isinstance(leaf, Tensor):
+                if leaf in closed:
+                    return not self.broken(arguments)
+                array = leaf.array
+            elif type(leaf) is np.ndarray:
+                array = leaf
+            else:
+                continue
+            base = array.base
+            if roots and (id(array) in roots or (base is not None and id(owner(base)) in roots)):
+                return not self.broken(arguments)
+        return True
 
     def broken(self, arguments: Any) -> str:
         """What no longer holds, in words; empty where everything does."""
@@ -118,8 +173,8 @@ class Guards:
             )
             if (
                 not moved
-                and all(map(operator.is_, map(array_of, self.tensors), self.arrays))
-                and all(map(operator.is_, map(node_of, self.tensors), self.nodes))
+                and all(map(is_, map(array_of, self.tensors), self.arrays))
+                and all(map(is_, map(node_of, self.tensors), self.nodes))
             ):
                 return ""
             self._make_states()
@@ -133,15 +188,19 @@ class Guards:
         for reference, array, node, kind in zip(self.references, arrays, nodes, self.kinds, strict=True):
             if type(array) is not np.ndarray:
                 return f"{reference.name} is no NumPy array"
-            now = (array.shape, array.dtype, node is None)
+            now = kind_of(array, node)
             if now != kind:
-                words = [f"{k[1]}{list(k[0])}{'' if k[2] else ' that requires grad'}" for k in (kind, now)]
-                return f"{reference.name}: {words[0]}, now {words[1]}"
+                return f"{reference.name}: {kind_in_words(kind)}, now {kind_in_words(now)}"
         if self._pattern(arrays) != self.pattern:
             return "which of the closed-over tensors share memory"
         self.tensors, self.arrays, self.nodes = tensors, arrays, nodes
+        self._look_at_states()
         self.roots = self._roots()
         return ""
+
+    def _look_at_states(self) -> None:
+        pairs = zip(self.references, self.tensors, strict=True)
+        self.kept = [(r.optimizer, r.parameter, r.key, tensor) for r, tensor in pairs if isinstance(r, State)]
 
     def _make_states(self) -> bool:
         """Make the state of a parameter that has none (any more), as the trace did; returns whether any was made."""
@@ -170,7 +229,8 @@ class Guards:
                 return f"{reference.name}.grad: {'there' if there else 'None'}, now {'None' if there else 'there'}"
         for reference in self.gradients:
             array, tensor = reference.fetch(arguments), reference.of.holder(arguments)
-            if type(array) is not np.ndarray or (array.shape, array.dtype) != (tensor.shape, tensor.array.dtype):
+            contiguous = type(array) is np.ndarray and array.flags.c_contiguous
+            if not contiguous or (array.shape, array.dtype) != (tensor.shape, tensor.array.dtype):
                 return f"{reference.name}: another shape or type"
         return ""
 
@@ -214,6 +274,17 @@ class Guards:
         return tuple(found)
 
 
+def kind_of(array: Any, node: Any) -> tuple[Any, ...]:
+    """What of a closed-over tensor a program depends on."""
+    return (array.shape, array.dtype, node is None, array.flags.c_contiguous)
+
+
+def kind_in_words(kind: tuple[Any, ...]) -> str:
+    shape, dtype, free, contiguous = kind
+    words = f"{dtype}[{', '.join(map(str, shape))}]" + ("" if free else " that requires grad")
+    return words + ("" if contiguous else ", not contiguous")
+
+
 def place(array: Any) -> Any:
     """Where an array lies in memory, and how; unique for empty arrays."""
     if not array.size:
@@ -245,14 +316,27 @@ class _Group:
         self.count = len(optimizer.param_groups)
         self.values = dict(group)
 
+    def unchanged(self, optimizer: Any, i: int) -> bool:
+        groups = optimizer.param_groups
+        if len(groups) != self.count:
+            return False
+        group = groups[i]
+        params = group["params"]
+        return (
+            len(params) == len(self.params)
+            and all(map(is_, params, self.params))
+            and len(group) == len(self.values)
+            and all(map(is_, group.values(), self.values.values()))
+        )
+
     def difference(self, optimizer: Any, i: int) -> str:
         if len(optimizer.param_groups) != self.count:
             return f"the groups of {self.name}: {self.count}, now {len(optimizer.param_groups)}"
         group = optimizer.param_groups[i]
         params = group["params"]
-        if len(params) != len(self.params) or not all(map(operator.is_, params, self.params)):
+        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return f"the parameters of {self.name}"
-        if len(group) == len(self.values) and all(map(operator.is_, group.values(), self.values.values())):
+        if len(group) == len(self.values) and all(map(is_, group.values(), self.values.values())):
             return ""
         for key, value in self.values.items():
             now = group.get(key)

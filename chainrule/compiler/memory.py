@@ -137,6 +137,7 @@ def plan_writes(
     for value, target in in_place:
         if (
             can_write_out(value)
+            and not target.args  # in order in memory
             and value not in owners
             and (value.shape, value.dtype) == (target.shape, target.dtype)
             and last.get(target, -1) <= position[value]

@@ -13,7 +13,7 @@ __all__ = ["name_values"]
 
 
 def name_values(traced: Trace) -> None:
-    """Call the last value of each line `name = ...` by that name."""
+    """Call the last value of each line `name = ...` by that name, and gradients after what they belong to."""
     last: dict[str, Node] = {}
     for node in traced.graph.nodes:
         if node.op in (INPUT, CONSTANT) or node.formula or node.dtype is None:
@@ -24,6 +24,9 @@ def name_values(traced: Trace) -> None:
         name = assigned(file).get(int(number)) if number.isdigit() else None
         if name and not node.name:
             node.name = name
+    for gradient, value in traced.pairs:
+        if value.name and not gradient.name and value.op is not CONSTANT:
+            gradient.name = f"{value.name}_grad"
 
 
 @functools.lru_cache(64)

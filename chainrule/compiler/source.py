@@ -25,7 +25,7 @@ from .memory import Plan, plan
 from .passes.fusion import Kernel, fuse, is_output
 from .tracer import Draw, UfuncMethod
 
-__all__ = ["Program", "write_source"]
+__all__ = ["Program", "is_contiguous", "write_source"]
 
 INFIX = {
     np.add: "+",
@@ -64,7 +64,8 @@ class Program:
         inputs: the graph's nodes that are its parameters, in their order.
         objects: what the text needs beside NumPy: constants too large to write out, generators.
         kernels: the kernels in it by name.
-        rewrite: makes the program again with some operations (by their positions in the graph) in no kernel.
+        rewrite: makes the program again with some operations (by their positions in the graph) in no kernel, or
+            with `kernels=False` with none at all.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Program:
         inputs: list[Node],
         objects: dict[str, Any],
         kernels: dict[str, Kernel] | None = None,
-        rewrite: Callable[[set[int]], Program] | None = None,
+        rewrite: Callable[..., Program] | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -216,6 +217,9 @@ class _Writer:
             return [f"{name} = {self.object(generator)}.numbers.{node.op.method}({', '.join(shown)})"]
         if out is None:
             return [f"{name} = {self.expression(node)}"]
+        if isinstance(target, Node) and node.op in AUGMENTED and node.args[0] is target and not node.kwargs:
+            self.names[node] = out
+            return [f"{out} {AUGMENTED[node.op]} {self.argument(node.args[1])}"]
         shown = [self.argument(arg) for arg in node.args]
         shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
         call = f"{self.function(node.op)}({', '.join([*shown, f'out={out}'])})"
@@ -228,28 +232,33 @@ class _Writer:
         lines: list[str] = []
         overwritten: dict[Node, Node] = {}
         known: list[tuple[str, str]] = []
+        renamed: list[tuple[str, str]] = []
         for node, inner in zip(results, kernel.outputs, strict=True):
             target = self.memory.targets.get(node)
             if isinstance(target, Node):
-                self.names[node] = self.names[target]
                 if target in whole.args:
                     overwritten[inner] = kernel.inputs[whole.args.index(target)]
+                if target.op is INPUT:
+                    self.names[node] = self.names[target]
+                else:
+                    renamed.append((self.names[node], self.names[target]))
             elif target is None:
                 assert node.dtype is not None
                 lines.append(f"{self.names[node]} = np.empty({node.shape}, {self.type_name(node.dtype)})")
             else:
                 known.append((self.names[node], target))
         if known:
-            lines.append(f"{', '.join(name for name, _ in known)} = {', '.join(target for _, target in known)}")
+            lines.append(together(known))
         text = self.kernel_text(whole, results, overwritten)
         given = [self.contiguous(node) for node in whole.args]
         given += [self.names[results[i]] for i in text.outputs]
+        after = [together(renamed)] if renamed else []
         if not text.split:
-            return [*lines, f"{text.name}({', '.join(given)})"]
+            return [*lines, f"{text.name}({', '.join(given)})", *after]
         self.imports.add("from chainrule.compiler.kernels.compiling import in_parts")
         sums = "".join(f"({given.index(self.names[results[i]])}, {ufunc}), " for i, ufunc in text.sums)
         more = f", ({sums.strip()})" if sums else ""
-        return [*lines, f"in_parts({text.name}, {text.split}, ({', '.join(given)},){more})"]
+        return [*lines, f"in_parts({text.name}, {text.split}, ({', '.join(given)},){more})", *after]
 
     def kernel_text(self, whole: Node, results: list[Node], overwritten: dict[Node, Node]) -> KernelText:
         """The text of a kernel; that of an earlier one, if they are the same but for names."""
@@ -356,13 +365,28 @@ class _Writer:
             self.objects[name] = array
 
 
+def together(pairs: list[tuple[str, str]]) -> str:
+    """One assignment of several names."""
+    return f"{', '.join(name for name, _ in pairs)} = {', '.join(value for _, value in pairs)}"
+
+
 def is_contiguous(node: Node) -> bool:
     """Whether an array is surely one, and contiguous."""
     if node.op is INPUT:
-        return not node.kwargs.get("strided")
+        return not node.args  # else STRIDED
     if node.op is CONSTANT:
         return bool(node.args[0].flags.c_contiguous)
-    return is_output(node) or (node.op is np.dot and bool(node.shape)) or isinstance(node.op, Draw)
+    if node.op is np.ascontiguousarray or isinstance(node.op, Draw):
+        return True
+    return is_output(node) or (node.op is np.dot and bool(node.shape))
+
+
+def is_inline(node: Node) -> bool:
+    """Whether a value is written where it is used: a transposed matrix is a view that costs nothing."""
+    if node.op is not np.transpose or node.shape is None or len(node.shape) != 2:
+        return False
+    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("axes")
+    return axes is None or tuple(axes) in ((1, 0), (-1, -2))
 
 
 def is_fancy(step: Any) -> bool:
@@ -377,6 +401,7 @@ def write_source(
     results: int,
     in_place: list[tuple[Node, Node]],
     refused: frozenset[int] = frozenset(),
+    kernels: bool = True,
 ) -> Program:
     """The program of a graph.
 
@@ -387,14 +412,16 @@ def write_source(
         results: how many of the graph's outputs are returned; the others are written to inputs.
         in_place: (value, input): inputs whose memory holds the value in the end.
         refused: positions of nodes that are to be in no kernel.
+        kernels: whether chains of operations become kernels, where Numba is there.
     """
     original, pairs = graph, in_place
-    functions = elementary_functions()
+    functions = elementary_functions() if kernels else None
     if functions is not None:
         graph, place = fuse(graph, functions, refused)
         in_place = [(place[value], target) for value, target in in_place]
-    names = unique_names(graph)
     memory = plan(graph, results, in_place)
+    name_chains(graph, memory)
+    names = unique_names(graph)
     writer = _Writer(graph, names, memory, functions)
     body: list[str] = []
     shown_line = shown_formula = ""
@@ -407,25 +434,27 @@ def write_source(
         if node.line and (node.line != shown_line or node.formula != shown_formula):
             body.extend(comment(node))
             shown_line, shown_formula = node.line, node.formula
+        if is_inline(node):
+            names[node] = f"{names[node.args[0]]}.T"
+            continue
         body += writer.statements(node)
     for node, target in memory.copies:
         body.append(f"np.copyto({names[target]}, {names[node]})")
     returned = [names[node] + (".copy()" if node in memory.shared else "") for node in graph.outputs[:results]]
-    body.append(f"return {', '.join(returned)}" if len(returned) != 1 else f"return ({returned[0]},)")
+    body.append(f"return ({', '.join(returned)}{',' if len(returned) == 1 else ''})")
     parameters = [names[node] for node in original.inputs]
-    kernels = [text.source for text in writer.kernel_texts.values()]
-    if kernels:
+    texts = [text.source for text in writer.kernel_texts.values()]
+    if texts:
         writer.imports.add("from chainrule.compiler.kernels.compiling import given, kernel, single")
         writer.imports.add("from numba import boolean, float32, float64, int32, int64, uint8, uint64")
     head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
     head += writer.constants + memory.allocations()
-    for text in kernels:
+    for text in texts:
         head += ["", *text.split("\n"), ""]
     lines = [*head, "", f"def {name}({', '.join(parameters)}):", *(f"    {line}" for line in body), ""]
 
-
-    def rewrite(more: set[int]) -> Program:
-        return write_source(original, name, intro, results, pairs, refused | more)
+    def rewrite(more: set[int], kernels: bool = kernels) -> Program:
+        return write_source(original, name, intro, results, pairs, refused | more, kernels)
 
     return Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
 
@@ -438,6 +467,17 @@ def comment(node: Node) -> list[str]:
     if node.formula:
         return [f"# backward, {where}: {' '.join(node.formula.split())}"]
     return [f"# {where}: {text}" if text else f"# {where}"]
+
+
+def name_chains(graph: Graph, memory: Plan) -> None:
+    """A value without a name that is overwritten by one with a name gets that name at once."""
+    heads: dict[Node, Node] = {}
+    for node in graph.nodes:
+        target = memory.targets.get(node)
+        if isinstance(target, Node) and target.op is not INPUT:
+            heads[node] = head = heads.get(target, target)
+            if node.name and not head.name:
+                head.name = node.name
 
 
 RESERVED = frozenset((*keyword.kwlist, "np", "special", "operator", "write_region", "float", "int", "bool", "generator"))

@@ -21,7 +21,7 @@ from ..core.recipe import Leaf, Recipe
 from ..core.table import BACK_FUNCS
 from ..core.tensor import Tensor, make_tensor
 from ..func.trees import Structure, flatten, unflatten
-from .graph import CONSTANT, Graph, Node
+from .graph import CONSTANT, STRIDED, Graph, Node
 from .reachable import ATOMS, Found, walk
 from .references import Argument, Gradient, OfTensor, Reference, Seed, Setting, State
 from .tracer import Cell, Number, Pin, Recorder, TraceError, Tracer, formula
@@ -48,9 +48,10 @@ class NewGradient:
 class NewState:
     """An effect: an optimiser keeps something for a parameter that it did not keep before, or another number."""
 
-    def __init__(self, reference: State, node: Node, is_tensor: bool) -> None:
+    def __init__(self, reference: State, node: Node | None, value: Any, is_tensor: bool) -> None:
         self.reference = reference
-        self.node = node
+        self.node = node  # None for a number that is known
+        self.value = value
         self.is_tensor = is_tensor
 
 
@@ -89,6 +90,8 @@ class Trace:
         pins: what Python has decided by numbers that may change.
         found: what the function closes over.
         leaves: for each tensor that was entered its reference.
+        used: the inputs that matter.
+        pairs: (gradient, the value it belongs to), for their names.
     """
 
     graph: Graph
@@ -104,6 +107,8 @@ class Trace:
     pins: list[Pin]
     found: Found
     leaves: dict[Tensor, Reference]
+    used: set[Reference]
+    pairs: list[tuple[Node, Node]]
 
 
 class _Again(Exception):
@@ -174,7 +179,12 @@ class _Session:
             return known
         node = self.recorder.input(reference.name, array.shape, array.dtype)
         self.inputs[node] = reference
-        tracer = self.recorder.tracer(node, array)
+        if array.flags.c_contiguous:
+            tracer = self.recorder.tracer(node, array)
+        else:  # what reads it, such as kernels, may rely on the order in memory
+            node.args = (STRIDED,)
+            tracer = self.recorder.tracer(node, array)
+            tracer = self.recorder.call(np.ascontiguousarray, (tracer,), {})
         if not argument:
             self.cells[key] = tracer
         self.owners[tracer.cell] = reference
@@ -225,6 +235,17 @@ def identifier(path: str) -> str:
     """A path as a name of Python: `fc1.weight` becomes `fc1_weight`."""
     name = "".join(c if c.isalnum() else "_" for c in path).strip("_") or "value"
     return f"_{name}" if name[0].isdigit() else name
+
+
+def shorten(found: Found, taken: set[str]) -> None:
+    """Leave the model's name out of its tensors' paths, where they differ without it."""
+    roots = {path for path in found.modules.values() if path and "." not in path}
+    short = {
+        tensor: path.partition(".")[2] if path.partition(".")[0] in roots else path
+        for tensor, path in found.tensors.items()
+    }
+    if len({*short.values(), ""}) == len(short) + 1 and taken.isdisjoint(short.values()):
+        found.tensors.update(short)
 
 
 def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str]) -> Trace:
@@ -308,6 +329,7 @@ def run(
         elif isinstance(value, np.ndarray):
             first = places.setdefault(id(value), index)
             arrays[index] = arrays[first] if first < index else session.array(Argument(index, name), value)
+    shorten(optimizers.found, set(names))
     for tensor, path in optimizers.found.tensors.items():
         session.enter(tensor, OfTensor(tensor, identifier(path)))
     args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
@@ -445,16 +467,14 @@ class _Optimizers:
                     node = getattr(value.array if isinstance(value, Tensor) else value, "node", None)
                     if node is None and isinstance(value, Tensor):
                         node = self.session.recorder.constant(value.array)
-                    elif node is None and type(value) in (int, float):
-                        node = self.session.recorder.constant(np.asarray(value))
-                    if not isinstance(node, Node):
+                    if node is None and type(value) not in (int, float, bool, type(None)):
                         raise TraceError(
                             f"{type(optimizer).__name__} keeps a {type(value).__name__} as its state {key!r}, which "
                             "would be set only once: run its step uncompiled"
                         )
-                    if not node.name:
+                    if node is not None and not node.name:
                         node.name = reference.name
-                    fresh.append(NewState(reference, node, isinstance(value, Tensor)))
+                    fresh.append(NewState(reference, node, value if node is None else None, isinstance(value, Tensor)))
         return fresh
 
     def keep_used(self, traced: Trace) -> None:
@@ -597,6 +617,7 @@ def finish(session: _Session, traced: Trace) -> None:
     """
     traced.inputs = session.inputs
     traced.leaves = session.references
+    traced.pairs = session.recorder.gradients
     traced.pins = list(session.recorder.pins.values())
     outputs = [result.node for result in traced.results if result.node is not None]
     effects: list[Any] = [*traced.writes, *traced.gradients, *traced.states]
@@ -604,6 +625,7 @@ def finish(session: _Session, traced: Trace) -> None:
     outputs += [node for _, node in traced.backward]
     traced.graph = Graph(session.recorder.nodes, outputs)
     used = reached([*outputs, *pinned(traced.pins), *(node for node in session.recorder.nodes if node.effect)])
+    traced.used = {traced.inputs[node] for node in used if node in traced.inputs}
     check_gradients(session, traced, used)
     check_memory(session, traced, used)
 
@@ -691,6 +713,9 @@ class _ByPosition(dict[int, Callable[..., Any]]):
     def __init__(self, func: Any) -> None:
         self.func = func
 
+    def __bool__(self) -> bool:
+        return True  # also before the first backward function was asked for
+
     def __contains__(self, position: object) -> bool:
         if not dict.__contains__(self, position):
             try:
@@ -710,9 +735,14 @@ def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..
     def running(*args: Any, **kwargs: Any) -> Any:
         token = formula.set(text)
         try:
-            return back(*args, **kwargs)
+            gradient = back(*args, **kwargs)
         finally:
             formula.reset(token)
+        value = args[2 + position] if type(position) is int and len(args) > 2 + position else None
+        pair = [x.array if isinstance(x, Tensor) else x for x in (gradient, value)]
+        if all(isinstance(x, Tracer) and x.shape == pair[0].shape for x in pair):
+            pair[0].recorder.gradients.append((pair[0].node, pair[1].node))
+        return gradient
 
     return running
 

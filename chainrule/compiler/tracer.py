@@ -88,6 +88,7 @@ class Recorder:
         self.constants: dict[int, Node] = {}
         self.tracers: weakref.WeakSet[Tracer] = weakref.WeakSet()
         self.generators: dict[Any, Any] = {}  # those that were drawn from, with their states before
+        self.gradients: list[tuple[Node, Node]] = []  # (gradient, the value it belongs to)
         self.pins: dict[Any, Pin] = {}  # what Python has decided by numbers that may change
 
     # ----- nodes -----
@@ -557,6 +558,10 @@ class Number:
     def as_number(self) -> Number:
         """This number."""
         return self
+
+    def in_array(self, numbers: Any, dtype: Any) -> Any:
+        """An array of this and other numbers."""
+        return self.recorder.call(np.array, (numbers,) if dtype is None else (numbers, np.dtype(dtype)), {})
 
     def __add__(self, other: Any) -> Any:
         return self._apply(operator.add, self, other)

@@ -8,6 +8,7 @@ are one path. Read next: `backprop.py`, the way back.
 from __future__ import annotations
 
 import functools
+import importlib
 import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -48,6 +49,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
 }
 
 TENSOR_FUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy-level function -> the operation on tensors
+LATE: list[str] = []  # modules with more of them, imported at the first miss
 
 
 def array_function(function: Function) -> Function:
@@ -94,6 +96,9 @@ def result_numpy_dtype(operands: tuple[Any, ...]) -> np.dtype[Any]:
                 zero_dimensional = d if zero_dimensional is None else promote_pair(zero_dimensional, d)
         elif isinstance(array, (bool, int, float, complex, np.generic)):
             d = number_dtype(array)
+            numbers = d if numbers is None else promote_pair(numbers, d)
+        elif hasattr(array, "as_number"):  # a number that may change, while a function is traced
+            d = number_dtype(array.value)
             numbers = d if numbers is None else promote_pair(numbers, d)
         else:
             raise TypeError(f"expected a tensor, an array or a number, got {type(operand).__name__}: {operand!r}")
@@ -495,7 +500,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
 
 
 def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    operation = TENSOR_FUNCS.get(func)
+    operation = TENSOR_FUNCS.get(func) or _late(func)
     if operation is None:
         module = str(getattr(func, "__module__", "numpy")).replace("numpy", "np", 1)
         raise TypeError(
@@ -503,6 +508,14 @@ def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any)
             "or register one with chainrule.wrap_forward_fn and chainrule.BACK_FUNCS"
         )
     return operation(*args, **kwargs)
+
+
+def _late(func: Any) -> Callable[..., Any] | None:
+    known = dict(TENSOR_FUNCS)
+    for module in LATE:
+        importlib.import_module(module)
+    TENSOR_FUNCS.update(known)  # what a user has registered stays
+    return TENSOR_FUNCS.get(func)
 
 
 def _chainrule_function(self: Tensor, func: Any, args: Any, kwargs: Any) -> Any:

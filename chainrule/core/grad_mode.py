@@ -173,7 +173,7 @@ class set_grad_enabled(_Mode):
 
 
 class inference_mode(_Mode):
-    """Like `no_grad`; `is_inference_mode_enabled()` is true inside. `inference_mode(False)` records, as `enable_grad`."""
+    """Like `no_grad`; `is_inference_mode_enabled()` is true inside. `inference_mode(False)` is like `enable_grad`."""
 
     def __new__(cls, enabled: Any = True) -> Any:
         if callable(enabled):

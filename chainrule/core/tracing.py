@@ -6,9 +6,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
 from .table import BACK_FUNCS
 
-__all__ = ["back_functions", "lift", "recorder"]
+__all__ = ["back_functions", "calculated", "in_array", "lift", "number", "recorder"]
 
 recorder: ContextVar[Any] = ContextVar("chainrule.recorder", default=None)
 
@@ -24,3 +26,29 @@ def lift(tensor: Any) -> Any:
     if tracing is not None:
         tracing.lift(tensor)
     return tensor
+
+
+def number(value: Any) -> Any:
+    """A number, or the value of an array or tensor of one element, as a float; in a trace one that may change."""
+    if type(value) is float:
+        return value
+    if hasattr(type(value), "requires_grad"):
+        value = value.array
+    changing = getattr(value, "as_number", None)
+    return float(value) if changing is None else changing()
+
+
+def calculated(function: Callable[..., Any], *numbers: Any) -> Any:
+    """`function(*numbers)`, for functions that need values, such as `max`; in a trace it is left to the program."""
+    for value in numbers:
+        if hasattr(value, "apply"):
+            return value.apply(function, *numbers)
+    return function(*numbers)
+
+
+def in_array(numbers: Any, dtype: Any = None) -> Any:
+    """An array of these numbers, or of one."""
+    for value in numbers if isinstance(numbers, list) else [numbers]:
+        if hasattr(value, "in_array"):
+            return value.in_array(numbers, dtype)
+    return np.array(numbers, dtype)

@@ -1,4 +1,4 @@
-"""What the engine did, shown: `explain(loss)` tells the backward pass, `draw` draws the graph, `why` says what is wrong.
+"""What the engine did, shown: `explain(loss)` tells the backward pass, `draw` draws the graph, `why` names causes.
 
 The room itself can be called: `chainrule.explain(loss)` is `chainrule.explain.explain(loss)`. `with recording():` makes
 operations remember their line and their module.
@@ -12,10 +12,24 @@ from typing import Any
 
 from .drawing import Drawing, draw
 from .explanation import Explanation, explain
+from .flow import GradientFlow, gradient_flow
 from .names import name
-from .recording import Recording, recording
+from .reasons import Answer, why
+from .record import Recording, recording
 
-__all__ = ["Drawing", "Explanation", "Recording", "draw", "explain", "name", "recording"]
+__all__ = [
+    "Answer",
+    "Drawing",
+    "Explanation",
+    "GradientFlow",
+    "Recording",
+    "draw",
+    "explain",
+    "gradient_flow",
+    "name",
+    "recording",
+    "why",
+]
 
 
 class _Room(ModuleType):

@@ -17,7 +17,7 @@ from ..core.tensor import Tensor
 from ..nn.module import Module
 from .graph import Box, Frame, Picture, lay_out
 from .names import Names
-from .recording import recording
+from .record import recording
 
 __all__ = ["Drawing", "draw"]
 

@@ -142,10 +142,8 @@ class Explanation:
                 name, value = (node.name, node.value) if position < 0 else _shown_argument(node.arguments[position])
                 if value is not None and name not in dict(used):
                     used.append((name, value))
-        return _Told(
-            step, f"{node.name} = {node.operation}({arguments})", node.place, ", ".join(inside), used, step.contribution,
-            self._joined(step),
-        )  # fmt: skip
+        heading = f"{node.name} = {node.operation}({arguments})"
+        return _Told(step, heading, node.place, ", ".join(inside), used, step.contribution, self._joined(step))
 
     def _joined(self, step: Step) -> str:
         """Accumulation, in words."""
@@ -192,12 +190,14 @@ class Explanation:
                     lines.append(pad + about)
             left, _, right = plain(told.step.formula).partition(" = ")
             if right:
-                lines.append(f"{pad}{left} = {right}" + (f"   ({plain_note(told.step.note)})" if told.step.note else ""))
+                lines.append(
+                    f"{pad}{left} = {right}" + (f"   ({plain_note(told.step.note)})" if told.step.note else "")
+                )
             else:
                 left = f"∇_{self.nodes[told.step.target].name} L"
                 lines.append(f"{pad}{left}: the table states no formula")
             equals = pad + " " * len(left) + " = "
-            if told.step.numbers:
+            if told.step.numbers and plain(told.step.numbers) != told.result.text:
                 lines.append(equals + plain(told.step.numbers))
             lines.append(equals + _with_kind(told.result))
             lines += [f"{pad}where {name} = {_with_kind(value)}" for name, value in told.used]
@@ -256,7 +256,6 @@ class Explanation:
         """A whole document: the derivation."""
         lines = [
             r"\documentclass{article}",
-            r"\usepackage[T1]{fontenc}",
             r"\usepackage{amsmath,amssymb}",
             r"\setcounter{MaxMatrixCols}{20}",
             r"\begin{document}",
@@ -279,8 +278,8 @@ class Explanation:
                 lines.append(rf"\[ {told.step.formula}{middle} \]")
             if told.step.note:
                 parts = told.step.note.split("$")
-                shown = [f"${part}$" if i % 2 else latex_text(part) for i, part in enumerate(parts)]
-                lines.append(f"({''.join(shown)})")
+                note = [f"${part}$" if i % 2 else latex_text(part) for i, part in enumerate(parts)]
+                lines.append(f"({''.join(note)})")
             lines.append(rf"\[ = {latex_value(told.result)} \]")
             for name, value in told.used:
                 shown = rf"\nabla_{{{latex_name(name[2:-2])}}} L" if name.startswith("∇_") else latex_name(name)
@@ -300,17 +299,25 @@ class Explanation:
         parts = [f"<p><b>{escape(self.title)}</b></p>"]
         if self.summary:
             parts.append(f"<p>{escape(self.summary)}</p>")
-        parts.append('<table><thead><tr><th>step</th><th>operation</th><th style="text-align:left">gradient</th></tr></thead>')
+        parts.append(
+            '<table><thead><tr><th>step</th><th>operation</th><th style="text-align:left">gradient</th></tr></thead>'
+        )
         for told in self._shown():
             if isinstance(told, int):
                 parts.append(f'<tr><td colspan="3">&hellip; {told} steps &hellip;</td></tr>')
                 continue
             operation = [f"<code>{escape(told.heading)}</code>"]
             operation += [f"<small>{escape(about)}</small>" for about in (told.place, told.module) if about]
-            rows = [escape(plain(told.step.formula)), escape(plain(told.step.numbers)) and f"= {escape(plain(told.step.numbers))}"]
+            rows = [
+                escape(plain(told.step.formula)),
+                escape(plain(told.step.numbers)) and f"= {escape(plain(told.step.numbers))}",
+            ]
             rows.append(f"= {escape(_with_kind(told.result))}")
             rows += [f"where {escape(name)} = {escape(_with_kind(value))}" for name, value in told.used]
-            rows += [escape(words) for words in (plain_note(told.step.note), told.step.summed, told.joined, _hooked(told.step))]
+            rows += [
+                escape(words)
+                for words in (plain_note(told.step.note), told.step.summed, told.joined, _hooked(told.step))
+            ]
             parts.append(
                 f"<tr><td>{told.step.number}</td><td>{'<br>'.join(operation)}</td>"
                 f'<td style="text-align:left">{"<br>".join(row for row in rows if row)}</td></tr>'
@@ -326,7 +333,9 @@ class Explanation:
         ending = os.path.splitext(os.fspath(path))[1]
         formats = {".txt": self.text, ".md": self.markdown, ".tex": self.latex}
         if ending not in formats:
-            raise ValueError(f"an explanation is saved as {', '.join(formats)}, not as {ending or 'a file without ending'!r}")
+            raise ValueError(
+                f"an explanation is saved as {', '.join(formats)}, not as {ending or 'a file without ending'!r}"
+            )
         with open(path, "w", encoding="utf-8") as file:
             file.write(formats[ending]())
 
@@ -375,16 +384,19 @@ def _code(text: str) -> str:
 TEXT_ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "$": r"\$", "%": r"\%", "&": r"\&", "#": r"\#",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "`": r"\textquoteleft{}", "∇": r"$\nabla$", "\n": " ",
+    "`": r"\textquoteleft{}", "|": r"\textbar{}", "∇": r"$\nabla$", "\n": " ",
 }  # fmt: skip
 
 
 def latex_text(text: str) -> str:
-    r"""Text outside formulas in LaTeX.
+    r"""Text outside formulas in LaTeX; what stands in backquotes becomes code.
 
-    >>> print(latex_text("a_1 & b"))
-    a\_1 \& b
+    >>> print(latex_text("a_1 & `b`"))
+    a\_1 \& \texttt{b}
     """
+    parts = text.split("`")
+    if len(parts) % 2 and len(parts) > 1:
+        return "".join(rf"\texttt{{{latex_text(part)}}}" if i % 2 else latex_text(part) for i, part in enumerate(parts))
     return "".join(TEXT_ESCAPES.get(c, c if c.isascii() else "?") for c in text)
 
 

@@ -114,7 +114,9 @@ class _Reader:
                 return BINARY[type(node.op)](left, right)
             if isinstance(node, ast.UnaryOp) and type(node.op) in UNARY:
                 return UNARY[type(node.op)](self.value(node.operand))
-            if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+                if isinstance(node.value, bool):
+                    raise self.refuse(node, "a truth value cannot be computed with")
                 return node.value if abs(node.value) < 2**53 else float(node.value)
             if isinstance(node, ast.Name):
                 return self.named(node)
@@ -146,7 +148,9 @@ class _Reader:
         keywords = {}
         for keyword in node.keywords:
             if keyword.arg is None:
-                raise self.refuse(keyword.value, "only arithmetic, calls of operations, numbers and names can stand here")
+                raise self.refuse(
+                    keyword.value, "only arithmetic, calls of operations, numbers and names can stand here"
+                )
             keywords[keyword.arg] = self.setting(keyword.value)
         return operation(*(self.setting(argument) for argument in node.args), **keywords)
 
@@ -173,13 +177,14 @@ def read_value(text: str) -> tuple[str, Tensor]:
     name = name.strip()
     if not equals or not name.isidentifier():
         raise ExpressionError(f"a value is written NAME=NUMBER or NAME=[NUMBER,...], got {text!r}")
+    data: Any = None
     try:
         data = float(number)
     except ValueError:
         try:
             data = ast.literal_eval(number.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            data = None  # type: ignore[assignment]
+            data = None
     if not _numbers(data):
         raise ExpressionError(f"{name} must be a number or a list of numbers, got {number!r}")
     try:

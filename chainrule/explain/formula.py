@@ -178,12 +178,12 @@ def _argument_at(
     tokens: list[str], i: int, names: Mapping[str, str], numbers: Mapping[str, Any]
 ) -> tuple[str | None, int]:
     r"""The argument whose name begins at a token, and how many tokens it takes: `x`, `a_{min}` or `min\_val`."""
-    for length in (5, 4, 3, 1):
+    for length in (5, 3, 1):
         part = tokens[i : i + length]
         text = "".join(part)
         if length > 1 and (len(part) < length or part[1] != "_" or not part[0].isalpha()):
             continue
-        if length in (4, 5) and not text.endswith("}"):
+        if length == 5 and (part[2] != "{" or part[4] != "}"):
             continue
         word = text.replace("_{", "_").replace("}", "").replace("\\_", "_")
         if word in numbers or word in names:

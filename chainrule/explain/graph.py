@@ -17,9 +17,9 @@ from ..core.sort import topological_sort
 from ..core.table import name_of
 from ..core.tensor import Tensor
 from .names import Names
-from .recording import modules_of
+from .record import modules_of
 from .steps import operation_name
-from .values import Value, value_of
+from .values import Value, number_text, value_of
 
 __all__ = ["Box", "Edge", "Frame", "Picture", "lay_out"]
 
@@ -96,7 +96,7 @@ def _unfreed_edges(node: Any) -> Any:
             f"{name_of(node.func)}: this graph was freed by a backward pass. Draw it before, or write "
             "backward(retain_graph=True)"
         )
-    return edges_of(node)
+    return tuple(reversed(edges_of(node)))  # so that the first argument's side comes first
 
 
 # ----- modules ----------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class _Painter:
             elif key not in self.numbers:
                 self.numbers[key] = f"n{len(self.numbers)}"
                 path, closed = self.homes[node]
-                self._frame(path).parts.append(self._closed_box(key) if closed else self._box(node))
+                self._frame(path).parts.append(self._closed_box(closed) if closed else self._box(node))
             here = self.numbers[key]
             if isinstance(node, Leaf):
                 continue
@@ -311,11 +311,19 @@ def _label(title: str, value: Value, gradient: Tensor | None) -> str:
 
 
 def _short(value: Value) -> str:
-    """A value in few characters."""
-    text = value.text
-    if len(text) <= LONGEST or value.numbers is None:
-        return text.replace(", ", "\n").strip() if len(text) > LONGEST else text
-    return ""
+    """A value in few characters to a line."""
+    if value.numbers is None:
+        return value.text.replace(", ", "\n")
+    if len(value.text) <= LONGEST:
+        return value.text
+    rows = value.numbers if len(value.shape) > 1 else [value.numbers]
+    return "\n".join(_rounded(row) for row in rows)
+
+
+def _rounded(numbers: Any) -> str:
+    if isinstance(numbers, list):
+        return "[" + ", ".join(map(_rounded, numbers)) + "]"
+    return f"{numbers:.2g}" if isinstance(numbers, float) else number_text(numbers)
 
 
 def _by_number(path: str) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..core.forward import Several
 from ..core.levels import PLAIN
 from ..core.recipe import Leaf, Recipe
 from ..core.sort import topological_sort
-from ..core.table import BACK_FUNCS, name_of
+from ..core.table import BACK_FUNCS, EACH, name_of
 from ..core.tensor import Tensor
 from ..core.tracing import back_functions
 from .formula import argument_names, mentioned, note_of, put_in, put_in_note, stated_formula
@@ -29,6 +30,8 @@ from .watch import Watch
 __all__ = ["Argument", "GraphNode", "Observer", "Pass", "Step", "backward_pass", "operation_name"]
 
 Node = Recipe | Leaf
+LONG = 5000  # steps: in longer passes only the first and last have their formulas
+LONG_ENDS = 50
 AXES = frozenset(("axis", "dim", "axes", "k", "index"))  # numbers that are not computed with
 
 
@@ -61,7 +64,7 @@ class GraphNode:
         named: whether it is the user's.
         operation: what computed it; "" for a leaf.
         value: its value in the forward pass.
-        arguments: what the operation was given.
+        arguments: what the operation was given; left out amid a very long pass.
         gradient: all that arrived here; None where nothing did.
         place: the user's line that computed it; "" where that was not recorded.
         modules: the modules it was computed in, (path, class name), the outermost first.
@@ -87,7 +90,7 @@ class Step:
         node: the number of the node whose gradient was used.
         target: the number of the node that the contribution goes to.
         position: which argument of the operation the target is.
-        formula: LaTeX with the names put in; "" where the table states none.
+        formula: LaTeX with the names put in; "" where the table states none, and amid a very long pass.
         numbers: the same with numbers, where all of them are single ones; "" elsewhere.
         note: what the table adds to the formula in words, formulas in it between dollar signs.
         uses: the positions of the arguments that the formula uses; -1 stands for the operation's result.
@@ -189,9 +192,11 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         for node, seed in zip(self.starts, seeds, strict=True):
             assert node is not None
             self._sums[node] = self._sums[node] + seed if node in self._sums else seed
+        self._parameters: dict[Any, list[str]] = {}
         self._calls: list[_Call] = []
+        self._watch = Watch(lambda code: (self._unbroadcast, None) if code is unbroadcast.__code__ else None)
         self._summed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-        self.values = [value_of(_value_at(node)) for node in self.forward]
+        self.shown_values = [value_of(_value_at(node)) for node in self.forward]
         recipes = [node for node in self.order if isinstance(node, Recipe)]
         self._recorded = {node: (node._inputs, node._args, node._kwargs, node._func) for node in recipes}
         self._edges = {node: node._edges for node in recipes}  # the engine may free what it has used
@@ -225,7 +230,8 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                     shared.append(func.joint_backward(gradient, self._create, node, self._retain))
                 contribution = shared[0][position]
             else:
-                with Watch(lambda code: (self._unbroadcast, None) if code is unbroadcast.__code__ else None):
+                near = len(self._calls) < LONG or len(self._left) < LONG_ENDS
+                with self._watch if near else nullcontext():
                     contribution = BACK_FUNCS.get_back_func(func, position)(gradient, out, *args, **kwargs)
             if contribution is not None:
                 self._note(node, position, gradient, contribution)
@@ -264,7 +270,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
 
     def finish(self, names: Names | None = None) -> Pass:
         """The pass, told in the user's names."""
-        from .recording import modules_of, place_of
+        from .record import modules_of, place_of
 
         names = names or Names()
         numbers = {node: i for i, node in enumerate(self.forward)}
@@ -273,12 +279,15 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         for node in self.forward:
             known = names.of_node(node)
             called.append(known or next(text for text in free if text not in names.taken))
+        ends = self._calls[:LONG_ENDS] + self._calls[-LONG_ENDS:]
+        near = None if len(self._calls) <= LONG else {call.node for call in ends}
         nodes = []
         for i, node in enumerate(self.forward):
-            found = GraphNode(i, called[i], names.of_node(node) is not None, "", self.values[i])
+            found = GraphNode(i, called[i], names.of_node(node) is not None, "", self.shown_values[i])
             if node in self._recorded:
                 found.operation = operation_name(node._func)
-                found.arguments = self._arguments(node, numbers, called, names)
+                if near is None or node in near:
+                    found.arguments = self._arguments(node, numbers, called, names)
             place = place_of(node)
             found.place = "" if place is None else str(place)
             found.modules = modules_of(node) or ()
@@ -286,20 +295,22 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                 found.gradient = value_of(_filled(self._sums[node]))
             nodes.append(found)
         steps = self._steps(nodes, numbers)
-        ends = [numbers[node] for node in self.starts if node is not None]
+        starts = [numbers[node] for node in self.starts if node is not None]
         counts = Counter(node.operation for node in nodes if node.operation)
-        return Pass(nodes, steps, ends, self.seeds, dict(counts.most_common()), dict(enumerate(self.forward)))
+        return Pass(nodes, steps, starts, self.seeds, dict(counts.most_common()), dict(enumerate(self.forward)))
 
     def _arguments(self, node: Recipe, numbers: dict[Node, int], called: list[str], names: Names) -> list[Argument]:
         inputs, args, _, func = self._recorded[node]
-        parameters = argument_names(func, len(args)) if len(args) else []
+        parameters = self._parameters.get((func, len(args)))
+        if parameters is None:
+            parameters = self._parameters[func, len(args)] = argument_names(func, len(args))
         edges = self._edges[node]
         result = []
         for position, (arg, parameter) in enumerate(zip(args, parameters, strict=True)):
             edge = edges[position]
             if edge is not None and edge in numbers:
                 number = numbers[edge]
-                result.append(Argument(position, parameter, number, called[number], self.values[number]))
+                result.append(Argument(position, parameter, number, called[number], self.shown_values[number]))
                 continue
             is_array = hasattr(arg, "shape") or isinstance(arg, (bool, int, float, complex))
             value = value_of(arg) if is_array else None
@@ -318,7 +329,10 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         for number, (call, target) in enumerate(zip(self._calls, self._targets(numbers), strict=True), 1):
             here = numbers[call.node]
             met[target] += 1
-            formula, with_numbers, note, uses = told(call, nodes[here], self._recorded[call.node])
+            is_told = len(self._calls) <= LONG or nodes[here].arguments
+            formula, with_numbers, note, uses = (
+                told(call, nodes[here], self._recorded[call.node]) if is_told else ("", "", "", ())
+            )
             steps.append(
                 Step(
                     number,
@@ -331,7 +345,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                     uses,
                     call.given,
                     call.contribution,
-                    summed_words(call.summed, nodes[here].arguments[call.position].text),
+                    summed_words(call.summed, nodes[target].name),
                     met[target],
                     paths[target],
                     call.before,
@@ -342,7 +356,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         return steps
 
     def _targets(self, numbers: dict[Node, int]) -> list[int]:
-        return [numbers[self._edges[call.node][call.position]] for call in self._calls]
+        return [numbers[self._edges[call.node][call.position]] for call in self._calls]  # type: ignore[index]
 
 
 def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, str, str, tuple[int, ...]]:
@@ -351,7 +365,9 @@ def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, 
     formula = stated_formula(func, call.position)
     if not formula:
         return "", "", "", ()
-    names = {"out": node.name, "x_i": node.arguments[call.position].text}
+    names = {"out": node.name}
+    if (func, EACH) in BACK_FUNCS.back_funcs:
+        names["x_i"] = node.arguments[call.position].text
     constants = {key: value for key, value in kwargs.items() if type(value) in (int, float) and key not in AXES}
     for argument in node.arguments:
         number = None if argument.value is None or argument.value.shape else argument.value.numbers
@@ -378,7 +394,7 @@ def summed_words(shapes: tuple[tuple[int, ...], tuple[int, ...]] | None, text: s
     """What unbroadcast summed over.
 
     >>> summed_words(((2, 3), (3,)), "b")
-    'broadcasting had repeated `b` of shape (3,) to (2, 3), 2 times along axis 0; its gradient is the sum over that axis'
+    'broadcasting had repeated `b` of shape (3,) to (2, 3), 2 times along axis 0; its gradient is the sum over it'
     """
     if shapes is None:
         return ""
@@ -390,7 +406,7 @@ def summed_words(shapes: tuple[tuple[int, ...], tuple[int, ...]] | None, text: s
     times = 1
     for i in axes:
         times *= have[i]
-    over = "that axis" if len(axes) == 1 else "these axes"
+    over = "it" if len(axes) == 1 else "them"
     return (
         f"broadcasting had repeated `{text}` of shape {shape_text(want)} to {shape_text(have)}, {times} times along "
         f"{where}; its gradient is the sum over {over}"

@@ -5,6 +5,7 @@ A `Value` is a copy: what happens to the array afterwards does not change it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,8 @@ class Value:
         if not self.size:
             return "empty"
         parts = []
+        if self.low is not None and self.low == self.high and self.finite:
+            return f"all {number_text(self.low)}"
         if self.low is not None and self.high is not None and self.mean is not None:
             parts.append(f"from {number_text(self.low)} to {number_text(self.high)}, mean {number_text(self.mean)}")
         for count, what in ((self.nans, "NaN"), (self.infinities, "infinite"), (self.zeros, "zero")):
@@ -85,15 +88,18 @@ def value_of(array: Any) -> Value:
     """What is to be shown of an array, a tensor or a number."""
     if isinstance(array, Tensor):
         array = array.array
-    if isinstance(array, (bool, int, float, complex)):
+    if isinstance(array, (bool, int, float, complex, np.generic)):
         array = np.asarray(array)
-    if not isinstance(array, (np.ndarray, np.generic)):  # of another library, several outputs, or overwritten
+    if not isinstance(array, np.ndarray):  # of another library, several outputs, or overwritten
         shape = getattr(array, "shape", None) or ()
         return Value(tuple(shape), str(getattr(array, "dtype", type(array).__name__)))
-    shape, dtype = array.shape, array.dtype.name
+    shape, dtype = array.shape, _dtype_name(array.dtype)
     size = array.size
     if size <= SMALL:
-        numbers = array.tolist() if size else None
+        numbers: Any = array.tolist() if size else None
+        if not shape and type(numbers) is float:  # a long chain of single numbers has many
+            if numbers != 0.0 and numbers - numbers == 0.0:
+                return Value(shape, dtype, numbers)
         nans = infinities = zeros = 0
         for number in _flat(numbers) if size else ():
             zeros += number == 0
@@ -114,6 +120,11 @@ def value_of(array: Any) -> Value:
     kept = array if count == size else array[finite]
     mean = float(kept.mean(dtype=np.float64))
     return Value(shape, dtype, None, float(kept.min()), float(kept.max()), mean, nans, infinities, zeros)
+
+
+@functools.cache
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype.name)  # NumPy composes it anew each time
 
 
 def _flat(numbers: Any) -> Any:

@@ -163,7 +163,10 @@ def multi_head_attention_forward(
         )
     mask = None if is_causal and padding is None and not need_weights else float_mask(attn_mask, "attn_mask", kind)
     is_causal = is_causal and padding is None
-    _check(size == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {size}")
+    _check(
+        size == embed_dim_to_check,
+        f"was expecting embedding dimension of {embed_dim_to_check}, but got {size} (query of shape {query.shape})",
+    )
     head = size // num_heads
     _check(head * num_heads == size, f"embed_dim {size} not divisible by num_heads {num_heads}")
     if use_separate_proj_weight:

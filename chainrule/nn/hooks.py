@@ -293,7 +293,7 @@ def _gate() -> Any:
 
 # ----- the layer's name in an error -------------------------------------------------------------------------------
 
-NAMED_ERRORS = (RuntimeError, ValueError, TypeError, IndexError)
+NAMED_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
 
 def name_layer(module: Module, error: Exception) -> None:

@@ -218,19 +218,36 @@ class LazyBatchNorm3d(_LazyNorm, normalization.BatchNorm3d):
     cls_to_become = normalization.BatchNorm3d
 
 
-class LazyInstanceNorm1d(_LazyNorm, normalization.InstanceNorm1d):
+class _LazyInstanceNorm(_LazyNorm):
+    """Has parameters and running statistics unless told otherwise, in contrast to the ordinary layer, as in PyTorch."""
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+
+class LazyInstanceNorm1d(_LazyInstanceNorm, normalization.InstanceNorm1d):
     """`InstanceNorm1d(num_features, ...)`, where num_features is that of the first input."""
 
     cls_to_become = normalization.InstanceNorm1d
 
 
-class LazyInstanceNorm2d(_LazyNorm, normalization.InstanceNorm2d):
+class LazyInstanceNorm2d(_LazyInstanceNorm, normalization.InstanceNorm2d):
     """`InstanceNorm2d(num_features, ...)`, where num_features is that of the first input."""
 
     cls_to_become = normalization.InstanceNorm2d
 
 
-class LazyInstanceNorm3d(_LazyNorm, normalization.InstanceNorm3d):
+class LazyInstanceNorm3d(_LazyInstanceNorm, normalization.InstanceNorm3d):
     """`InstanceNorm3d(num_features, ...)`, where num_features is that of the first input."""
 
     cls_to_become = normalization.InstanceNorm3d

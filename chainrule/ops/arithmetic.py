@@ -165,6 +165,7 @@ attach(
     __rsub__=lambda self, other: _subtract(other, self),
     __rmul__=lambda self, other: multiply(other, self),
     __rtruediv__=lambda self, other: true_divide(other, self),
+    __rdiv__=lambda self, other: true_divide(other, self),
 )
 mul_, div_ = in_place(multiply, "mul_"), in_place(div, "div_")
 attach(mul_=mul_, multiply_=mul_, div_=div_, divide_=div_, true_divide_=div_)

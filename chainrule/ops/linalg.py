@@ -465,6 +465,10 @@ def lu_decomposition(x: Any) -> Any:
     """P, L, U with x = P @ L @ U. Shapes: x (..., m, n), P (..., m, m), L (..., m, k), U (..., k, n), k = min(m, n)."""
     from scipy.linalg import lu as scipy_lu
 
+    if not x.size:  # SciPy loses the shapes of an empty batch
+        *batch, m, n = x.shape
+        p = np.zeros((*batch, m, m), x.dtype) + np.eye(m, dtype=x.dtype)
+        return LUResult(p, np.zeros((*batch, m, min(m, n)), x.dtype), np.zeros((*batch, min(m, n), n), x.dtype))
     p, lower, upper = scipy_lu(x, check_finite=False)
     return LUResult(p.astype(x.dtype), lower, upper)
 
@@ -967,6 +971,8 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> L
 def _pivots_of(permutation: Any, k: int) -> Any:
     """LAPACK's row exchanges (from 1) of a batch of permutation matrices P in A = P L U."""
     m = permutation.shape[-1]
+    if not permutation.size:
+        return np.zeros((*permutation.shape[:-2], k), np.int32)
     wanted = np.argmax(permutation != 0, axis=-2).reshape(-1, m)  # row of A that becomes row i of L U
     pivots = np.empty((wanted.shape[0], k), np.int32)
     for b, rows in enumerate(wanted):
@@ -980,7 +986,7 @@ def _pivots_of(permutation: Any, k: int) -> Any:
 
 def permutation_of(pivots: Any, m: int) -> Any:
     """The permutation matrices P in A = P L U, as booleans, from LAPACK's row exchanges."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
+    flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
     matrices_out = np.zeros((flat.shape[0], m, m), bool)
     for b, exchanges in enumerate(flat):
         rows = np.arange(m)
@@ -1066,6 +1072,7 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype}: use .float()"
         )
     axes = None if dim is None or dim == () or dim == [] else normalize_axes(dim, x.ndim)
+    axes = axes if x.ndim else None
     ord = float(ord)
     if (math.isinf(ord) or ord < 0) and 0 in ((x.shape[a] for a in axes) if axes is not None else x.shape):
         raise RuntimeError(
@@ -1074,7 +1081,7 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
         )
     if axes == tuple(range(x.ndim)) and not keepdim:
         axes = None
-    return _vector_norm(x, ord=ord, axis=axes if x.ndim else None, keepdims=bool(keepdim))
+    return _vector_norm(x, ord=ord, axis=axes, keepdims=bool(keepdim))
 
 
 @numpy_names

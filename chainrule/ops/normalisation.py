@@ -530,6 +530,15 @@ def _last_axes(input: Any, normalized_shape: Any, name: str) -> tuple[int, ...]:
     return tuple(range(input.ndim - len(wanted), input.ndim))
 
 
+def _check_last(input: Any, axes: tuple[int, ...], *parameters: Any) -> None:
+    for parameter in parameters:
+        if parameter is not None and parameter.shape != input.shape[axes[0] :]:
+            raise RuntimeError(
+                f"Expected weight and bias to be of same shape as normalized_shape, but got {parameter.shape} and "
+                f"normalized_shape = {input.shape[axes[0] :]}"
+            )
+
+
 def layer_norm(
     input: Any,
     normalized_shape: Any,
@@ -548,10 +557,11 @@ def layer_norm(
         eps: added to the variance.
 
     Raises:
-        RuntimeError: the input does not end in `normalized_shape`.
+        RuntimeError: the input does not end in `normalized_shape`, or weight or bias has another shape.
     """
     input = as_tensor_argument(input)
     axes = _last_axes(input, normalized_shape, "layer_norm")
+    _check_last(input, axes, weight, bias)
     if _plain_rows(input.array, *(None if p is None else p.array for p in (weight, bias))):
         return _normalise_layer(input, weight, bias, axes, eps, Memory())  # type: ignore[no-any-return]
     return _affine(standardized(input, axes, eps), weight, bias)  # type: ignore[no-any-return]
@@ -564,6 +574,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     """
     input = as_tensor_argument(input)
     axes = _last_axes(input, normalized_shape, "rms_norm")
+    _check_last(input, axes, weight)
     eps = float(np.finfo(input.array.dtype).eps) if eps is None else eps
     return _affine(standardized(input, axes, eps, False), weight, None)  # type: ignore[no-any-return]
 
@@ -579,7 +590,8 @@ def group_norm(
     """An (N, C, ...) tensor with mean 0 and variance 1 over each group of channels.
 
     Raises:
-        RuntimeError: the channels do not divide into `num_groups` groups, or there is no channel axis.
+        RuntimeError: the channels do not divide into `num_groups` groups, or there is no channel axis; weight or bias
+            has not one number for each channel.
     """
     input = as_tensor_argument(input)
     if input.ndim < 2:
@@ -590,6 +602,7 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{input.shape} and num_groups={num_groups}"
         )
+    _check_channels(input, weight=weight, bias=bias)
     groups = input.reshape(samples, num_groups, math.prod(input.shape[1:]) // num_groups)
     normalised = standardized(groups, 2, eps).reshape(*input.shape)
     return _affine(normalised, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))  # type: ignore[no-any-return]

@@ -1,4 +1,8 @@
-"""NumPy's own functions of shape and indexing, with NumPy's signatures and rules, on tensors."""
+"""NumPy's own functions of shape and indexing, with NumPy's signatures and rules, on tensors.
+
+Those that programs use less often stand in the other modules of that name, which `LATE` has imported at first use:
+`numpy_sequences`, `numpy_polynomials`, `numpy_writes` and `numpy_values`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.forward import TENSOR_FUNCS, cast, implements
-from ..core.tensor import Tensor, make_tensor
+from ..core.dtypes import default_float
+from ..core.forward import LATE, TENSOR_FUNCS, cast, implements, result_numpy_dtype
+from ..core.tensor import Tensor, is_array, make_tensor
 from .common import as_tensor_argument, normalize_axes, normalize_axis
 from .conversion import to
 from .indexing import _gather_tensor, _take, _take_along, nonzero, where
@@ -53,6 +58,48 @@ from .shape import (
 )
 
 __all__: list[str] = []
+LATE += [f"{__package__}.numpy_{concept}" for concept in ("sequences", "polynomials", "writes", "values")]
+
+# ----- arguments --------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """An argument with arrays in the place of tensors, in lists and tuples as well."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value))
+    return value.array if isinstance(value, Tensor) else value
+
+
+def typed(value: Any, dtype: np.dtype[Any]) -> Tensor:
+    """An argument as a tensor of a type."""
+    if isinstance(value, Tensor):
+        return value if value.array.dtype == dtype else cast(value, dtype)
+    return make_tensor(np.astype(value, dtype) if is_array(value) else np.asarray(value, dtype), None)
+
+
+def together(*values: Any, floating: bool = True) -> tuple[Any, ...]:
+    """Arguments as tensors of one type; numbers and lists of them take the type of the tensors and arrays beside them.
+
+    Args:
+        floating: make integers the default float.
+    """
+    given = [
+        np.stack(together(*value, floating=False))
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value)
+        else value
+        for value in values
+    ]
+    kinds = (x if isinstance(x, Tensor) or is_array(x) else np.asarray(x).dtype.type(0).item() for x in given)
+    dtype = result_numpy_dtype(tuple(kinds))
+    if floating and dtype.kind in "biu":
+        dtype = default_float()
+    return tuple(typed(x, dtype) for x in given)
+
+
+def filled(value: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A tensor full of one number, of the type of another."""
+    return make_tensor(np.full(shape, value, like.array.dtype), None)
+
 
 # ----- shapes -----------------------------------------------------------------------------------------------------
 

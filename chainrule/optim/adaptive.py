@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import number
 from .kernels import Kernels, in_pieces
 from .optimizer import (
     Optimizer,
@@ -14,7 +15,6 @@ from .optimizer import (
     check_settings,
     count_tensor,
     next_count,
-    number,
     zeros_for,
 )
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
-from .optimizer import Optimizer, calculated, check_learning_rate, count_tensor, next_count, number, zeros_for
+from ..core.tracing import calculated, number
+from .optimizer import Optimizer, check_learning_rate, count_tensor, next_count, zeros_for
 
 __all__ = ["Adafactor", "Muon"]
 

@@ -19,6 +19,7 @@ from ..core.dtypes import default_float
 from ..core.grad_mode import enable_grad
 from ..core.recipe import RemovableHandle, register_hook
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import number
 from ..core.views import note_writes
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
@@ -286,17 +287,17 @@ class Optimizer:
                 f"{sizes}, not {wanted}"
             )
         tensors = {
-            number: tensor
+            place: tensor
             for group, mine in zip(saved, self.param_groups, strict=True)
-            for number, tensor in zip(group["params"], mine["params"], strict=True)
+            for place, tensor in zip(group["params"], mine["params"], strict=True)
         }
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         wrong = []
-        for number, values in state_dict["state"].items():
-            if number not in tensors:
-                state[number] = values
+        for place, values in state_dict["state"].items():
+            if place not in tensors:
+                state[place] = values
                 continue
-            tensor = tensors[number]
+            tensor = tensors[place]
             cast = self.state_like_parameter or set(values) - {"step"}
             state[tensor] = {
                 name: _loaded(value, tensor.array.dtype if name in cast else None) for name, value in values.items()
@@ -304,7 +305,7 @@ class Optimizer:
             for name in self.state_like_parameter:
                 value = state[tensor].get(name)
                 if isinstance(value, Tensor) and value.shape != tensor.shape:
-                    wrong.append(f"{name} of parameter {number}: {value.shape}, the parameter has {tensor.shape}")
+                    wrong.append(f"{name} of parameter {place}: {value.shape}, the parameter has {tensor.shape}")
         if wrong:
             raise ValueError("loaded state dict has state of another shape: " + "; ".join(wrong))
         groups = []
@@ -372,24 +373,6 @@ def zeros_for(tensor: Tensor) -> Tensor:
 def count_tensor(value: float = 0.0) -> Tensor:
     """A number that is kept as state, such as the count of steps: a 0-d tensor, float32 as in PyTorch."""
     return make_tensor(np.array(value, np.float64 if default_float() == np.float64 else np.float32), None)
-
-
-def number(value: Any) -> Any:
-    """A setting, or a state of one element, as a float; while a function is compiled, a number that may change."""
-    if type(value) is float:
-        return value
-    if isinstance(value, Tensor):
-        value = value.array
-    changing = getattr(value, "as_number", None)
-    return float(value) if changing is None else changing()
-
-
-def calculated(function: Callable[..., Any], *numbers: Any) -> Any:
-    """`function(*numbers)`, for functions that need values, such as `max`; the compiler's numbers defer it."""
-    for value in numbers:
-        if hasattr(value, "apply"):
-            return value.apply(function, *numbers)
-    return function(*numbers)
 
 
 def next_count(state: dict[str, Any]) -> float:

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..core.tracing import calculated, number
 from .kernels import PIECE, Kernels, blas_kernels, in_pieces
 from .optimizer import (
     Optimizer,
-    calculated,
     check_learning_rate,
     check_settings,
     count_tensor,
     next_count,
-    number,
     zeros_for,
 )
 

@@ -38,13 +38,14 @@ def save(
     memory share it in the file. The pickle in the file is always of protocol 2, which is what PyTorch reads.
 
     Args:
-        obj: such as `model.state_dict()`, or a dict of state dicts, random state and numbers.
+        obj: such as `model.state_dict()`, or a dict of state dicts, random state and numbers. A whole module is
+            written as the name of its class and its values.
         f: a path, or a file open for writing bytes.
         pickle_module: not used; None.
         pickle_protocol: accepted, and not used.
 
     Raises:
-        TypeError: `obj` holds something else, such as a whole module: says what, and where.
+        TypeError: `obj` holds something else, such as an object of a class of the program's: says what, and where.
         RuntimeError: tensors of different types share memory.
 
     >>> import chainrule as cr, io
@@ -99,7 +100,8 @@ def load(
         map_location: "cpu", or a dict or function that says where a storage that was saved on another device goes; here
             that can only be the cpu.
         pickle_module: None; the file is never given to Python's pickle.
-        weights_only: accepted; False loads in the same way, and runs nothing either.
+        weights_only: False takes whole modules as well: objects of classes that the program has imported, which are
+            made without running their constructors or anything else of theirs.
         mmap: map the file into memory in place of reading it: values are read from it when they are used, and writing
             to a tensor does not change the file. Checksums of tensors are then not looked at. Needs a path.
         pickle_load_args: `encoding`, accepted and not used.
@@ -123,14 +125,14 @@ def load(
     if not _is_path(f):
         if mmap:
             raise ValueError("f must be a file path in order to use the mmap argument")
-        return _load(_seekable(f), getattr(f, "name", None), None, map_location)
+        return _load(_seekable(f), getattr(f, "name", None), None, map_location, weights_only is False)
     path = os.fsdecode(f)
     if path.endswith(".safetensors"):
         from ..safetensors import load_file
 
         return load_file(path, device="cpu" if map_location is None else map_location)
     with open(path, "rb") as file:
-        return _load(file, path, path if mmap else None, map_location)
+        return _load(file, path, path if mmap else None, map_location, weights_only is False)
 
 
 def add_safe_globals(safe_globals: list[Any]) -> None:
@@ -166,7 +168,7 @@ class safe_globals:
         pass
 
 
-def _load(file: IO[bytes], name: Any, map_path: str | None, map_location: Any) -> Any:
+def _load(file: IO[bytes], name: Any, map_path: str | None, map_location: Any, modules: bool) -> Any:
     name = name if isinstance(name, str) else "the file"
     begin = file.tell()
     start = file.read(512)
@@ -179,7 +181,7 @@ def _load(file: IO[bytes], name: Any, map_path: str | None, map_location: Any) -
         hint = ": numpy.load reads it" if any(entry.endswith(".npy") for entry in archive.entries) else ""
         raise RuntimeError(f"{name} is a zip file, but not one that save() wrote: it has no record data.pkl{hint}")
     try:
-        return read_checkpoint(archive, map_location)
+        return read_checkpoint(archive, map_location, modules)
     except UnpicklingError as error:
         raise UnpicklingError(f"{name} was not loaded: {error}") from None
 

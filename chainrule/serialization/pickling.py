@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import bisect
 import codecs
+import copyreg
 import io
 import pickle
 from collections import Counter, OrderedDict, defaultdict
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +22,9 @@ import numpy as np
 from ..core.dtypes import bfloat16
 from ..core.dtypes import dtype as dtype_class
 from ..core.tensor import Size, Tensor, device
+from ..nn.module import Module
 from ..nn.parameter import Buffer, Parameter
+from .modules import cannot_be_saved, name_of_class, name_of_function
 
 __all__ = ["Span", "pickled"]
 
@@ -209,7 +213,20 @@ class Pickler(PythonPickler):  # type: ignore[misc]
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, np.generic):
             obj = obj.item()
-        super().save(obj, save_persistent_id)
+        name = self.name_of(obj)
+        if name is None:
+            super().save(obj, save_persistent_id)
+        elif id(obj) in self.memo:
+            self.write(self.get(self.memo[id(obj)][0]))
+        else:
+            self.save_name(obj, *name)
+
+    def name_of(self, obj: Any) -> Any:
+        """The module and name by which an object is written, if it is one that is: a module's class, a function."""
+        if isinstance(obj, type) and issubclass(obj, Module):
+            found = name_of_class(obj)
+            return found if isinstance(found, tuple) else None
+        return name_of_function(obj) if type(obj) is FunctionType else None
 
     def persistent_id(self, obj: Any) -> Any:
         if type(obj) is not Span:
@@ -246,6 +263,11 @@ class Pickler(PythonPickler):  # type: ignore[misc]
             raise Refused(f"a NumPy array of {element}: only numbers can be saved", obj)
         if kind is Size:
             return SIZE, (tuple(obj),)
+        if isinstance(obj, Module):
+            trouble = cannot_be_saved(obj)
+            if trouble is None:
+                return copyreg.__newobj__, (kind,), obj.__dict__  # type: ignore[attr-defined]
+            raise Refused(f"a whole {kind.__qualname__}, as {trouble}: save its values, with state_dict()", obj)
         raise Refused(_why_not(obj), obj)
 
     def reduce_array(self, array: Any, requires_grad: bool, owner: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -269,9 +291,12 @@ class Pickler(PythonPickler):  # type: ignore[misc]
         )
         return (REBUILD[3], (*args, DTYPES[name])) if name in UNTYPED else (REBUILD[2], args)
 
-    def save_name(self, obj: Global) -> None:
-        self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode("ascii"))
+    def save_name(self, obj: Any, module: str, name: str) -> None:
+        self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
         self.memoize(obj)
+
+    def save_global_name(self, obj: Global) -> None:
+        self.save_name(obj, obj.module, obj.name)
 
     def save_bytes(self, obj: bytes) -> None:
         """As PyTorch reads them: there `bytes()`, by which Python writes empty ones, is not allowed."""
@@ -283,7 +308,7 @@ class Pickler(PythonPickler):  # type: ignore[misc]
             raise Refused(f"{obj!r}, a type that PyTorch does not have", obj)
         self.save(DTYPES[name])
 
-    dispatch[Global] = save_name
+    dispatch[Global] = save_global_name
     dispatch[bytes] = save_bytes
     dispatch[dtype_class] = save_dtype
     dispatch[type(bfloat16)] = save_dtype
@@ -319,7 +344,7 @@ def _path_to(root: Any, culprit: Any) -> str:
             below = [(f"{path}[{key!r:.80}]", value) for key, value in holder.items()]
         elif isinstance(holder, (list, tuple)):
             below = [(f"{path}[{i}]", value) for i, value in enumerate(holder)]
-        elif isinstance(holder, argparse.Namespace):
+        elif isinstance(holder, (argparse.Namespace, Module)):
             below = [(f"{path}.{name}", value) for name, value in vars(holder).items()]
         for entry in below:
             if id(entry[1]) not in seen:

@@ -22,8 +22,10 @@ from ..core.dtypes import dtype as dtype_class
 from ..core.recipe import PACKAGE
 from ..core.recipe import Storage as WriteCounter
 from ..core.tensor import Alias, Size, Tensor, device, make_tensor
+from ..nn.module import Module
 from ..nn.parameter import Buffer, Parameter
 from .archive import ArchiveReader
+from .modules import class_named, empty_module, fill_module, function_named
 from .pickling import STORAGE_NAMES, UNTYPED
 from .unpickler import Named, Unpickler, check_key, shown
 
@@ -326,6 +328,8 @@ def set_state(holder: Any, state: Any) -> None:
             size *= n
         _require(type(content) is bytes and len(content) == size, "the content of a NumPy array")
         holder.__setstate__((1, shape, element, fortran, content))
+    elif isinstance(holder, Module):
+        fill_module(holder, state)
     else:
         raise UnpicklingError(f"the pickle sets the state of a {kind.__name__}, which is not loaded")
 
@@ -361,9 +365,11 @@ class NotTheFile(Exception):
 class Checkpoint:
     """One file that is being loaded: its storages, and the rules that make tensors on them."""
 
-    def __init__(self, archive: ArchiveReader, map_location: Any) -> None:
+    def __init__(self, archive: ArchiveReader, map_location: Any, modules: bool) -> None:
         self.archive = archive
         self.map_location = map_location
+        self.modules = modules
+        self.news: dict[Any, Callable[[], Any]] = dict(NEWS)
         self.storages: dict[str, StoredMemory] = {}
         self.converted = False  # whether there was anything in bfloat16
         order = archive.read("byteorder") if "byteorder" in archive else b"little"
@@ -382,7 +388,7 @@ class Checkpoint:
         calls = {**PLAIN_CALLS, **self.tensor_rules, RULES["torch._tensor._rebuild_from_type_v2"]: self.of_class}
         data = self.archive.read("data.pkl")
         try:
-            loaded = Unpickler(data, self.find_global, calls, NEWS, set_state, self.storage).load()
+            loaded = Unpickler(data, self.find_global, calls, self.news, set_state, self.storage).load()
         except NotTheFile as carrier:
             raise carrier.args[0] from None
         if not all(storage.used for storage in self.storages.values()):
@@ -398,8 +404,28 @@ class Checkpoint:
             full_name = f"builtins.{name}"
         found = GLOBALS.get(full_name)
         if found is None:
+            found = self.find_module(module, name)
+        if found is None:
             raise UnpicklingError(f"this checkpoint asks for {shown(full_name)}: {_refusal(full_name)}")
         return found
+
+    def find_module(self, module: str, name: str) -> Any:
+        """A module's class that the program has imported, or a function of `nn.functional`; None if it is neither.
+
+        Raises:
+            UnpicklingError: it is the class, and only weights were asked for.
+        """
+        kind = class_named(module, name)
+        if kind is None:
+            return function_named(module, name) if self.modules else None
+        if not self.modules:
+            raise UnpicklingError(
+                f"this checkpoint asks for {shown(f'{module}.{name}')}: it holds a whole module. load(..., "
+                "weights_only=False) makes it of the class that this program has imported; better save and load "
+                "state_dict()"
+            )
+        self.news[kind] = empty_module(kind)
+        return kind
 
     # ---- storages --------------------------------------------------------------------------------------------------
 
@@ -528,12 +554,12 @@ class Checkpoint:
         return tensor
 
 
-def read_checkpoint(archive: ArchiveReader, map_location: Any) -> Any:
-    """What was saved in an archive.
+def read_checkpoint(archive: ArchiveReader, map_location: Any, modules: bool) -> Any:
+    """What was saved in an archive; with `modules` also whole ones.
 
     Raises:
         UnpicklingError: the file asks for something that is not loaded, or describes tensors that cannot be.
         RuntimeError: it is damaged, or wants another device.
     """
     archive.check_version()
-    return Checkpoint(archive, map_location).load()
+    return Checkpoint(archive, map_location, modules).load()

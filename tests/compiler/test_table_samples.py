@@ -41,6 +41,7 @@ def weights(result: Any) -> Any:
     return np.cos(np.arange(count, dtype=np.float64)).reshape(result.shape)
 
 
+@pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
 def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
     order = 2 if sample.second_order else 1

@@ -411,3 +411,74 @@ def test_several_outputs_meet_in_one_backward_call() -> None:
     a, b = cr.wrap_forward_fn(both)(x)
     b.backward()
     np.testing.assert_allclose(x.grad.array, [3, 3])
+
+
+def test_a_gradient_that_a_graph_saved_is_watched_when_more_is_added_to_it() -> None:
+    x, w = cr.tensor([1.0, 2.0], requires_grad=True), cr.tensor([3.0, 4.0], requires_grad=True)
+    (x * x).sum().backward()
+    y = (w * x.grad).sum()
+    (x * x).sum().backward()
+    with pytest.raises(RuntimeError, match="backward wrote to it at"):
+        y.backward()
+
+
+def test_a_leaf_that_was_frozen_meanwhile_gets_nothing() -> None:
+    x = cr.tensor([1.0], requires_grad=True)
+    y = x * x
+    x.requires_grad_(False)
+    y.backward()
+    assert x.grad is None
+
+
+def test_what_lies_beyond_the_only_input_does_not_matter() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    hidden = x.exp()
+    hidden.sum().backward()  # frees the graph up to hidden
+    (found,) = grad((hidden**3).sum(), hidden)
+    np.testing.assert_allclose(found.numpy(), 3 * np.exp([2.0, 4.0]), rtol=1e-6)
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        grad((hidden**3).sum(), x)
+    with pytest.raises(RuntimeError, match="retain_graph"):  # whether x lies beyond is no longer known
+        grad((hidden**3).sum(), [hidden, x], allow_unused=True)
+
+
+def test_a_hook_must_return_a_tensor() -> None:
+    x = cr.tensor([1.0], requires_grad=True)
+    x.register_hook(lambda gradient: 3.0)
+    with pytest.raises(TypeError, match="float"):
+        (x * 2).backward()
+
+
+def test_a_decorated_generator_s_own_steps_run_in_the_mode() -> None:
+    x = cr.tensor([1.0], requires_grad=True)
+    closed = []
+
+    @cr.no_grad()
+    def steps() -> object:
+        try:
+            got = yield (x * 2).requires_grad
+            yield got, (x * 2).requires_grad
+        except KeyError:
+            yield "caught", (x * 2).requires_grad
+        finally:
+            closed.append((x * 2).requires_grad)
+        return "end"
+
+    running = steps()
+    assert next(running) is False and (x * 2).requires_grad
+    assert running.send("sent") == ("sent", False) and (x * 2).requires_grad
+    assert running.throw(KeyError) == ("caught", False)
+    with pytest.raises(StopIteration, match="end"):
+        next(running)
+    early = steps()
+    next(early)
+    early.close()
+    assert closed == [False, False] and (x * 2).requires_grad
+
+
+def test_inference_mode_false_records() -> None:
+    with cr.inference_mode():
+        assert cr.is_inference_mode_enabled() and not cr.is_grad_enabled()
+        with cr.inference_mode(False):
+            assert not cr.is_inference_mode_enabled() and cr.is_grad_enabled()
+    assert cr.is_grad_enabled()

@@ -389,3 +389,34 @@ def test_writing_keeps_the_object_and_the_memory() -> None:
     h += x
     assert h is before
     assert h.array is memory
+
+
+@pytest.mark.parametrize("rectify", [cr.relu, cr.nn.functional.relu6, cr.amax, cr.abs])
+def test_comparing_a_saved_result_with_a_number_is_a_use_of_it(rectify: Any) -> None:
+    x = cr.tensor([1.0, -2.0], requires_grad=True)
+    before = x * 2
+    y = rectify(before)
+    y += 1
+    before += 1
+    try:
+        y.sum().backward()
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)
+    else:
+        pytest.fail(f"gradient {x.grad}")
+
+
+def test_writing_to_one_of_several_saved_results_raises() -> None:
+    matrix = cr.tensor([[2.0, 1.0], [1.0, 3.0]], requires_grad=True)
+    values, vectors = cr.linalg.eigh(matrix)
+    end = (values**2).sum() + vectors[0, 0]
+    values.detach().add_(1)
+    with pytest.raises(
+        RuntimeError, match=r"saved its result 0 of shape \(2,\), and add_ wrote to it|power saved argument 0"
+    ):
+        end.backward()
+    values, vectors = cr.linalg.eigh(matrix)
+    end = values.sum() + vectors[0, 0]
+    values += 1
+    with pytest.raises(RuntimeError, match=r"eigh saved its result 0 of shape \(2,\)"):
+        end.backward()

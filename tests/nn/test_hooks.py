@@ -347,6 +347,12 @@ def test_a_wrong_shape_names_the_layer_by_its_path() -> None:
     assert "(5, 7)" in text and text.count("Linear(") == 1
 
 
+def test_an_assertion_of_a_layer_names_it_as_well() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1)
+    with pytest.raises(AssertionError, match=r"^layers.0.self_attn \(MultiheadAttention.* 8, but got 6 .*\(5, 2, 6\)"):
+        model.train()(cr.ones(5, 2, 6))
+
+
 def test_a_layer_that_is_called_alone_names_itself() -> None:
     with pytest.raises(RuntimeError, match=r"^Linear\(in_features=3, out_features=4, bias=True\): .*\(2,\)"):
         nn.Linear(3, 4)(cr.ones(2))

@@ -26,9 +26,9 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("BatchNorm1d", (), {}, (4, 3)),
     ("BatchNorm2d", (), {"affine": False}, (2, 3, 4, 4)),
     ("BatchNorm3d", (), {"momentum": 0.3}, (2, 3, 4, 4, 4)),
-    ("InstanceNorm1d", (), {}, (3, 8)),
+    ("InstanceNorm1d", (), {"affine": False, "track_running_stats": False}, (3, 8)),
     ("InstanceNorm2d", (), {"affine": True, "track_running_stats": True}, (2, 3, 4, 4)),
-    ("InstanceNorm3d", (), {}, (2, 3, 4, 4, 4)),
+    ("InstanceNorm3d", (1e-3, 0.2, True, True), {"bias": False}, (2, 3, 4, 4, 4)),
 ]
 IDS = [f"{name}-{i}" for i, (name, *_) in enumerate(LAYERS)]
 
@@ -51,6 +51,17 @@ def test_a_lazy_layer_becomes_the_ordinary_one(name: str, args: Any, options: An
     assert vars(lazy).keys() == vars(ordinary).keys()
     for (key, mine), theirs in zip(lazy.state_dict().items(), ordinary.state_dict().values(), strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=key)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_lazy_instance_norm_has_parameters_and_statistics_unless_told_otherwise(n: int) -> None:
+    layer = getattr(nn, f"LazyInstanceNorm{n}d")()
+    layer(cr.randn(2, 3, *(4,) * n))
+    assert list(layer.state_dict()) == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    torch = pytest.importorskip("torch")
+    theirs = getattr(torch.nn, f"LazyInstanceNorm{n}d")()
+    theirs(torch.randn(2, 3, *(4,) * n))
+    assert repr(theirs) == repr(layer) and list(theirs.state_dict()) == list(layer.state_dict())
 
 
 def test_torch_has_the_same_state_and_repr_before_and_after() -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import chainrule
 
-from .left_out import NAN_IN_PYTORCH, left_out
+from .left_out import LESS_EXACT_IN_PYTORCH, NAN_IN_PYTORCH, left_out
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest")  # which PyTorch's own table needs
@@ -32,13 +32,13 @@ TABLE: dict[str, list[Any]] = {}  # by name; several entries may bear one
 for _entry in op_db:
     TABLE.setdefault(_entry.name, []).append(_entry)
 
-SAMPLES = 12  # of an operator's sample inputs, the first so many
+SAMPLES = 60  # of an operator's sample inputs, the first so many
 DTYPES = ("float64", "float32", "complex128")
 STAGES = ("forward", "gradient", "second gradient")
 TOLERANCE = {  # relative to an element; relative to the largest of the array; absolute
     "float64": (1e-6, 0.0, 1e-8),
     "complex128": (1e-6, 0.0, 1e-8),
-    "float32": (1e-4, 2e-6, 1e-6),
+    "float32": (1e-4, 2e-6, 1e-5),
 }
 AS_EXACT_AS_TORCH = 8.0  # in single precision, an error of at most so many times PyTorch's own error
 
@@ -88,7 +88,7 @@ def compared(dtype: str) -> list[str]:
     return [
         name
         for name, variants in TABLE.items()
-        if any(takes(entry, dtype) for entry in variants) and not left_out(name, dtype)
+        if any(takes(entry, dtype) for entry in variants) and not left_out(name)
     ]
 
 
@@ -220,9 +220,10 @@ def error(got: Any, want: Any) -> Any:
     return np.where(same, 0.0, np.where(np.isfinite(difference), difference, np.inf))
 
 
-def is_close(got: Any, want: Any, exact: Callable[[], Any]) -> bool:
+def is_close(got: Any, want: Any, exact: Callable[[], Any], at_least: float) -> bool:
     """Whether an array is PyTorch's up to rounding, given also PyTorch's array in double precision."""
     relative, of_largest, absolute = TOLERANCE.get(str(want.dtype), TOLERANCE["float64"])
+    relative = max(relative, at_least)
     size = np.where(np.isfinite(want), np.abs(want), 0.0)
     allowed = absolute + relative * size + of_largest * np.max(size, initial=0.0)
     wrong = error(got, want)
@@ -236,8 +237,8 @@ def is_close(got: Any, want: Any, exact: Callable[[], Any]) -> bool:
     return bool(np.max(error(got, truth)) <= AS_EXACT_AS_TORCH * np.max(error(want, truth)))
 
 
-def check(got: Any, want: Any, exact: Callable[[], Any], what: str) -> None:
-    """Compare what chainrule gives with what PyTorch gives.
+def check(name: str, got: Any, want: Any, exact: Callable[[], Any], what: str) -> None:
+    """Compare what chainrule gives for an operator with what PyTorch gives.
 
     Raises:
         AssertionError: shape, dtype or a value differs; says what, and which stage.
@@ -248,7 +249,9 @@ def check(got: Any, want: Any, exact: Callable[[], Any], what: str) -> None:
         return
     assert got.shape == want.shape, f"{what}: shape {got.shape}, PyTorch {want.shape}"
     assert got.dtype == want.dtype, f"{what}: dtype {got.dtype}, PyTorch {want.dtype}"
-    if not is_close(got, want, exact):
+    if name in NAN_IN_PYTORCH:
+        want = np.where(np.isnan(want) & np.isfinite(got), got, want)
+    if not is_close(got, want, exact, LESS_EXACT_IN_PYTORCH.get(name, (0.0,))[0]):
         np.testing.assert_allclose(got, want, rtol=1e-7, err_msg=what)
         raise AssertionError(what)
 
@@ -284,16 +287,15 @@ def compare(entry: Any, sample: Any, dtype: str) -> bool:
         found = got[stage] if stage < len(got) else [None] * len(arrays)
         assert len(found) == len(arrays), f"{len(found)} results, PyTorch {len(arrays)}"
         for i, (g, w) in enumerate(zip(found, arrays, strict=True)):
-            if entry.name in NAN_IN_PYTORCH and g is not None and w is not None and g.shape == w.shape:
-                w = np.where(np.isnan(w) & np.isfinite(g), g, w)
-            check(g, w, lambda stage=stage, i=i: exact()[stage][i], f"{STAGES[stage]} {i}")
+            check(entry.name, g, w, lambda stage=stage, i=i: exact()[stage][i], f"{STAGES[stage]} {i}")
     return True
 
 
 def samples_of(entry: Any, dtype: str) -> list[Any]:
     """The first of an operator's sample inputs, the same in every run."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
-    samples = entry.sample_inputs("cpu", getattr(torch, dtype), requires_grad=differentiable(entry, dtype))
+    # not entry.sample_inputs, which looks through the whole stack for the name of a test of PyTorch's
+    samples = entry.sample_inputs_func(entry, "cpu", getattr(torch, dtype), differentiable(entry, dtype))
     return list(itertools.islice(samples, SAMPLES))

@@ -1,9 +1,9 @@
 """Machine code of kernels, kept on disk: a second process starts without compiling.
 
-Numba's own cache belongs to source files; kernels here are generated text. So each kernel has one file of its own, named
-by a hash of all that its machine code depends on: its text, types and options, the versions of what compiles it, and
-the processor. A file is a checksum and what Numba pickles of a compiled function. It is written under another name and
-then renamed, so that a process never sees half a file; one that is damaged is compiled again and replaced.
+Numba's own cache belongs to source files; kernels here are generated text. So each kernel has one file of its own,
+named by a hash of all that its machine code depends on: its text, types and options, the versions of what compiles it,
+and the processor. A file is a checksum and what Numba pickles of a compiled function. It is written under another name
+and then renamed, so that a process never sees half a file; one that is damaged is compiled again and replaced.
 
 The files are in the user's cache directory. CHAINRULE_CACHE_DIR names another; CHAINRULE_CACHE=0 turns the store off.
 As with Python's own __pycache__, whoever can write to the directory decides what runs.
@@ -35,7 +35,7 @@ _lock = threading.RLock()
 _unwritable: set[Path] = set()  # directories that the user was warned of
 
 
-def load_kernel(source: str, name: str, signature: str, **options: Any) -> Callable[..., Any]:
+def load_kernel(source: str, name: str, signature: Any, **options: Any) -> Callable[..., Any]:
     """The function `name` that the module text `source` defines, compiled by Numba for one signature.
 
     The machine code comes from this process, from the disk, or from Numba, in this order. It is compiled with NumPy's
@@ -44,7 +44,7 @@ def load_kernel(source: str, name: str, signature: str, **options: Any) -> Calla
     Args:
         source: a module: imports, and one function or several.
         name: the function to compile.
-        signature: its types as Numba writes them, such as "void(float32[:, ::1], float32[::1])".
+        signature: of Numba: a tuple of types, or text such as "void(float32[:, ::1], float32[::1])".
         options: of `numba.njit`: `parallel`, `fastmath`, ...
 
     Raises:
@@ -56,7 +56,7 @@ def load_kernel(source: str, name: str, signature: str, **options: Any) -> Calla
     """
     import numba
 
-    options = {"error_model": "numpy", **options}
+    options = {"error_model": "numpy", "no_cfunc_wrapper": True, **options}
     key = kernel_key(source, name, signature, options)
     with _lock:
         if key not in _kernels:
@@ -85,7 +85,7 @@ def define(source: str, name: str, key: str) -> Callable[..., Any]:
 # ----- the key -----
 
 
-def kernel_key(source: str, name: str, signature: str, options: dict[str, Any]) -> str:
+def kernel_key(source: str, name: str, signature: Any, options: dict[str, Any]) -> str:
     """A hash of all that the kernel's machine code depends on."""
     parts = (surroundings(), source, name, str(signature), sorted((k, canonical(v)) for k, v in options.items()))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -174,6 +174,7 @@ class KernelFile:
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Numba's compiled function from the file; None if there is none, or none that can be used."""
         from numba.core.compiler import CompileResult
+        from numba.core.runtime import rtsys
 
         try:
             content = self.path.read_bytes()
@@ -182,8 +183,9 @@ class KernelFile:
         payload = content[DIGEST:]
         if hashlib.sha256(payload).digest() != content[:DIGEST]:
             return None
-        context.refresh()
         try:
+            # Numba would make itself ready to compile here, `context.refresh()`, which takes half a second
+            rtsys.initialize(context)
             result = CompileResult._rebuild(context, *pickle.loads(payload))
         except Exception:  # whatever another build of Numba left there
             return None

@@ -1,7 +1,7 @@
 """Elementary functions for kernels: exp, log, tanh, erf and others without branches, so that loops over them vectorise.
 
-The compiled kernels call `exp_float32(x)`, `log_float64(x)` and so on: one argument, the result in the same type. A call
-of the C library in a loop keeps LLVM from using vector instructions; these are arithmetic and selections only. The
+The compiled kernels call `exp_float32(x)`, `log_float64(x)` and so on: one argument, the result in the same type. A
+call of the C library in a loop keeps LLVM from using vector instructions; these are arithmetic and selections only. The
 largest error is below 2 units in the last place over all numbers, and infinities, NaN, zeros' signs and subnormal
 numbers are as IEEE 754 wants them: `python -m benchmarks.elementary` measures both that and the time.
 
@@ -23,6 +23,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.extending import intrinsic
 
 __all__ = ["FUNCTIONS"]
@@ -30,7 +31,9 @@ __all__ = ["FUNCTIONS"]
 Function = Callable[..., Any]
 FUNCTIONS: dict[tuple[str, str], Function] = {}  # by name and type: FUNCTIONS["exp", "float32"]
 
-function: Callable[[Function], Function] = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True, "no_cfunc_wrapper": True}
+function: Callable[[Function], Function] = numba.njit(**OPTIONS)
+part: Callable[[Function], Function] = numba.njit(no_cpython_wrapper=True, **OPTIONS)  # Python must not call it
 
 LOG_2 = Decimal("0.693147180559945309417232121458176568")
 HALF_PI_REST = 6.123233995736766e-17  # pi / 2 - math.pi / 2
@@ -248,6 +251,62 @@ COS_64 = (  # largest error 2**-59.9
 )
 
 
+# ----- what Numba's Python lacks -----
+
+CONTRACT = ("contract",)
+
+
+def intrinsics(real: Any, integer: Any) -> tuple[Function, Function]:
+    """bits_of(x) and from_bits(i): a number as an integer of the same bits, and back.
+
+    (Numba knows `x.view(np.int32)`, but takes long to compile it.)
+    """
+    real_type, integer_type = numba.from_dtype(np.dtype(real)), numba.from_dtype(np.dtype(integer))
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def bits_of(typing: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(integer_type))
+
+        return integer_type(real_type), generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def from_bits(typing: Any, i: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            bits = context.cast(builder, args[0], i, integer_type)  # Numba's sums of integers have 64 bits
+            return builder.bitcast(bits, context.get_value_type(real_type))
+
+        return real_type(i), generate
+
+    return bits_of, from_bits
+
+
+def polynomial(coefficients: list[Any]) -> Function:
+    """The polynomial with these coefficients, lowest power first, by Horner's rule."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def evaluate(typing: Any, t: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            *rest, total = (ir.Constant(args[0].type, float(c)) for c in coefficients)
+            for constant in reversed(rest):
+                total = builder.fadd(constant, builder.fmul(args[0], total, CONTRACT), flags=CONTRACT)
+            return total
+
+        return t(t), generate
+
+    return evaluate  # type: ignore[no-any-return]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, rounded once."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return x(x, x, x), generate
+
+
 class Kind:
     """What is different between the two precisions.
 
@@ -256,7 +315,7 @@ class Kind:
         digits: explicit bits of the significand.
         bias: of the exponent.
         bits_of, from_bits: a number as an integer of the same bits, and back.
-        with_sign_of: of two numbers, the second not negative: the second with the sign of the first, be that of a zero.
+        sign_bit: of that integer.
     """
 
     def __init__(self, real: Any, integer: Any) -> None:
@@ -270,22 +329,8 @@ class Kind:
         self.rounder = real(1.5 * 2.0**self.digits)
         self.rounder_bits = int(self.rounder.view(integer))
         self.root_bits = int(real(0.5**0.5).view(integer))
-
-        @function
-        def bits_of(x: Any) -> Any:
-            return real(x).view(integer)
-
-        @function
-        def from_bits(i: Any) -> Any:
-            return integer(i).view(real)
-
-        sign_bit = int(np.iinfo(integer).min)
-
-        @function
-        def with_sign_of(x: Any, size: Any) -> Any:
-            return from_bits(bits_of(size) | (bits_of(x) & sign_bit))
-
-        self.bits_of, self.from_bits, self.with_sign_of = bits_of, from_bits, with_sign_of
+        self.sign_bit = int(np.iinfo(integer).min)
+        self.bits_of, self.from_bits = intrinsics(real, integer)
 
     def split(self, value: Decimal) -> tuple[Any, Any]:
         """The value as a sum of two numbers; the first times an integer exponent is exact."""
@@ -298,15 +343,15 @@ class Kind:
         """The polynomial with these of the coefficients above."""
         return polynomial([self.real(c) for c in globals()[name + self.suffix]])
 
+    def sign(self) -> Function:
+        """with_sign_of(x, size): a number that is not negative, with the sign of another, be that of a zero."""
+        bits_of, from_bits, sign_bit = self.bits_of, self.from_bits, self.sign_bit
 
-def polynomial(coefficients: list[Any]) -> Function:
-    """The polynomial with these coefficients, lowest power first, by Horner's rule."""
-    last = len(coefficients) - 1
-    text = f"c{last}"
-    for i in reversed(range(last)):
-        text = f"c{i} + t * ({text})" if i < last - 1 else f"c{i} + t * {text}"
-    namespace = {f"c{i}": c for i, c in enumerate(coefficients)}
-    return function(eval(f"lambda t: {text}", namespace))
+        @part
+        def with_sign_of(x: Any, size: Any) -> Any:
+            return from_bits(bits_of(size) | (bits_of(x) & sign_bit))
+
+        return with_sign_of
 
 
 FLOAT32 = Kind(np.float32, np.int32)
@@ -335,64 +380,64 @@ def make_exponentials(kind: Kind) -> dict[str, Function]:
     least = -real(float(LOG_2) * (digits + 3))  # beyond, expm1 is -1
     tiny = real(2.0 ** -(digits + 2))
     tail, tail_less_1, sinh_tail = (kind.polynomial(name) for name in ("EXP", "EXPM1", "SINH"))
-    with_sign_of = kind.with_sign_of
+    with_sign_of = kind.sign()
 
-    @function
+    @part
     def power_of_2(n: Any) -> Any:
         return from_bits((n + bias) << digits)
 
-    @function
+    @part
     def scaled(significand: Any, n: Any) -> Any:
         # in two steps: 2**n itself may be no number of this type
         first = n >> 1
         return significand * power_of_2(first) * power_of_2(n - first)
 
-    @function
-    def moderate_exp(x: Any) -> Any:
-        sum_ = x * per_log_2 + rounder
-        n = sum_ - rounder
+    @part
+    def parts(x: Any) -> Any:
+        # the significand and n
+        shifted = x * per_log_2 + rounder
+        n = shifted - rounder
         r = x - n * log_2_high - n * log_2_low
-        return (one + (r + r * r * tail(r))) * power_of_2(bits_of(sum_) - rounder_bits)
+        return one + (r + r * r * tail(r)), bits_of(shifted) - rounder_bits
+
+    @part
+    def moderate_exp(x: Any) -> Any:
+        significand, n = parts(x)
+        return significand * power_of_2(n)
 
     @function
     def exp(x: Any) -> Any:
         x = highest if x > highest else x
-        x = lowest if x < lowest else x
-        sum_ = x * per_log_2 + rounder
-        n = sum_ - rounder
-        r = x - n * log_2_high - n * log_2_low
-        return scaled(one + (r + r * r * tail(r)), bits_of(sum_) - rounder_bits)
+        significand, n = parts(lowest if x < lowest else x)
+        return scaled(significand, n)
 
     @function
     def exp2(x: Any) -> Any:
         x = highest_2 if x > highest_2 else x
         x = lowest_2 if x < lowest_2 else x
-        sum_ = x + rounder
-        r = (x - (sum_ - rounder)) * log_2
-        return scaled(one + (r + r * r * tail(r)), bits_of(sum_) - rounder_bits)
+        shifted = x + rounder
+        r = (x - (shifted - rounder)) * log_2
+        return scaled(one + (r + r * r * tail(r)), bits_of(shifted) - rounder_bits)
 
     @function
     def expm1(x: Any) -> Any:
         y = highest_less_1 if x > highest_less_1 else x
         y = least if y < least else y
-        sum_ = y * per_log_2 + rounder
-        n = sum_ - rounder
+        shifted = y * per_log_2 + rounder
+        n = shifted - rounder
         rest = y - n * log_2_high
         r = rest - n * log_2_low
         lost = (rest - r) - n * log_2_low
         # 2 (2**(n-1) - 1/2 + 2**(n-1) (e**r - 1)): 2**n may be infinite where the result is not
-        scale = power_of_2((bits_of(sum_) - rounder_bits) - 1)
+        scale = power_of_2((bits_of(shifted) - rounder_bits) - 1)
         result = two * (((scale - half) + scale * r) + scale * (r * r * tail_less_1(r) + lost))
         return x if abs(x) < tiny else result
 
-    @function
+    @part
     def half_exp(y: Any) -> Any:
         # e**y / 2 for y >= 0, which is finite a little longer than e**y
-        y = highest_half if y > highest_half else y
-        sum_ = y * per_log_2 + rounder
-        n = sum_ - rounder
-        r = y - n * log_2_high - n * log_2_low
-        return scaled(one + (r + r * r * tail(r)), (bits_of(sum_) - rounder_bits) - 1)
+        significand, n = parts(highest_half if y > highest_half else y)
+        return scaled(significand, n - 1)
 
     @function
     def cosh(x: Any) -> Any:
@@ -430,7 +475,7 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
     log_2_high, log_2_low = kind.split(LOG_2)
     tail = kind.polynomial("LOG")
 
-    @function
+    @part
     def correction(f: Any) -> Any:
         # log(1 + f) - f
         s = f / (two + f)
@@ -438,16 +483,16 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
         square = half * f * f
         return s * (square + z * tail(z)) - square
 
-    @function
+    @part
     def exponent(x: Any) -> Any:
         return (bits_of(x) - root_bits) >> digits
 
-    @function
+    @part
     def as_real(k: Any) -> Any:
         # the integer k, below 2**digits; a conversion is slow on processors without AVX-512
         return from_bits(k + rounder_bits) - rounder
 
-    @function
+    @part
     def at_edges(x: Any, result: Any) -> Any:
         # where the argument of the logarithm is negative, zero, infinite or NaN
         result = result if x < infinity else x
@@ -506,7 +551,7 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
 
 def make_sigmoids(kind: Kind, exp: Function, moderate_exp: Function) -> dict[str, Function]:
     """tanh, sigmoid and erf."""
-    real, with_sign_of = kind.real, kind.with_sign_of
+    real, with_sign_of = kind.real, kind.sign()
     zero, half, one, two, almost_3_halves = real(0), real(0.5), real(1), real(2), real(1.457)
     tanh_middle, tanh_end = real(0.55), real(0.35 * kind.digits + 2)  # 1 beyond the end, to the last digit
     erf_end = real(4 if real is np.float32 else 6)
@@ -564,9 +609,9 @@ def two_over_pi(digits: int) -> int:
 def reduction_table(kind: Kind, sizes: tuple[int, ...]) -> Any:
     """For x with each exponent 2**e, 2**e 2 / pi without the bits whose product with x 2**-e is a multiple of 4.
 
-    What is left is the sum of a few float64 of `sizes` bits. So the product of x, a multiple of a large power of 2, with
-    2 / pi modulo 4 needs no more digits than that of a small x (M. H. Payne and R. N. Hanek,
-    Radian reduction for trigonometric functions, 1983).
+    What is left is the sum of a few float64 of `sizes` bits. So the product of 2 / pi and x, a multiple of a large
+    power of 2, needs no more digits modulo 4 than that of a small x (M. H. Payne and R. N. Hanek, Radian reduction for
+    trigonometric functions, 1983).
 
     Returns:
         An array (exponents, len(sizes)).
@@ -590,17 +635,7 @@ def reduction_table(kind: Kind, sizes: tuple[int, ...]) -> Any:
     return np.array(rows)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return x(x, x, x), generate
-
-
-@function
+@part
 def two_sum(x: Any, y: Any) -> Any:
     """The rounded sum, and what rounding took from it (D. E. Knuth, Seminumerical Algorithms, section 4.2.2)."""
     total = x + y
@@ -620,21 +655,21 @@ def make_quarters(kind: Kind) -> Function:
         table = reduction_table(kind, (29, 53))
         high_table, low_table = np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
 
-        @function
+        @part
         def quarters_32(x: Any) -> Any:
             bits = bits_of(x)
             row = (bits >> digits) & mask
             wide = np.float64(from_bits((bits & ~exponent_bits) | bits_of_1))
             high, low = wide * high_table[row], wide * low_table[row]
-            sum_ = (high + low) + rounder
-            n = sum_ - rounder
-            return long_bits_of(sum_) - rounder_bits, ((high - n) + low) * quarter_high, 0.0
+            shifted = (high + low) + rounder
+            n = shifted - rounder
+            return long_bits_of(shifted) - rounder_bits, ((high - n) + low) * quarter_high, 0.0
 
         return quarters_32
 
     first, second, third, fourth = (np.ascontiguousarray(column) for column in reduction_table(kind, (53,) * 4).T)
 
-    @function
+    @part
     def quarters_64(x: Any) -> Any:
         # a float64 can be as near as 2**-61 to a multiple of pi/2, so that 170 bits of the product are needed
         bits = bits_of(x)
@@ -647,15 +682,15 @@ def make_quarters(kind: Kind) -> Function:
         b_rest = fma(x, second[row], -b)
         c = x * third[row]
         c_rest = fma(x, third[row], -c)
-        sum_ = ((a + a_rest) + b) + rounder
-        n = sum_ - rounder
+        shifted = ((a + a_rest) + b) + rounder
+        n = shifted - rounder
         high, high_rest = two_sum((a - n) + a_rest, b)
         low, low_rest = two_sum(b_rest, c)
         high, middle = two_sum(high, low)
         low = middle + (high_rest + (low_rest + (c_rest + x * fourth[row])))
         r = high * quarter_high
         r_rest = fma(high, quarter_high, -r) + (high * quarter_low + low * quarter_high)
-        return long_bits_of(sum_) - rounder_bits, r, r_rest
+        return long_bits_of(shifted) - rounder_bits, r, r_rest
 
     return quarters_64
 
@@ -666,13 +701,13 @@ def make_circular(kind: Kind) -> dict[str, Function]:
     sin and cos are those of r = x - n pi/2, between -pi/4 and pi/4, with n modulo 4 choosing which, and the sign. Both
     precisions compute them in float64.
     """
-    real, with_sign_of = kind.real, kind.with_sign_of
+    real, with_sign_of = kind.real, kind.sign()
     tiny = real(2.0 ** -(kind.digits // 2 + 2))
     sin_tail = polynomial([np.float64(c) for c in globals()["SIN" + kind.suffix]])
     cos_tail = polynomial([np.float64(c) for c in globals()["COS" + kind.suffix]])
     quarters = make_quarters(kind)
 
-    @function
+    @part
     def sin_of_quarter(n: Any, r: Any, r_rest: Any) -> Any:
         z = r * r
         odd = 1.0 - (0.5 * z - (z * z * cos_tail(z) - r * r_rest))

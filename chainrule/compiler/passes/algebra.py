@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, Node
-from .constants import uniform_value
+from .constants import FILLS, uniform_value
 
 __all__ = ["RULES", "run"]
 
@@ -29,10 +29,30 @@ def run(graph: Graph) -> bool:
     """Apply the rule of each node's function."""
 
     def rule(node: Node) -> Node | None:
-        found = RULES.get(node.op) if callable(node.op) else None
-        return None if found is None or node.effect else found(node)
+        if node.effect or not callable(node.op):
+            return None
+        found = RULES.get(node.op)
+        return (None if found is None else found(node)) or without_spreading(node)
 
     return graph.rewrite(rule)
+
+
+def without_spreading(node: Node) -> Node | None:
+    """An operand that is spread over a larger shape only to meet the others, which spread it themselves."""
+    elementwise = isinstance(node.op, np.ufunc) and node.op.signature is None and node.op.nout == 1
+    if not (elementwise or node.op is np.where) or node.shape is None:
+        return None
+    args = list(node.args)
+    for i, arg in enumerate(args):
+        if isinstance(arg, Node) and arg.op is np.broadcast_to and isinstance(arg.args[0], Node):
+            shapes = [arg.args[0].shape if k == i else x.shape for k, x in enumerate(args) if isinstance(x, Node)]
+            if None not in shapes and np.broadcast_shapes(*shapes) == node.shape:  # type: ignore[arg-type]
+                args[i] = arg.args[0]
+    if args == list(node.args):
+        return None
+    found = node.like(node.op, *args)
+    found.kwargs = node.kwargs
+    return found
 
 
 def is_number(value: Any, number: float) -> bool:
@@ -159,8 +179,13 @@ def order(node: Node) -> tuple[int, ...]:
 
 @rule_for(np.where)
 def where(node: Node) -> Node | None:
-    """where(True, x, y) = x and where(False, x, y) = y."""
+    """where(True, x, y) = x and where(False, x, y) = y; one number in the place of an array full of it."""
     condition, x, y = node.args
+    for i, (this, other) in enumerate(((x, y), (y, x)), 1):
+        value = uniform_value(this) if isinstance(this, Node) and this.op in FILLS else None
+        if value is not None and isinstance(other, Node) and (other.shape, other.dtype) == (node.shape, node.dtype):
+            if this.dtype == node.dtype and type(value) in (int, float):
+                return node.like(np.where, *(value if k == i else arg for k, arg in enumerate(node.args)))
     known = uniform_value(condition) if isinstance(condition, Node) else None
     if known is None:
         return None

@@ -29,6 +29,7 @@ __all__ = ["Kernel", "Loop", "Place", "fuse", "is_count", "is_known", "is_output
 LONGEST = 64  # operations in a loop
 MOST_LOOPS = 16  # in a kernel
 MOST_ARRAYS = 28  # that a kernel is given: each costs 0.06 us a call
+FEW = 4  # operations that are rather done again in another loop than their result stored
 LARGE = 1 << 17  # elements times operations from which a loop is a kernel of its own, to be shared among threads
 SAME_ORDER = (np.reshape, np.expand_dims, np.squeeze)  # the same elements in the same order
 
@@ -302,6 +303,7 @@ class Units:
     def __init__(self, graph: Graph, elementary: Any, refused: Collection[int]) -> None:
         self.graph = graph
         self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.unread: set[Node] = set()
         self.of: dict[Node, int] = {}
         self.loops: dict[int, Loop] = {}
         self.before: list[int] = []
@@ -370,12 +372,104 @@ def group(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) -
             for operand in node.operands():
                 if operand.size > 1 and units.of[operand] != units.of[node]:
                     readers.setdefault(same_memory(operand), []).append(node)
-    for nodes in readers.values():
-        for node in nodes[1:]:
-            first, other = units.loops[units.of[nodes[0]]], units.loops[units.of[node]]
-            if first.size == other.size:
-                units.merge(units.of[nodes[0]], units.of[node])
+    for first, *others in readers.values():
+        for node in others:
+            if units.loops[units.of[first]].size == units.loops[units.of[node]].size:
+                units.merge(units.of[first], units.of[node])
+    store_less(units)
     return units
+
+
+# ----- what is rather computed twice than stored -----
+
+
+def store_less(units: Units) -> None:
+    """Let loops compute what they read of other loops, where a few operations give it from arrays that exist anyway."""
+    graph = units.graph
+    users = graph.users()
+    arrays = set(graph.outputs)
+    copies: dict[tuple[Node, int], Node] = {}
+    for node in list(graph.nodes):
+        home = units.of[node]
+        elsewhere = {units.of[user] for user in users[node]} - {home}
+        if home not in units.loops or not elsewhere:
+            continue
+        way = None if node in arrays else cheap_way(node, units.loops[home], arrays)
+        if way is None or not all([copy_way(units, way, home, unit, copies) for unit in elsewhere]):
+            arrays.add(node)
+    if copies:
+        graph.nodes += copies.values()  # the positions of the others are the names of units
+        drop_unread(units)
+
+
+def copy_way(units: Units, way: list[Node], home: int, unit: int, copies: dict[tuple[Node, int], Node]) -> bool:
+    """Compute the first node of `way` in another loop as well; whether that loop could take it."""
+    loop = units.loops.get(unit)
+    if loop is None or not reads_no_more(loop, way):
+        return False
+    new: dict[Node, Node] = {}
+    for node in sorted(way, key=units.order.__getitem__):
+        if (node, unit) not in copies:
+            known = {other: new.get(other) or copies.get((other, unit), other) for other in node.operands()}
+            new[node] = copy_of(node, known)
+            units.order[new[node]] = units.order[node]
+    before = [(node, node.args, node.kwargs) for node in loop.nodes]
+    for node in loop.nodes:
+        node.args = map_nodes(node.args, lambda other: new.get(other, other))
+        node.kwargs = map_nodes(node.kwargs, lambda other: new.get(other, other))
+    both: Loop | None = loop
+    for node in reversed(new):
+        both = both and both.merged(Loop(new[node], units.loops[home].roles[node]))
+    if both is None:
+        for node, args, kwargs in before:
+            node.args, node.kwargs = args, kwargs
+        return False
+    both.nodes.sort(key=units.order.__getitem__)
+    units.loops[unit] = both
+    for node, other in new.items():
+        copies[node, unit] = other
+        units.of[other] = unit
+    return True
+
+
+def drop_unread(units: Units) -> None:
+    """Take nodes that nobody reads any more out of their loops."""
+    nodes = sorted(units.graph.nodes, key=units.order.__getitem__)
+    read = set(without_unread(nodes, units.graph.outputs))
+    for node in nodes:
+        if node not in read:
+            node.args, node.kwargs = (), {}
+            units.unread.add(node)
+    for unit, loop in list(units.loops.items()):
+        loop.nodes = [node for node in loop.nodes if node in read]
+        loop.roles = {node: loop.roles[node] for node in loop.nodes}
+        if not loop.nodes:
+            del units.loops[unit]
+
+
+def cheap_way(node: Node, loop: Loop, arrays: set[Node]) -> list[Node] | None:
+    """The operations of a loop that lead from arrays to a node; None where these are many, or dear."""
+    way: list[Node] = []
+    stack = [node]
+    while stack:
+        found = stack.pop()
+        role = loop.roles[found]
+        if found in way:
+            continue
+        if role.reduction is not None or role.pick or name_of(found.op) in HEAVY or len(way) == FEW:
+            return None
+        way.append(found)
+        stack += [operand for operand in found.operands() if operand in loop.roles and operand not in arrays]
+    return way
+
+
+def reads_no_more(loop: Loop, way: list[Node]) -> bool:
+    """Whether a loop that goes this way reads no more memory than if it read the value."""
+    if not loop.work:
+        return False
+    read = {same_memory(operand) for node in loop.nodes for operand in node.operands()}
+    needed = {same_memory(operand) for node in way for operand in node.operands() if operand not in way}
+    return sum(node.size for node in needed - read if not is_known(node)) <= max(way[0].size, 64)
 
 
 def same_memory(node: Node) -> Node:
@@ -460,7 +554,8 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
             flush()
 
     members: dict[int, list[Node]] = {}
-    for node in graph.nodes:
+    nodes = [node for node in graph.nodes if node not in units.unread]
+    for node in nodes:
         members.setdefault(units.of[node], []).append(node)
 
     def needed(unit: int) -> list[int]:
@@ -481,7 +576,7 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
                 done.add(unit)
                 place(unit)
 
-    for node in graph.nodes:
+    for node in nodes:
         if units.of[node] not in units.loops:
             visit(units.of[node])
     for unit in sorted(units.loops, key=lambda unit: (units.loops[unit].size, unit)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.grad_mode import no_grad
 from ...core.tensor import Tensor, make_tensor
+from ...core.tracing import calculated, in_array, number
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
@@ -25,8 +26,10 @@ def _norm(array: Any, order: float) -> float:
     if not flat.size:
         return 0.0
     if order == 2:
-        return math.sqrt(float(np.real(np.vdot(flat, flat)))) if flat.dtype.itemsize > 2 else _norm(flat.astype("f"), 2)
-    return float(np.linalg.norm(flat, order))
+        if flat.dtype.itemsize <= 2:
+            return _norm(flat.astype("f"), 2)
+        return calculated(math.sqrt, number(np.real(np.vdot(flat, flat))))  # type: ignore[no-any-return]
+    return number(np.linalg.norm(flat, order))  # type: ignore[no-any-return]
 
 
 def get_total_norm(
@@ -45,7 +48,7 @@ def get_total_norm(
     if not arrays:
         return make_tensor(np.zeros((), np.float32), None)
     order = float(norm_type)
-    total = _norm(np.array([_norm(array, order) for array in arrays]), order)
+    total = _norm(in_array([_norm(array, order) for array in arrays]), order)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
@@ -53,15 +56,14 @@ def get_total_norm(
             "`error_if_nonfinite=False`"
         )
     kind = np.result_type(*arrays)
-    return make_tensor(np.asarray(total, np.float32 if kind.kind not in "fc" else np.zeros((), kind).real.dtype), None)
+    return make_tensor(in_array(total, np.float32 if kind.kind not in "fc" else np.zeros((), kind).real.dtype), None)
 
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Scale all gradients by `max_norm / total_norm`, if that is less than 1."""
-    factor = float(max_norm) / (float(total_norm) + 1e-6)
-    if math.isfinite(factor) and factor >= 1:
+    factor = calculated(min, float(max_norm) / (number(total_norm) + 1e-6), 1.0)  # NaN stays
+    if type(factor) is float and factor == 1.0:
         return
-    factor = factor if math.isnan(factor) else min(factor, 1.0)
     with no_grad():
         for parameter in _listed(parameters):
             if parameter.grad is not None:

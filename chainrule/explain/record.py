@@ -22,7 +22,7 @@ from ..core import forward as forward_module
 from ..core import views as views_module
 from ..core.grad_mode import OFF, grad_mode
 from ..core.recipe import NOT_THE_USER, PACKAGE, Leaf, Recipe
-from ..core.table import name_of
+from ..core.table import BACK_FUNCS, name_of
 from ..core.tensor import Tensor
 from ..core.tracing import back_functions
 from ..nn.module import Module
@@ -92,7 +92,8 @@ class Origin:
         cut: why gradients do not flow although they would from a parent: "detach", "no_grad", "comparison", ...
         export: what left the graph as a number or an array and came back in this tensor.
         certain: whether the export is known to be what came back, or only the last that left.
-        kind: the element type's kind, as NumPy abbreviates it.
+        dtype: the element type by name.
+        tensor: the tensor, as long as it lives.
     """
 
     operation: str
@@ -102,7 +103,8 @@ class Origin:
     cut: str = ""
     export: Export | None = None
     certain: bool = True
-    kind: str = "f"
+    dtype: str = ""
+    tensor: weakref.ref[Tensor] | None = None
 
 
 @dataclass(eq=False)
@@ -175,7 +177,9 @@ class Recording:
         for code in [code for wrapper in wrappers for code in closures_of(wrapper)]:
             self._watched[code] = (None, self._computed)
         self._watch = Watch(
-            lambda code: self._watched.get(code) or ((None, self._computed) if code.co_filename.startswith(ops) else None)
+            lambda code: (
+                self._watched.get(code) or ((None, self._computed) if code.co_filename.startswith(ops) else None)
+            )
         )
 
     def __enter__(self) -> Self:
@@ -217,7 +221,7 @@ class Recording:
         if start is None:
             return []
         reached = {start}
-        found = []
+        found: list[Origin] = []
         for origin in self._order:  # in the order in which they were made
             if any(parent in reached for parent in origin.parents) or (
                 origin.export is not None and origin.export.origin in reached
@@ -229,6 +233,7 @@ class Recording:
 
     def _note(self, tensor: Tensor, origin: Origin) -> Origin:
         key = id(tensor)
+        origin.dtype, origin.tensor = tensor.array.dtype.name, weakref.ref(tensor)
         self._origins[key] = weakref.ref(tensor, lambda r: self._forget(key, r)), origin
         self._order.append(origin)
         return origin
@@ -241,7 +246,7 @@ class Recording:
     def _met(self, tensor: Tensor) -> Origin:
         known = self.origin_of(tensor)
         if known is None:
-            known = self._note(tensor, Origin("", None, tensor._node is not None, kind=tensor.array.dtype.kind))
+            known = self._note(tensor, Origin("", None, tensor._node is not None))
         return known
 
     def _computed(self, frame: FrameType, result: Any) -> None:
@@ -258,7 +263,6 @@ class Recording:
             if function is None and not isinstance(node, Recipe):
                 text = frame.f_code.co_name
             origin = Origin(text.lstrip("_"), place_of_call(frame), node is not None, parents)
-            origin.kind = tensor.array.dtype.kind
             if node is None and any(parent.tracked for parent in parents):
                 origin.cut = self._reason(function, tensor)
             self._note(tensor, origin)
@@ -268,8 +272,8 @@ class Recording:
     def _mark(self, node: Recipe) -> None:
         extra = node._extra
         if extra is not None and extra.trace is not None and not isinstance(extra.trace, Seen):
-            extra.trace = Seen(extra.trace)
-            extra.trace.modules = tuple(self._modules)  # type: ignore[attr-defined]
+            seen = extra.trace = Seen(extra.trace)
+            seen.modules = tuple(self._modules)
 
     def _reason(self, function: Any, tensor: Tensor) -> str:
         if tensor.array.dtype.kind not in "fc":
@@ -295,7 +299,7 @@ class Recording:
         if not isinstance(tensor, Tensor) or not hasattr(tensor, "array") or tensor is data:
             return
         tracked = tensor._node is not None
-        origin = Origin("tensor", place_of_call(frame), tracked, kind=tensor.array.dtype.kind)
+        origin = Origin("tensor", place_of_call(frame), tracked)
         if isinstance(data, Tensor):
             origin.parents = [self._met(data)]
             origin.cut = "copy" if data._node is not None else ""
@@ -314,7 +318,6 @@ class Recording:
         parents += [before] if before is not None else []
         tracked = target._node is not None
         origin = Origin(str(frame.f_locals["operation"]), place_of_call(frame), tracked, parents)
-        origin.kind = target.array.dtype.kind
         unseen = grad_mode() == OFF and any(parent.tracked for parent in parents)
         if unseen and not isinstance(target._node, Leaf):
             origin.cut = "write"
@@ -333,7 +336,7 @@ class Recording:
             self._modules.pop()
 
     def _pass_begins(self, frame: FrameType, _: Any) -> None:
-        if back_functions.get() is not backprop.BACK_FUNCS._found:  # the compiler looks on, or `explain` does
+        if back_functions.get() is not BACK_FUNCS._found:  # the compiler looks on, or `explain` does
             self._running.append(None)
             return
         given = frame.f_locals
