@@ -11,7 +11,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 SHARED ?= ../shared
-TORCH := torch==2.13.0 expecttest  # the second is what PyTorch's table of operators needs
+# PyTorch, and what its table of operators needs
+TORCH := torch==2.13.0 expecttest
 
 DEMO_ARGS ?=
 TEST_ARGS ?=

@@ -2,8 +2,8 @@
 
 For each function and type it prints the largest error in units in the last place with the argument where it is found,
 and the time for an element in a loop over 20,000 of them, which fit into the cache, beside NumPy's or SciPy's. float32
-is compared with float64 functions at every 257th of all numbers, float64 with mpmath at random ones. Needs Numba and
-mpmath. It ends with status 1 if an error is 2 or more.
+is compared with float64 functions at every 257th of all numbers, float64 and pow with mpmath at random ones. Needs
+Numba and mpmath. It ends with status 1 if an error is 2 or more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import mpmath as mp
@@ -39,9 +39,20 @@ EXACT: dict[str, Callable[[Any], Any]] = {
     "sinh": mp.sinh,
     "cosh": mp.cosh,
     "atan": mp.atan,
+    "pow": mp.power,
 }
-ARRAY_FUNCTIONS: dict[str, Any] = {"sigmoid": special.expit, "erf": special.erf, "atan": np.arctan}
-UNBOUNDED = ("sin", "cos", "log", "log1p", "log2", "log10", "atan")  # the others are as at 20,000 for larger numbers
+ARRAY_FUNCTIONS: dict[str, Any] = {"sigmoid": special.expit, "erf": special.erf, "atan": np.arctan, "pow": np.power}
+UNBOUNDED = (
+    "sin",
+    "cos",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "atan",
+    "pow",
+)  # the others are as at 20,000 for larger numbers
+BLOCK = 1 << 20  # numbers at a time
 SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0)
 
 
@@ -50,10 +61,19 @@ def array_function(name: str) -> Any:
     return ARRAY_FUNCTIONS.get(name) or getattr(np, name)
 
 
-def loop_over(function: Any, kind: str) -> Callable[[Array, Array], None]:
-    """A compiled loop that fills its second argument with the function of the first."""
+def loop_over(function: Any, kind: str, arguments: int = 1) -> Callable[..., None]:
+    """A compiled loop that fills its last argument with the function of the others."""
+    types = ", ".join([f"{kind}[::1]"] * (arguments + 1))
+    if arguments == 2:
 
-    @numba.njit(f"void({kind}[::1], {kind}[::1])", error_model="numpy")  # type: ignore[untyped-decorator]
+        @numba.njit(f"void({types})", error_model="numpy")  # type: ignore[untyped-decorator]
+        def loop_2(x: Array, y: Array, out: Array) -> None:
+            for i in range(x.size):
+                out[i] = function(x[i], y[i])
+
+        return loop_2  # type: ignore[no-any-return]
+
+    @numba.njit(f"void({types})", error_model="numpy")  # type: ignore[untyped-decorator]
     def loop(x: Array, out: Array) -> None:
         for i in range(x.size):
             out[i] = function(x[i])
@@ -64,10 +84,12 @@ def loop_over(function: Any, kind: str) -> Callable[[Array, Array], None]:
 # ----- arguments -----
 
 
-def dense_float32(step: int) -> Array:
-    """Every `step`-th of all float32, and the numbers next to the special ones."""
-    dense = np.arange(0, 2**32, step, dtype=np.uint64).astype(np.uint32).view(np.float32)
-    return np.concatenate([dense, edges(np.float32)])
+def dense_float32(step: int) -> Iterator[Array]:
+    """Every `step`-th of all float32 in blocks, and the numbers next to the special ones."""
+    yield edges(np.float32)
+    for start in range(0, 2**32, BLOCK * step):
+        end = min(start + BLOCK * step, 2**32)
+        yield np.arange(start, end, step, dtype=np.uint64).astype(np.uint32).view(np.float32)
 
 
 def random_float64(count: int, seed: int = 0) -> Array:
@@ -87,6 +109,18 @@ def random_float64(count: int, seed: int = 0) -> Array:
             edges(np.float64),
         ]
     )
+
+
+def pairs(kind: Any, count: int, seed: int = 0) -> tuple[Array, Array]:
+    """x > 0 and y whose x**y is of any size, or where y is an exponent as programs have them."""
+    random = np.random.default_rng(seed)
+    information = np.finfo(kind)
+    size = random.choice([1e-6, 1e-3, 0.1, 1.0], count)
+    x = np.exp(size * random.uniform(-80, 80, count)).astype(kind)
+    widest = (information.maxexp + information.nmant) / np.abs(np.log2(x.astype(np.float64)) + 1e-300)
+    y = random.uniform(-1, 1, count) * np.minimum(widest, float(information.max))
+    usual = random.choice([3.0, -0.5, 0.5, -1.0, 2.0, 1 / 3, 2.2, 10.0], count)
+    return x, np.where(random.uniform(0, 1, count) < 0.5, y, usual).astype(kind)
 
 
 def edges(kind: Any) -> Array:
@@ -118,19 +152,20 @@ def errors_float32(name: str, x: Array, out: Array) -> Array:
     return np.where(np.isnan(want), np.where(np.isnan(out), 0, np.inf), np.where(np.isnan(error), np.inf, error))
 
 
-def errors_exact(name: str, x: Array, out: Array) -> Array:
-    """Each result's error in units in the last place, against mpmath."""
-    information = np.finfo(x.dtype)
-    return np.array([error_exact(name, float(a), float(b), information) for a, b in zip(x, out, strict=True)])
+def errors_exact(name: str, *arrays: Array) -> Array:
+    """Each result's error in units in the last place, against mpmath; the results are the last array."""
+    information = np.finfo(arrays[0].dtype)
+    return np.array([error_exact(name, *map(float, row), information=information) for row in zip(*arrays, strict=True)])
 
 
-def error_exact(name: str, x: float, out: float, information: Any) -> float:
+def error_exact(name: str, *given: float, information: Any) -> float:
     """One result's error."""
     mp.mp.prec = 160
+    *arguments, out = given
     if name not in UNBOUNDED:
-        x = min(max(x, -2e4), 2e4)
+        arguments = [min(max(x, -2e4), 2e4) for x in arguments]
     try:
-        want = EXACT[name](mp.mpf(x))
+        want = EXACT[name](*map(mp.mpf, arguments))
     except ZeroDivisionError:  # mpmath's log2(0)
         want = -mp.inf
     if isinstance(want, mp.mpc) or mp.isnan(want):
@@ -143,14 +178,23 @@ def error_exact(name: str, x: float, out: float, information: Any) -> float:
     return float(abs(mp.mpf(out) - want) * mp.mpf(2) ** (information.nmant - exponent))
 
 
-def worst(name: str, kind: str, loop: Callable[[Array, Array], None], step: int, points: int) -> tuple[float, float]:
-    """The largest error, and the argument where it is found."""
-    x = dense_float32(step) if kind == "float32" else random_float64(points)
-    out = np.empty_like(x)
-    loop(x, out)
-    errors = errors_float32(name, x, out) if kind == "float32" else errors_exact(name, x, out)
-    place = int(np.argmax(errors))
-    return float(errors[place]), float(x[place])
+def worst(name: str, kind: str, loop: Callable[..., None], step: int, points: int) -> tuple[float, float]:
+    """The largest error, and the argument (of two the first) where it is found."""
+    dense = kind == "float32" and name != "pow"
+    blocks: Iterable[tuple[Array, ...]]
+    if dense:
+        blocks = ((x,) for x in dense_float32(step))
+    else:
+        blocks = [pairs(getattr(np, kind), points) if name == "pow" else (random_float64(points),)]
+    largest, where = -1.0, math.nan
+    for given in blocks:
+        out = np.empty_like(given[0])
+        loop(*given, out)
+        errors = errors_float32(name, *given, out) if dense else errors_exact(name, *given, out)
+        place = int(np.argmax(errors))
+        if errors[place] > largest:
+            largest, where = float(errors[place]), float(given[0][place])
+    return largest, where
 
 
 # ----- time -----
@@ -179,12 +223,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for (name, kind), function in FUNCTIONS.items():
         if options.names and name not in options.names:
             continue
-        loop = loop_over(function, kind)
+        arguments = 2 if name == "pow" else 1
+        loop = loop_over(function, kind, arguments)
         error, place = worst(name, kind, loop, options.step, options.points)
-        x = np.random.default_rng(0).uniform(0.1, 3, 20_000).astype(kind)
-        out = np.empty_like(x)
+        given = np.random.default_rng(0).uniform(0.1, 3, (arguments, 20_000)).astype(kind)
+        out = np.empty_like(given[0])
         times = [
-            nanoseconds(lambda f=f, x=x, out=out: f(x, out), x.size, options.repeats)  # type: ignore[misc]
+            nanoseconds(lambda f=f, given=given, out=out: f(*given, out), out.size, options.repeats)  # type: ignore[misc]
             for f in (loop, array_function(name))
         ]
         print(f"{name:8} {kind:8} {error:7.3f}  {place:14.7g}  {times[0]:6.2f}  {times[1]:8.2f}", flush=True)

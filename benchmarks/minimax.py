@@ -110,6 +110,16 @@ def logarithm(degree: int) -> Fit:
     return Fit(target, lambda z: z / 2, (0, high), degree)
 
 
+def logarithm_less_2_terms(degree: int) -> Fit:
+    """(2 artanh(s) / s - 2 - 2/3 s**2) / s**4 in z = s**2."""
+    high = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2
+
+    def target(z: Real) -> Real:
+        return ((2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z - mp.mpf(2) / 3) / z
+
+    return Fit(target, lambda z: z**2 / 2, (0, high), degree)
+
+
 def hyperbolic_tangent(degree: int) -> Fit:
     """(tanh(x) - x) / x**3 in z = x**2."""
 
@@ -158,6 +168,7 @@ FITS: dict[str, tuple[Callable[[int], Fit], type, int]] = {
     "EXPM1_64": (exponential_less_1, np.float64, 10),
     "LOG_32": (logarithm, np.float32, 2),
     "LOG_64": (logarithm, np.float64, 6),
+    "POW_64": (logarithm_less_2_terms, np.float64, 7),
     "TANH_32": (hyperbolic_tangent, np.float32, 4),
     "TANH_64": (hyperbolic_tangent, np.float64, 10),
     "SINH_32": (hyperbolic_sine, np.float32, 3),

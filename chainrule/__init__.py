@@ -52,11 +52,12 @@ __version__ = "0.1.0"
 
 _ROOMS = frozenset(
     """
-    autograd distributions explain fft func linalg masked nn optim safetensors serialization special
+    autograd compiler distributions explain fft func linalg masked nn optim safetensors serialization special
     testing utils
     """.split()
 ) | frozenset(_PLATFORM)
 _LAZY = {  # name -> the module it comes from
+    **dict.fromkeys(("TraceError", "compile"), "compiler"),
     "Event": "platform.cuda",
     "GradScaler": "platform.amp",
     "OutOfMemoryError": "platform.cuda",

@@ -131,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["explain"]:  # an expression may begin with a minus: the space says that it is no option
-        arguments = [f" {text}" if text[:1] == "-" and text.strip("-") not in EXPLAIN else text for text in arguments]
+        options_given = [text for text in arguments if text[:1] == "-" and text.strip("-") in EXPLAIN]
+        others = [text for text in arguments[1:] if text not in options_given]
+        arguments = ["explain", *options_given, *(f" {text}" if text[:1] == "-" else text for text in others)]
     options = parser.parse_args(arguments)
     if options.version:
         from . import __version__

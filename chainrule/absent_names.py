@@ -89,7 +89,9 @@ ABSENT: dict[str, dict[str, str]] = {
             "quantized_max_pool2d quantized_max_pool3d quantized_rnn_relu_cell quantized_rnn_tanh_cell quint2x4 "
             "quint4x2 quint8 "
         ),
-        "compilation is not there yet; leave the call out": ("compile compiler cond export fx library while_loop "),
+        "programs are not made of graphs to be exported; compile takes whole functions": (
+            "cond export fx library while_loop "
+        ),
         "arrays are dense; SciPy has sparse ones": (
             "dsmm hsmm hspmm resize_as_sparse_ saddmm smm sparse sparse_bsc sparse_bsc_tensor sparse_bsr "
             "sparse_bsr_tensor sparse_compressed_tensor sparse_coo sparse_coo_tensor sparse_csc sparse_csc_tensor "
@@ -152,6 +154,9 @@ ABSENT: dict[str, dict[str, str]] = {
         ),
         "one process trains; use the BatchNorm layers": ("SyncBatchNorm "),
         "there is no quantisation": ("intrinsic qat quantizable quantized "),
+    },
+    "torch.nn.Module": {
+        "there is one device, the cpu; use to()": ("ipu mtia xpu "),
     },
     "torch.nn.utils": {
         "elements always lie in order": (

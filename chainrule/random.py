@@ -230,8 +230,8 @@ def batched(value: Any) -> bool:
 
 
 def as_it_is(value: Any) -> Any:
-    """A number as an array; several samples' values as they are."""
-    return value if batched(value) else np.asarray(value)
+    """A number as an array; several samples' values, and those of a trace, as they are."""
+    return value if batched(value) or hasattr(value, "as_number") else np.asarray(value)
 
 
 def _new(array: Any, requires_grad: bool) -> Tensor:

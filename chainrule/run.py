@@ -20,6 +20,7 @@ from typing import Any
 
 from .absent import PAGE, Unsupported, explain, reason_for
 from .core.tensor import Tensor
+from .nn.module import Module
 from .stand_in import as_torch
 
 __all__ = ["main", "respawn"]
@@ -102,8 +103,10 @@ def unsupported(error: BaseException) -> str | None:
     if isinstance(error, Unsupported):
         return str(error)
     if isinstance(error, AttributeError):
-        known = isinstance(error.obj, Tensor) and error.name and reason_for("torch.Tensor", error.name)
-        return explain("torch.Tensor", str(error.name)) if known else str(error) if PAGE in str(error) else None
+        for kind, owner in ((Tensor, "torch.Tensor"), (Module, "torch.nn.Module")):
+            if isinstance(error.obj, kind) and error.name and reason_for(owner, error.name):
+                return explain(owner, error.name)
+        return str(error) if PAGE in str(error) else None
     if isinstance(error, ModuleNotFoundError):
         name = str(error.name)
         if name.startswith("torch.") or name.startswith("chainrule."):

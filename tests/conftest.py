@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: dict[Any, bool] = {}
     for item in items:
         if isinstance(item, pytest.Function):
+            fixtures = item._fixtureinfo.name2fixturedefs
             used = [getattr(getattr(item.function, "hypothesis", None), "inner_test", item.function)]
-            used += [each.func for name in item.fixturenames for each in item._fixtureinfo.name2fixturedefs.get(name, ())]
+            used += [fixture.func for name in item.fixturenames for fixture in fixtures.get(name, ())]
             if any(asks_for_torch(function, seen) for function in used):
                 item.add_marker(pytest.mark.torch)

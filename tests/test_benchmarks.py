@@ -22,14 +22,15 @@ from benchmarks.workloads import NAMES, load
 STEPS = 3
 
 
-def programs_with_a_hand_written_one() -> list[tuple[str, str]]:
+def programs_with_a_hand_written_one() -> list[Any]:
     """(workload, peer) for every program that the hand-written one can be the oracle of."""
     pairs = []
     for name in NAMES:
         workload = load(name)
         if workload.in_process and "numpy" in workload.programs:
             pairs += [(name, peer) for peer in workload.programs if peer not in ("numpy", "torch2")]
-    return pairs
+    needs_torch = {peer: [pytest.mark.torch] for peer in PEERS if "torch" in PEERS[peer].modules}
+    return [pytest.param(name, peer, marks=needs_torch.get(peer, [])) for name, peer in pairs]
 
 
 def observed(workload: Workload, peer: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def test_every_way_of_importing_torch_gives_chainrules_own_modules(tmp_path: Pat
         ("torch.nn.SyncBatchNorm(3)", "torch.nn.SyncBatchNorm"),
         ("from torch.nn import SyncBatchNorm", "torch.nn.SyncBatchNorm"),
         ("torch.zeros(2).to_sparse()", "torch.Tensor.to_sparse"),
+        ("torch.nn.Linear(1, 1).xpu()", "torch.nn.Module.xpu"),
         ("torch.distributed.init_process_group('gloo')", "torch.distributed.init_process_group"),
         ("torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))", "DistributedDataParallel"),
         ("torch.onnx.export(None, None, 'x')", "torch.onnx.export"),

@@ -550,9 +550,7 @@ def test_a_whole_module_comes_back_without_its_constructor() -> None:
 @pytest.mark.parametrize("weights_only", [None, True])
 def test_a_whole_module_is_not_loaded_where_only_weights_are_wanted(weights_only: Any) -> None:
     content = saved(nn.Sequential(nn.Linear(2, 2)))
-    with pytest.raises(
-        UnpicklingError, match=r"chainrule\.nn\.Sequential: it holds a whole module.*weights_only=False"
-    ):
+    with pytest.raises(UnpicklingError, match=r"nn\.Sequential: it holds a whole module.*weights_only=False"):
         cr.load(io.BytesIO(content), weights_only=weights_only)
 
 
@@ -613,7 +611,7 @@ def test_no_other_name_is_known_where_whole_modules_are(name: str) -> None:
 
 def test_a_modules_class_is_never_called() -> None:
     made = Tied.made
-    call = f"\x80\x02c{__name__}\nTied\n)R.".encode()
+    call = b"\x80\x02c" + f"{__name__}\nTied\n)R.".encode()
     with pytest.raises(UnpicklingError, match="calls Tied, which is not loaded"):
         cr.load(file_with(call), weights_only=False)
     assert Tied.made == made

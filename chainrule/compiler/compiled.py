@@ -33,7 +33,8 @@ from .guards import Guards
 from .naming import name_values
 from .passes import optimize
 from .references import Argument, Reference
-from .source import Program, is_contiguous, write_source
+from .memory import is_contiguous
+from .source import Program, write_source
 from .trace import Result, Trace, trace
 
 __all__ = ["Compiled", "Variant", "compile"]
@@ -76,6 +77,7 @@ class Variant:
         self.returned = sum(result.node is not None for result in traced.results)
         self.plain = all(result.kind == "tensor" for result in traced.results)
         self.saved = saved  # for each parameter of the backward program: an input's position, or None for an output
+        self.last_inputs: list[Any] | None = None
         self.template: list[Any] = []
         self.template_of: Any = None
         self.arguments: list[tuple[int, int]] = []
@@ -109,7 +111,7 @@ class Variant:
 
     def run(self, arguments: Any) -> Any:
         """Run the program on the call's flattened arguments."""
-        inputs = self.inputs(arguments)
+        self.last_inputs = inputs = self.inputs(arguments)
         outputs = self.run_forward(*inputs)
         traced = self.trace
         if self.written:
@@ -135,7 +137,7 @@ class Variant:
             rest = iter(outputs[position:])
             kept = [next(rest) if place is None else inputs[place] for place in self.saved]
             self.attach(values, kept, arguments)
-        return unflatten(traced.structure, values)
+        return values[0] if traced.single else unflatten(traced.structure, values)
 
     def values(self, outputs: Any, arguments: Any) -> list[Any]:
         """What the function returns, flattened."""
@@ -153,7 +155,7 @@ class Variant:
         if result.kind == "view":
             view = result.reference.holder(arguments)
             for function, rest, kwargs in result.chain:
-                view = TENSOR_FUNCS[function](view, *rest, **kwargs)
+                view = TENSOR_FUNCS.get(function, function)(view, *rest, **kwargs)
             return view
         return result.value if result.kind == "constant" else next(outputs)
 
@@ -398,6 +400,8 @@ def signature(leaf: Any) -> Any:
     """
     if isinstance(leaf, Tensor):
         array = leaf.array
+        if type(array) is not np.ndarray:
+            return (type(array), leaf)
         return (array.shape, array.dtype, leaf.node() is not None, array.flags.c_contiguous)
     if isinstance(leaf, np.ndarray):
         return (np.ndarray, leaf.shape, leaf.dtype, leaf.flags.c_contiguous)
@@ -538,9 +542,10 @@ def split(
         if node in targets:
             copy = Node(np.copy, (node,), None, node.shape, node.dtype, name=f"{node.name}_before")
             graph.nodes.insert(graph.nodes.index(node) + 1, copy)
+            before = {node: copy}
             for other in behind:
-                other.args = map_nodes(other.args, lambda n, old=node, new=copy: new if n is old else n)
-                other.kwargs = map_nodes(other.kwargs, lambda n, old=node, new=copy: new if n is old else n)
+                other.args = map_nodes(other.args, lambda n, before=before: before.get(n, n))  # type: ignore[misc]
+                other.kwargs = map_nodes(other.kwargs, lambda n, before=before: before.get(n, n))  # type: ignore[misc]
             saved[i] = copy
     return behind, saved
 

@@ -213,6 +213,23 @@ class Graph:
             names[node] = name
         return names
 
+    def draw(self) -> Any:
+        """The graph in the DOT language: inputs as boxes, steps as ovals, results in colour."""
+        from ..explain.drawing import STYLES, Drawing, quoted
+
+        names = self.names()
+        number = {node: f"n{i}" for i, node in enumerate(self.nodes)}
+        lines = ["digraph {", "  rankdir=TB", '  node [fontname="Helvetica", fontsize=11]']
+        for node in self.nodes:
+            kind = "leaf" if node.op is INPUT else "constant" if node.op is CONSTANT else "operation"
+            called = names[node] if node.op in (INPUT, CONSTANT) else f"{names[node]} = {name_of(node.op)}"
+            style = STYLES["end" if node in self.outputs and kind == "operation" else kind]
+            lines.append(f"  {number[node]} [label={quoted(f'{called}{chr(10)}{describe(node)}')}, {style}]")
+        for node in self.nodes:
+            operands = [] if node.op is CONSTANT else dict.fromkeys(node.operands())
+            lines += [f"  {number[operand]} -> {number[node]}" for operand in operands]
+        return Drawing("\n".join([*lines, "}", ""]))
+
     def __str__(self) -> str:
         names = self.names()
         lines = []

@@ -81,6 +81,7 @@ class Guards:
             for i, tensor in enumerate(arguments)
             if isinstance(tensor, Tensor) and tensor in traced.found.tensors
         }
+        self.twins = twins(arguments)
         self.pattern = self._pattern(self.arrays)
         self.roots = self._roots()
         self.shared = self._shared(arguments)
@@ -119,7 +120,7 @@ class Guards:
             and all(map(is_, map(node_of, self.tensors), self.nodes))
         ):
             return not self.broken(arguments)
-        if self.arguments_closed or self.writes_arguments:
+        if self.arguments_closed or self.writes_arguments or twins(arguments) != self.twins:
             return not self.broken(arguments)
         closed, roots = self.closed, self.roots
         for leaf in arguments:
@@ -164,9 +165,9 @@ class Guards:
         )
 
     def _tensors_changed(self, arguments: Any) -> str:
-        for reference in self.missing:
-            if self._exists(reference):
-                return f"{reference.name}: missing, now there"
+        for state in self.missing:
+            if self._exists(state):
+                return f"{state.name}: missing, now there"
         try:
             moved = any(
                 reference.holder(arguments) is not self.tensors[self.places[reference]] for reference in self.states
@@ -218,6 +219,8 @@ class Guards:
             if isinstance(leaf, Tensor) and (leaf in self.closed or i in self.arguments_closed):
                 if self.arguments_closed.get(i) is not leaf:
                     return f"argument {i + 1} is a tensor that the function closes over, or no longer is"
+        if twins(arguments) != self.twins:
+            return "which of the arguments are one object"
         if self.written and self._shared(arguments) != self.shared:
             return "which of the arguments share memory with others, or with closed-over tensors"
         return ""
@@ -272,6 +275,12 @@ class Guards:
                     if overlap(array, other):
                         found.append((i, k, place(array) == place(other)))
         return tuple(found)
+
+
+def twins(arguments: Any) -> tuple[int, ...]:
+    """Which of the arguments are one object; empty where none are."""
+    ids = [id(leaf) for leaf in arguments if isinstance(leaf, (Tensor, np.ndarray))]
+    return () if len(set(ids)) == len(ids) else tuple(map(ids.index, ids))
 
 
 def kind_of(array: Any, node: Any) -> tuple[Any, ...]:

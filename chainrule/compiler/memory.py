@@ -15,9 +15,9 @@ from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
 from .passes.fusion import Kernel, is_output
-from .tracer import UfuncMethod
+from .tracer import Draw, UfuncMethod
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "is_contiguous", "plan"]
 
 SMALLEST = 1 << 14  # bytes; smaller results are allocated as fast as a buffer is found
 VIEWS = frozenset(
@@ -93,6 +93,17 @@ def can_write_out(node: Node) -> bool:
     return node.op in TAKES_OUT
 
 
+def is_contiguous(node: Node) -> bool:
+    """Whether a value is surely an array, with its elements in order in memory."""
+    if node.op is INPUT:
+        return not node.args  # else STRIDED
+    if node.op is CONSTANT:
+        return bool(node.args[0].flags.c_contiguous)
+    if node.op is np.ascontiguousarray or isinstance(node.op, Draw):
+        return True
+    return is_output(node) or (node.op is np.dot and bool(node.shape))
+
+
 def root(node: Node) -> Node:
     """The node whose memory a view shares."""
     while node.op in VIEWS and node.args and isinstance(node.args[0], Node) and not is_output(node):
@@ -156,7 +167,7 @@ def reads_in_step(node: Node, target: Node) -> bool:
     if is_output(node):
         whole = node.args[0]
         readers = [operand for operand in whole.args if root(operand) is target]
-        return not readers or (readers == [target] and can_overwrite_input(node, target))
+        return not readers or (readers == [target] and is_contiguous(target) and can_overwrite_input(node, target))
     readers = [operand for operand in node.operands() if root(operand) is target]
     elementwise = isinstance(node.op, np.ufunc) and node.op.signature is None
     return not readers or (elementwise and all(operand is target for operand in readers))

@@ -57,7 +57,7 @@ class Snapshot:
             return ""
         if len(now) == len(self.items) and all(map(same, now, self.items)):
             return ""
-        return f"the {self.kind} {self.path}: {len(self.items)} items, now {len(now)}, or other ones"
+        return f"{self.path}: {len(self.items)} items, now {len(now)}, or other ones"
 
     def restore(self) -> None:
         """Make it what it was."""
@@ -100,6 +100,7 @@ class Found:
         bindings: (namespace, name, value): the names through which the function reaches them.
         snapshots: lists, sets, dicts and attributes of objects on the way.
         parts: attributes and registries of modules, which `CHANGES` counts.
+        inner: attributes of chainrule's own objects, such as schedulers.
         names: the names and attributes that the user's code mentions.
     """
 
@@ -110,6 +111,7 @@ class Found:
         self.bindings: list[tuple[Any, Any, Any]] = []
         self.snapshots: list[Snapshot] = []
         self.parts: list[Snapshot] = []
+        self.inner: list[Snapshot] = []
         self.names: set[str] = set()
 
     def changed(self) -> str:
@@ -133,7 +135,7 @@ class Found:
                 namespace.cell_contents = value
             else:
                 namespace[name] = value
-        for snapshot in (*self.snapshots, *self.parts):
+        for snapshot in (*self.snapshots, *self.parts, *self.inner):
             snapshot.restore()
 
 
@@ -207,8 +209,9 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
             if item is not None:
                 yield path, item
         attributes = getattr(value, "__dict__", None)
-        if isinstance(attributes, dict) and attributes and is_users(type(value)):
-            found.snapshots.append(Snapshot(path, attributes, "attribute"))
+        if isinstance(attributes, dict):
+            home = found.snapshots if is_users(type(value)) else found.inner
+            home.append(Snapshot(path, attributes, "attribute"))
         for name, item in list((attributes or {}).items()):
             yield join(path, name), item
         yield from of_class(path, type(value), found)

@@ -21,11 +21,11 @@ from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node, nodes_in
 from .kernels import elementary_functions
 from .kernels.generate import KernelText, write_kernel
-from .memory import Plan, plan
+from .memory import Plan, is_contiguous, plan
 from .passes.fusion import Kernel, fuse, is_output
 from .tracer import Draw, UfuncMethod
 
-__all__ = ["Program", "is_contiguous", "write_source"]
+__all__ = ["Program", "write_source"]
 
 INFIX = {
     np.add: "+",
@@ -83,6 +83,9 @@ class Program:
         self.objects = objects
         self.kernels = kernels or {}
         self.rewrite = rewrite
+        self.memory = Plan()
+        self.graph = Graph([], [])  # with the kernels
+        self.steps: dict[int, Node] = {}  # the node that a line of the source computes, by its number
 
     def load(self) -> Any:
         """The function itself; its lines show in tracebacks."""
@@ -97,12 +100,7 @@ class Program:
                 raise
             warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
             other = self.rewrite(failed.positions)
-            self.source, self.objects, self.kernels, self.rewrite = (
-                other.source,
-                other.objects,
-                other.kernels,
-                other.rewrite,
-            )
+            self.__dict__.update(other.__dict__)
             return self.load()
         return namespace[self.name]
 
@@ -126,6 +124,8 @@ class _Writer:
         """An argument as Python text."""
         if isinstance(value, Node):
             return self.names[value]
+        if hasattr(value, "_fields"):
+            return f"{self.function(type(value))}({', '.join(map(self.argument, value))})"
         if isinstance(value, tuple):
             inside = ", ".join(map(self.argument, value))
             return f"({inside},)" if len(value) == 1 else f"({inside})"
@@ -370,17 +370,6 @@ def together(pairs: list[tuple[str, str]]) -> str:
     return f"{', '.join(name for name, _ in pairs)} = {', '.join(value for _, value in pairs)}"
 
 
-def is_contiguous(node: Node) -> bool:
-    """Whether an array is surely one, and contiguous."""
-    if node.op is INPUT:
-        return not node.args  # else STRIDED
-    if node.op is CONSTANT:
-        return bool(node.args[0].flags.c_contiguous)
-    if node.op is np.ascontiguousarray or isinstance(node.op, Draw):
-        return True
-    return is_output(node) or (node.op is np.dot and bool(node.shape))
-
-
 def is_inline(node: Node) -> bool:
     """Whether a value is written where it is used: a transposed matrix is a view that costs nothing."""
     if node.op is not np.transpose or node.shape is None or len(node.shape) != 2:
@@ -424,6 +413,7 @@ def write_source(
     names = unique_names(graph)
     writer = _Writer(graph, names, memory, functions)
     body: list[str] = []
+    steps: list[tuple[int, Node]] = []
     shown_line = shown_formula = ""
     for node in graph.nodes:
         if node.op is INPUT or is_output(node):
@@ -437,7 +427,9 @@ def write_source(
         if is_inline(node):
             names[node] = f"{names[node.args[0]]}.T"
             continue
+        start = len(body)
         body += writer.statements(node)
+        steps += [(i, node) for i in range(start, len(body))]
     for node, target in memory.copies:
         body.append(f"np.copyto({names[target]}, {names[node]})")
     returned = [names[node] + (".copy()" if node in memory.shared else "") for node in graph.outputs[:results]]
@@ -456,7 +448,10 @@ def write_source(
     def rewrite(more: set[int], kernels: bool = kernels) -> Program:
         return write_source(original, name, intro, results, pairs, refused | more, kernels)
 
-    return Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
+    program = Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
+    program.memory, program.graph = memory, graph
+    program.steps = {len(head) + 3 + i: node for i, node in steps}
+    return program
 
 
 def comment(node: Node) -> list[str]:

@@ -82,7 +82,7 @@ class Trace:
         graph: the program.
         inputs: for each input node how to find it.
         results: what the function returned, flattened.
-        structure: how the results are put together.
+        structure: how the results are put together; `single` if there is one, in no container.
         writes, gradients, states: the effects.
         seeds: an input node for the gradient of each result, None where it requires none.
         backward: (how to find a tensor, node of its gradient) for what the results' gradients flow to.
@@ -98,6 +98,7 @@ class Trace:
     inputs: dict[Node, Reference]
     results: list[Result]
     structure: Structure
+    single: bool
     writes: list[Write]
     gradients: list[NewGradient]
     states: list[NewState]
@@ -512,6 +513,7 @@ def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
     """
     traced = Trace()
     values, traced.structure = flatten(result)
+    traced.single = len(values) == 1 and values[0] is result
     traced.results = [as_result(session, value, arguments) for value in values]
     traced.writes, traced.gradients = [], []
     for cell, reference in session.owners.items():
@@ -626,14 +628,14 @@ def finish(session: _Session, traced: Trace) -> None:
     traced.graph = Graph(session.recorder.nodes, outputs)
     used = reached([*outputs, *pinned(traced.pins), *(node for node in session.recorder.nodes if node.effect)])
     traced.used = {traced.inputs[node] for node in used if node in traced.inputs}
-    check_gradients(session, traced, used)
+    check_gradients(session, traced)
     check_memory(session, traced, used)
 
 
-def check_gradients(session: _Session, traced: Trace, used: set[Node]) -> None:
+def check_gradients(session: _Session, traced: Trace) -> None:
     """Find out where it matters whether a tensor has a `.grad` when the program starts."""
     traced.present, bare = [], set()
-    read = {traced.inputs[node].of for node in used if isinstance(traced.inputs.get(node), Gradient)}  # type: ignore[union-attr]
+    read = {reference.of for reference in traced.used if isinstance(reference, Gradient)}
     written = {write.reference.of for write in traced.writes if isinstance(write.reference, Gradient)}
     returned = {result.reference.of for result in traced.results if isinstance(result.reference, Gradient)}
     for tensor, before in session.before.items():
@@ -673,7 +675,7 @@ def check_memory(session: _Session, traced: Trace, used: set[Node]) -> None:
 def overlap(x: Any, y: Any) -> bool:
     """Whether two arrays share memory; True if that is hard to say."""
     try:
-        return bool(np.shares_memory(x, y, max_work=10_000))
+        return bool(np.shares_memory(x, y, max_work=10_000))  # type: ignore[arg-type]
     except Exception:  # np.exceptions.TooHardError
         return True
 
@@ -739,9 +741,9 @@ def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..
         finally:
             formula.reset(token)
         value = args[2 + position] if type(position) is int and len(args) > 2 + position else None
-        pair = [x.array if isinstance(x, Tensor) else x for x in (gradient, value)]
-        if all(isinstance(x, Tracer) and x.shape == pair[0].shape for x in pair):
-            pair[0].recorder.gradients.append((pair[0].node, pair[1].node))
+        found, value = (x.array if isinstance(x, Tensor) else x for x in (gradient, value))
+        if isinstance(found, Tracer) and isinstance(value, Tracer) and found.shape == value.shape:
+            found.recorder.gradients.append((found.node, value.node))
         return gradient
 
     return running

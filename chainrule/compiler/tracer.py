@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from ..core import tracing
 from ..core.recipe import NOT_THE_USER
 from ..core.table import name_of
 from ..core.views import write_region
@@ -37,6 +38,13 @@ STATIC = frozenset(
 VALUE_SHAPED = frozenset(
     (np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, np.trim_zeros, np.union1d)
 )
+# modules and functions of this package whose way with arrays is better than NumPy's calls one by one
+WHOLE = frozenset(
+    (
+        *(f"chainrule.ops.{name}" for name in ("alignment", "convolution", "pooling", "resampling", "scan")),
+        *("getitem_adjoint", "_scatter_add", "_scatter", "_index_add", "_index_copy", "_scatter_reduce"),
+    )
+)
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
 
 # what the backward pass is computing while it is traced: the formula of the backward function
@@ -45,6 +53,11 @@ formula: ContextVar[str] = ContextVar("chainrule_formula", default="")
 
 class TraceError(RuntimeError):
     """The function depends on a value that is known only when the program runs; says where, and what to write."""
+
+
+def is_compiling() -> bool:
+    """Whether the code that asks runs while a function is traced."""
+    return tracing.recorder.get() is not None
 
 
 class NeedsArray(TraceError):
@@ -158,6 +171,8 @@ class Recorder:
             return self.constant(value)
         if isinstance(value, (tuple, list)):
             mapped = [self.map_arguments(item) for item in value]
+            if hasattr(value, "_fields"):
+                return type(value)(*mapped)
             return tuple(mapped) if isinstance(value, tuple) else mapped
         if isinstance(value, dict):
             return {key: self.map_arguments(item) for key, item in value.items()}
@@ -218,6 +233,8 @@ def map_values(value: Any) -> Any:
         return value.value
     if isinstance(value, (tuple, list)):
         mapped = [map_values(item) for item in value]
+        if hasattr(value, "_fields"):
+            return type(value)(*mapped)
         return tuple(mapped) if isinstance(value, tuple) else mapped
     if isinstance(value, dict):
         return {key: map_values(item) for key, item in value.items()}
@@ -346,8 +363,8 @@ class Tracer(NDArrayOperatorsMixin):
             base, value, chain = args
             return self.recorder.call(write_region, (base, value, chain), {})
         body = getattr(func, "__wrapped__", None)
-        if body is None:
-            return self.recorder.call(func, args, kwargs)
+        if body is None or func.__module__ in WHOLE or func.__name__ in WHOLE:
+            return self._maybe_view(func, args, kwargs)
         try:
             return body(*args, **kwargs)
         except NeedsArray:  # SciPy's compiled code: the program calls the function as a whole
@@ -450,19 +467,19 @@ class Tracer(NDArrayOperatorsMixin):
             value = self.recorder.call(np.broadcast_to, (value, shape), {})
         return value  # type: ignore[no-any-return]
 
-    def __iadd__(self, other: Any) -> Tracer:  # type: ignore[misc]
+    def __iadd__(self, other: Any) -> Tracer:
         self.write(np.add(self, other))
         return self
 
-    def __isub__(self, other: Any) -> Tracer:  # type: ignore[misc]
+    def __isub__(self, other: Any) -> Tracer:
         self.write(np.subtract(self, other))
         return self
 
-    def __imul__(self, other: Any) -> Tracer:  # type: ignore[misc]
+    def __imul__(self, other: Any) -> Tracer:
         self.write(np.multiply(self, other))
         return self
 
-    def __itruediv__(self, other: Any) -> Tracer:  # type: ignore[misc]
+    def __itruediv__(self, other: Any) -> Tracer:
         self.write(np.true_divide(self, other))
         return self
 

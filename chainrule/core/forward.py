@@ -493,7 +493,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
             raise TypeError(f"np.{ufunc.__name__} has no derivative here: use tensor.detach().numpy() for its value")
         result = operation(*inputs)
         return result if dtype is None else cast(result, np.dtype(dtype))
-    operation = TENSOR_FUNCS.get((ufunc, method))
+    operation = TENSOR_FUNCS.get((ufunc, method)) or _late((ufunc, method))
     if operation is None:
         raise TypeError(f"np.{ufunc.__name__}.{method} is not known for Tensors: use tensor.detach().numpy()")
     return operation(*inputs, **kwargs)

@@ -485,6 +485,8 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
         if not isinstance(array, np.ndarray):
+            if hasattr(array, "as_number"):
+                array.__array__()  # a traced value says where
             raise TypeError(
                 f"a tensor on {self.device} cannot become a NumPy array by itself: move it to the cpu first"
             )

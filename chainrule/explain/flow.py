@@ -152,7 +152,12 @@ def gradient_flow(model: Module, vanishing: float = 1e-4, exploding: float = 100
     if not isinstance(model, Module):
         raise TypeError(f"gradient_flow takes a Module, got {type(model).__name__}")
     found = [(name, p, _size(p), _size(p.grad)) for name, p in model.named_parameters() if p.requires_grad]
-    largest = max((size for *_, size in found if math.isfinite(size)), default=0.0)
+    sound = [
+        gradient
+        for *_, value, gradient in found
+        if math.isfinite(gradient) and not _explodes(gradient, value, exploding)
+    ]
+    largest = max(sound, default=0.0)
     rows = []
     for name, parameter, value, gradient in found:
         grad = parameter.grad
@@ -166,12 +171,16 @@ def gradient_flow(model: Module, vanishing: float = 1e-4, exploding: float = 100
             mark = "not finite"
         elif gradient == 0:
             mark = "dead"
-        elif value and gradient > exploding * value:
+        elif _explodes(gradient, value, exploding):
             mark = "exploding"
         elif gradient < vanishing * largest:
             mark = "vanishing"
         rows.append(Row(name, tuple(parameter.shape), value, gradient, zeros, mark))
     return GradientFlow(rows)
+
+
+def _explodes(gradient: float, value: float, limit: float) -> bool:
+    return bool(value) and gradient > limit * value
 
 
 def _size(tensor: Tensor | None) -> float:

@@ -85,14 +85,14 @@ def latex_name(text: str) -> str:
     r"""A name in math mode: one letter as it is, others upright, special characters escaped.
 
     >>> print(latex_name("a"), latex_name("v3"), latex_name("net.0.weight"), latex_name("h_1"))
-    a {v_{3}} \mathrm{net.0.weight} \mathrm{h\_1}
+    a {v_{3}} {\mathrm{net.0.weight}} {\mathrm{h\_1}}
     """
     if len(text) == 1 and text.isascii() and text.isalpha():
         return text
     automatic = AUTOMATIC.fullmatch(text)
     if automatic:
         return f"{{{automatic[1]}_{{{automatic[2]}}}}}"
-    return "\\mathrm{" + "".join(ESCAPES.get(c, c) for c in text) + "}"
+    return "{\\mathrm{" + "".join(ESCAPES.get(c, c) for c in text) + "}}"  # one thing, also after \\bar
 
 
 # ----- other names in a formula -----------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def put_in(formula: str, names: Mapping[str, str], numbers: Mapping[str, Any] | 
         numbers: argument -> number; the gradient of the result stands under "grad_out".
 
     >>> print(put_in(r"\nabla_x L = y \nabla_{out} L", {"x": "a", "y": "b", "out": "loss"}))
-    \nabla_a L = b \nabla_{\mathrm{loss}} L
+    \nabla_a L = b \nabla_{{\mathrm{loss}}} L
     >>> print(put_in(r"\nabla_x L = y x^{y - 1} \nabla_{out} L", {"x": "a", "out": "v1"}, {"y": 3}))
     \nabla_a L = 3 a^{3 - 1} \nabla_{{v_{1}}} L
     """
@@ -191,12 +191,15 @@ def _argument_at(
     return None, 1
 
 
+SPACES = ("\\,", "\\;", "\\ ")
+
+
 def _factor(out: list[str], number: Any, inside: bool = False) -> None:
     """Append a number; with a sign where it follows something that it is multiplied by."""
     text = number_text(number)
     if text[0] == "-" or "e" in text or "j" in text:
         text = f"({text})"
-    before = next((part for part in reversed(out) if part.strip()), "")
+    before = next((part for part in reversed(out) if part.strip() and part not in SPACES), "")
     if not inside and (before.startswith("\0") or before[-1:] in (")", "}") or before[-1:].isdigit()):
         out.append(r" \cdot ")
     out.append("\0" + text)
@@ -270,7 +273,7 @@ def _piece(tokens: list[str], at: list[int]) -> str:
         return _group(tokens, at)
     at[0] += 1
     if not token.startswith("\\") or len(token) == 1:
-        return token
+        return token.replace("\\_", "_")
     word = token[1:]
     if word in ("frac", "tfrac"):
         above, below = _group(tokens, at), _group(tokens, at)

@@ -75,7 +75,7 @@ class Names:
     def _variables(self, variables: dict[str, Any]) -> None:
         modules = []
         for text, value in variables.items():
-            if text.startswith("__") or text == "_":
+            if not text.isidentifier() or text.startswith("__") or text == "_":
                 continue
             if isinstance(value, (Tensor, np.ndarray)):
                 self._add(value, text)

@@ -295,6 +295,12 @@ class _Question:
         """The first operation on the way to a result that is not finite."""
         start = f"{self.called[:1].upper()}{self.called[1:]} has {_kinds(value)}"
         if end.freed:
+            a_pass = self.pass_of()
+            node = None if a_pass is None else a_pass.node_of(self.tensor)
+            first = None if a_pass is None or node is None else _first_not_finite(a_pass, node)
+            if a_pass is not None and first is not None:
+                cause = "forward" if first.operation else "leaf"
+                return Answer(cause, f"{start}. It began here: {_forward_words(a_pass, first)}.", first.place)
             return Answer("unknown", f"{start}, and its graph was freed. To see where it began, ask before backward().")
         whole: Recipe | Leaf = end
         for node in topological_sort(whole, edges_of):

@@ -250,22 +250,26 @@ class Recording:
         return known
 
     def _computed(self, frame: FrameType, result: Any) -> None:
-        for tensor in result if type(result) is tuple else (result,):
-            if not isinstance(tensor, Tensor) or self.origin_of(tensor) is not None:
+        for tensor in result if type(result) in (tuple, list) else (result,):
+            if not isinstance(tensor, Tensor):
+                continue
+            known = self.origin_of(tensor)
+            if known is not None and (known.parents or known.tracked or known.export is not None):
                 continue
             given = [x for x in arguments_of(frame) if isinstance(x, Tensor)]
-            if any(x is tensor for x in given):
+            if any(x is tensor for x in given) or (known is not None and not given):
                 continue
-            parents = [self._met(x) for x in given]
             node = tensor._node
             function = frame.f_locals.get("numpy_func") or frame.f_locals.get("ufunc")
-            text = name_of(node.func if isinstance(node, Recipe) else function or frame.f_code)
-            if function is None and not isinstance(node, Recipe):
-                text = frame.f_code.co_name
-            origin = Origin(text.lstrip("_"), place_of_call(frame), node is not None, parents)
+            if isinstance(node, Recipe):
+                function = node.func
+            text = frame.f_code.co_name if function is None else name_of(function)
+            parents = [self._met(x) for x in given]
+            if known is None:
+                known = self._note(tensor, Origin("", place_of_call(frame), node is not None))
+            known.operation, known.parents = text.lstrip("_"), parents  # a helper may have made it of an array
             if node is None and any(parent.tracked for parent in parents):
-                origin.cut = self._reason(function, tensor)
-            self._note(tensor, origin)
+                known.cut = self._reason(function, tensor)
             if isinstance(node, Recipe):
                 self._mark(node)
 
@@ -296,7 +300,7 @@ class Recording:
     def _built(self, frame: FrameType, result: Any) -> None:
         data = next(iter(x for x in arguments_of(frame) if x is not frame.f_locals.get("self")), None)
         tensor = frame.f_locals.get("self", result)
-        if not isinstance(tensor, Tensor) or not hasattr(tensor, "array") or tensor is data:
+        if not isinstance(tensor, Tensor) or not hasattr(tensor, "array") or tensor is data or not _by_user(frame):
             return
         tracked = tensor._node is not None
         origin = Origin("tensor", place_of_call(frame), tracked)
@@ -352,6 +356,14 @@ class Recording:
 
 
 recording = Recording
+
+
+def _by_user(frame: FrameType) -> bool:
+    """Whether a function that makes tensors was called by the user's program, not by an operation."""
+    caller = frame.f_back
+    if caller is not None and caller.f_code is creation.tensor.__code__:  # it takes the keywords of all of them
+        caller = caller.f_back
+    return caller is None or not caller.f_code.co_filename.startswith(PACKAGE)
 
 
 def _came_from(data: Any, value: Any) -> bool:

@@ -448,6 +448,13 @@ class Module:
             raise AttributeError(f"`{name}` is not a buffer")
         return module._buffers[name]  # type: ignore[no-any-return]
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Let `forward` run as a compiled program from now on; the arguments are those of `chainrule.compile`."""
+        from ..compiler import compile
+
+        self.__dict__["forward"] = compile(self.forward, *args, **kwargs)
+        CHANGES.now += 1
+
     # ---- changing everything below -------------------------------------------------------------------------------
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:

@@ -148,13 +148,13 @@ def take_back(grad_out: Any, out: Any, x: Any, indices: Any, axis: Any = None) -
 
 @backward(np.where, 1)
 def where_back1(grad_out: Any, out: Any, condition: Any, x: Any, y: Any) -> Any:
-    r"""$\nabla_x L = \nabla_{out} L$ where the condition holds, else $0$"""
+    r"""$\nabla_x L = [condition] \nabla_{out} L$"""
     return unbroadcast(np.where(condition, grad_out, 0), x)
 
 
 @backward(np.where, 2)
 def where_back2(grad_out: Any, out: Any, condition: Any, x: Any, y: Any) -> Any:
-    r"""$\nabla_y L = 0$ where the condition holds, else $\nabla_{out} L$"""
+    r"""$\nabla_y L = [\text{not } condition] \nabla_{out} L$"""
     return unbroadcast(np.where(condition, 0, grad_out), y)
 
 

@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
     return value.array if isinstance(value, Tensor) else value
 
 
-def typed(value: Any, dtype: np.dtype[Any]) -> Tensor:
+def typed(value: Any, dtype: np.dtype[Any]) -> Any:
     """An argument as a tensor of a type."""
     if isinstance(value, Tensor):
         return value if value.array.dtype == dtype else cast(value, dtype)
@@ -96,7 +96,7 @@ def together(*values: Any, floating: bool = True) -> tuple[Any, ...]:
     return tuple(typed(x, dtype) for x in given)
 
 
-def filled(value: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
+def filled(value: Any, shape: tuple[int, ...], like: Any) -> Any:
     """A tensor full of one number, of the type of another."""
     return make_tensor(np.full(shape, value, like.array.dtype), None)
 
@@ -118,6 +118,7 @@ def _np_squeeze(a: Any, axis: Any = None) -> Any:
 
 @implements(np.moveaxis)
 def _np_moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    source, destination = (x if isinstance(x, (int, np.integer)) else tuple(x) for x in (source, destination))
     return movedim(a, source, destination)
 
 

@@ -14,7 +14,7 @@ from .common import real_like
 from .linalg import eigvals
 from .matrices import vander
 from .numpy_forms import filled, plain, together
-from .shape import expand
+from .shape import expand, ravel
 
 __all__: list[str] = []
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 
 @array_function
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+def _convolve(a: Any, v: Any, mode: Any = "full") -> Any:
     """The product of two sequences: all of it, or ("valid") where `v`, which is not longer than `a`, lies in `a`."""
     return np.convolve(a, v, mode)
 
@@ -70,7 +70,7 @@ def _sequence(x: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} takes sequences, got shape {x.shape}")
     if not x.array.size:
         raise ValueError(f"{name}: a sequence is empty")
-    return x if x.ndim else x.reshape(1)  # type: ignore[no-any-return]
+    return x if x.ndim else x.reshape(1)
 
 
 # ----- values, sums, products -------------------------------------------------------------------------------------
@@ -85,12 +85,12 @@ def _np_polyval(p: Any, x: Any) -> Any:
     return y
 
 
-def _aligned(a1: Any, a2: Any) -> tuple[Tensor, Tensor]:
+def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
     """Both polynomials with as many coefficients as the longer has."""
-    a1, a2 = (np.atleast_1d(a) for a in together(a1, a2, floating=False))  # type: ignore[arg-type]
+    a1, a2 = (np.atleast_1d(a) for a in together(a1, a2, floating=False))
     count = max(a1.shape[0], a2.shape[0])
-    padded = (np.pad(a, (count - a.shape[0], 0)) if a.shape[0] < count else a for a in (a1, a2))
-    return tuple(padded)  # type: ignore[return-value]
+    a1, a2 = (np.pad(a, (count - a.shape[0], 0)) if a.shape[0] < count else a for a in (a1, a2))
+    return a1, a2
 
 
 @implements(np.polyadd)
@@ -107,13 +107,24 @@ def _np_polysub(a1: Any, a2: Any) -> Any:
 
 @implements(np.polymul)
 def _np_polymul(a1: Any, a2: Any) -> Any:
-    return _np_convolve(a1, a2)
+    return _np_convolve(*(_from_first(a) for a in together(a1, a2, floating=False)))
+
+
+def _from_first(p: Any) -> Any:
+    """The coefficients from the first that is not zero, where the numbers are known."""
+    p = np.atleast_1d(p)
+    if type(p.array) is not np.ndarray or not p.array.size or p.array[0] != 0:
+        return p
+    there = np.flatnonzero(p.array)
+    return p[there[0] if there.size else -1 :]
 
 
 @implements(np.polydiv)
-def _np_polydiv(u: Any, v: Any) -> tuple[Tensor, Tensor]:
-    u, v = (np.atleast_1d(a) for a in together(u, v))  # type: ignore[arg-type]
-    rest, scale, quotient = u, 1 / v[0], []
+def _np_polydiv(u: Any, v: Any) -> tuple[Any, Any]:
+    u, v = (np.atleast_1d(a) for a in together(u, v))
+    scale = 1 / v[0]
+    rest: Any = u
+    quotient: list[Any] = []
     for _ in range(u.shape[0] - v.shape[0] + 1):
         factor = scale * rest[0]
         quotient.append(factor)
@@ -143,7 +154,7 @@ def _np_polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     if m < 0:
         raise ValueError("Order of integral must be positive (see polyder)")
     p, constants = together(p, 0 if k is None else k)
-    constants = np.reshape(constants, (-1,))
+    constants = ravel(constants)
     if constants.shape[0] == 1:
         constants = expand(constants, (max(m, 1),))
     if constants.shape[0] < m:
@@ -160,9 +171,10 @@ def _np_poly(seq_of_zeros: Any) -> Any:
         zeros = eigvals(zeros)
     elif zeros.ndim > 1:
         raise ValueError(f"input must be 1d or non-empty square 2d array, got shape {zeros.shape}")
-    zeros = np.reshape(zeros, (-1,))
+    zeros = ravel(zeros)
     coefficients = filled(1, (1,), zeros)
-    for factor in np.stack([filled(1, zeros.shape, zeros), -zeros], axis=1):
+    factors: Any = np.stack([filled(1, zeros.shape, zeros), -zeros], axis=1)
+    for factor in factors:
         coefficients = _product(coefficients, factor)
     values = plain(zeros)
     in_pairs = values.dtype.kind == "c" and np.all(np.sort(values) == np.sort(np.conj(values)))
@@ -211,7 +223,7 @@ def _np_polyfit(
     coefficients = np.transpose(np.transpose(solution) / scale)
     if full:
         return coefficients, residuals, rank, singular, rcond
-    if int(rank) != order:
+    if type(rank.array) is np.ndarray and rank.array != order:
         warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=2)
     if not cov:
         return coefficients

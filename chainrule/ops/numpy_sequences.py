@@ -12,21 +12,31 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, to_complex
-from ..core.forward import TENSOR_FUNCS, cast, implements
+from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_forward_fn
 from ..core.tensor import Tensor, make_tensor
-from .common import as_tensor_argument, normalize_axes, normalize_axis
+from .common import as_tensor_argument, is_complex, normalize_axes, normalize_axis
 from .differences import gradient
+from .indexing import _gather_tensor
 from .numpy_forms import _np_take_along_axis, filled, plain, together
-from .shape import expand, ravel
+from .shape import ravel
 
 __all__: list[str] = []
 
 
-def in_type(x: Tensor, dtype: Any) -> Tensor:
+def in_type(x: Any, dtype: Any) -> Any:
     return x if dtype is None else cast(x, as_numpy_dtype(dtype))
 
 
 # ----- interpolation and differences ------------------------------------------------------------------------------
+
+
+@array_function
+def _interval(xp: Any, x: Any) -> Any:
+    """For each number the last of the points that is not above it, and not the last of all."""
+    return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, xp.shape[0] - 2)
+
+
+_interval_tensor = wrap_forward_fn(_interval, is_differentiable=False)
 
 
 @implements(np.interp)
@@ -44,13 +54,14 @@ def _np_interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, pe
         xp, fp = xp[order], fp[order]
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
-    last = xp.shape[0] - 1
     below, above = x < xp[0], x > xp[-1]
     result = fp[0]
-    if last:
-        place = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, last - 1)
-        start, value = xp[place], fp[place]
-        slope = (fp[place + 1] - value) / (xp[place + 1] - start)
+    if xp.shape[0] > 1:
+        place = ravel(_interval_tensor(xp, x))
+        start, end, value, at_end = (
+            np.reshape(_gather_tensor(points, 0, index), x.shape) for points in (xp, fp) for index in (place, place + 1)
+        )
+        slope = (at_end - value) / (end - start)
         result = value + slope * np.where(below | above, 0, x - start)
     result = np.where(above, fp[-1] if right is None else right, result)
     return np.where(below, fp[0] if left is None else left, result)
@@ -60,6 +71,11 @@ def _np_interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, pe
 def _np_gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     (f,) = together(f)
     axes = normalize_axes(axis, f.ndim)
+    if edge_order not in (1, 2) or any(f.shape[i] <= edge_order for i in axes):
+        raise ValueError(
+            f"np.gradient takes edge_order 1 or 2 and needs more points than that along each axis: got {edge_order}, "
+            f"shape {f.shape}"
+        )
     if len(varargs) == 1 and not np.ndim(varargs[0]):
         varargs *= len(axes)
     if varargs and len(varargs) != len(axes):
@@ -79,17 +95,17 @@ def _np_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 *
 # ----- spaced numbers ---------------------------------------------------------------------------------------------
 
 
-def _spaced(start: Any, stop: Any, num: int, endpoint: bool, axis: int) -> tuple[Tensor, Any]:
+def _spaced(start: Any, stop: Any, num: int, endpoint: bool, axis: int) -> tuple[Any, Any]:
     """Equally spaced numbers along a new axis, and their distance."""
     if num < 0:
         raise ValueError(f"Number of samples, {num}, must be non-negative.")
-    start, stop = np.broadcast_arrays(*together(start, stop))  # type: ignore[assignment]
+    start, stop = np.broadcast_arrays(*together(start, stop))
     gaps = num - 1 if endpoint else num
     step = (stop - start) / gaps if gaps > 0 else (stop - start) * math.nan
     places = np.reshape(np.arange(num), (-1,) + (1,) * start.ndim)
-    last = np.expand_dims(stop, 0)[: int(endpoint and num > 1)]
-    numbers = np.expand_dims(start, 0) + (places[: num - len(last)] * step if gaps > 0 else places * 0)
-    return np.moveaxis(np.concatenate([numbers, last]), 0, axis), step
+    exact = int(endpoint and num > 1)  # the end as it was given
+    numbers = np.expand_dims(start, 0) + (places[: num - exact] * step if gaps > 0 else places * 0)
+    return np.moveaxis(np.concatenate([numbers, np.expand_dims(stop, 0)[:exact]]), 0, axis), step
 
 
 @implements(np.linspace)
@@ -116,18 +132,18 @@ def _np_logspace(
 ) -> Any:
     start, stop, base = together(start, stop, base)
     if base.ndim:
-        start, stop, base = np.broadcast_arrays(start, stop, base)  # type: ignore[assignment]
+        start, stop, base = np.broadcast_arrays(start, stop, base)
         base = np.expand_dims(base, axis)
     return in_type(base ** _spaced(start, stop, num, endpoint, axis)[0], dtype)
 
 
 @implements(np.geomspace)
 def _np_geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
-    start, stop = np.broadcast_arrays(*together(start, stop))  # type: ignore[assignment]
-    if np.any(plain(start) == 0) or np.any(plain(stop) == 0):
+    start, stop = np.broadcast_arrays(*together(start, stop))
+    if any(type(x.array) is np.ndarray and np.any(x.array == 0) for x in (start, stop)):
         raise ValueError("Geometric sequence cannot include zero")
     powers = np.exp(_spaced(0, np.log(stop / start), num, endpoint, 0)[0])
-    numbers = np.expand_dims(start, 0) * powers
+    numbers: Any = np.expand_dims(start, 0) * powers
     if endpoint and num > 1:  # the end as it was given
         numbers = np.concatenate([numbers[:-1], np.expand_dims(stop, 0)])
     return in_type(np.moveaxis(numbers, 0, axis), dtype)
@@ -200,7 +216,8 @@ def _np_nanvar(
     missing = np.isnan(a)
     mean = np.nanmean(a, axis=axis, keepdims=True) if mean is None else mean
     distance = np.where(missing, 0, a - mean)
-    total = np.sum(np.real(distance * np.conj(distance)), axis=axis, keepdims=keepdims)
+    square = np.real(distance * np.conj(distance)) if is_complex(distance) else distance * distance
+    total = np.sum(square, axis=axis, keepdims=keepdims)
     freedom = np.sum(~plain(missing), axis=axis, keepdims=keepdims) - (ddof if correction is None else correction)
     return total / make_tensor(np.where(freedom > 0, freedom, math.nan).astype(total.array.dtype), None)
 
@@ -254,11 +271,23 @@ def _np_apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     return a
 
 
+def _outer(ufunc: np.ufunc) -> Callable[..., Any]:
+    def outer(a: Any, b: Any) -> Any:
+        a, b = together(a, b, floating=False)
+        return ufunc(np.reshape(a, a.shape + (1,) * b.ndim), b)
+
+    return outer
+
+
+for _ufunc in [f for f in TENSOR_FUNCS if isinstance(f, np.ufunc) and f.signature is None and f.nin == 2]:
+    TENSOR_FUNCS[_ufunc, "outer"] = _outer(_ufunc)
+
+
 @implements(np.piecewise)
 def _np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
     x = as_tensor_argument(x)
     conditions = [plain(c) for c in condlist] if isinstance(condlist, (list, tuple)) else plain(condlist)
-    if np.ndim(conditions) == 0 or (isinstance(conditions, list) and not np.ndim(conditions[0]) and x.ndim):
+    if np.ndim(conditions) == 0 or (x.ndim and not isinstance(conditions[0], (list, np.ndarray))):
         conditions = [conditions]
     conditions = [np.asarray(c, bool) for c in conditions]
     if len(funclist) == len(conditions) + 1:
@@ -297,7 +326,7 @@ def _np_block(arrays: Any) -> Any:
     blocks = iter(tensors)
 
     def join(part: Any, level: int) -> Any:
-        if isinstance(part, list) != (level < depth) or part == []:
+        if isinstance(part, list) != (level < depth) or (level < depth and not part):
             raise ValueError(f"List depths are mismatched, or a list is empty: expected {depth} levels everywhere")
         if isinstance(part, list):
             return np.concatenate([join(item, level + 1) for item in part], axis=level - depth)

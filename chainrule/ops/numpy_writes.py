@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.forward import implements
+from ..core.forward import TENSOR_FUNCS, implements
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import write_in_place
 from .common import normalize_axis
-from .indexing import _scatter_tensor
+from .indexing import _scatter_tensor, getitem_adjoint
+from .indexing import where as choose
 from .numpy_forms import plain, typed
-from .shape import expand, ravel
+from .shape import expand, ravel, reshape
 
 __all__: list[str] = []
 
@@ -51,9 +52,7 @@ def _write_places(target: Tensor, name: str, places: Any, values: Any) -> None:
         raise ValueError(f"{name}: there are {places.size} places to write to, and no values")
     values = np.take(values, np.arange(places.size) % values.shape[0])
     index = make_tensor(places, None)
-    write_in_place(
-        target, name, lambda before: np.reshape(_scatter_tensor(ravel(before), 0, index, values), target.shape)
-    )
+    write_in_place(target, name, lambda before: reshape(_scatter_tensor(ravel(before), 0, index, values), target.shape))
 
 
 @writes(np.copyto)
@@ -65,7 +64,7 @@ def _np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True
         raise TypeError(f"Cannot cast array data from {source.dtype} to {dst.array.dtype} by the rule {casting!r}")
     value = expand(typed(src, dst.array.dtype), dst.shape)
     mask = plain(where)
-    write_in_place(dst, "np.copyto", lambda before: value if mask is True else np.where(mask, value, before))
+    write_in_place(dst, "np.copyto", lambda before: value if mask is True else choose(mask, value, before))
 
 
 @writes(np.put)
@@ -131,3 +130,23 @@ def _np_fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     step = width + 1 if a.ndim == 2 else 1 + int(np.cumprod(a.shape[:-1]).sum())
     end = width * width if a.ndim == 2 and not wrap else None
     _write_places(a, "np.fill_diagonal", np.arange(a.array.size)[:end:step], val)
+
+
+# ----- accumulation at an index -----------------------------------------------------------------------------------
+
+
+def _adds_at(ufunc: np.ufunc) -> None:
+    def at(target: Any, index: Any, values: Any) -> None:
+        if not isinstance(target, Tensor):
+            ufunc.at(target, plain(index), np.asarray(values))
+            return
+        places = np.arange(target.array.size).reshape(target.shape)[plain(index)]
+        amounts = ravel(expand(typed(values, target.array.dtype), places.shape))
+        total = getitem_adjoint(amounts, (places.reshape(-1),), (target.array.size,))
+        write_in_place(target, f"np.{ufunc.__name__}.at", lambda before: ufunc(before, reshape(total, target.shape)))
+
+    TENSOR_FUNCS[ufunc, "at"] = at
+
+
+_adds_at(np.add)
+_adds_at(np.subtract)

@@ -594,45 +594,6 @@ def max_pool3d(
     return _max_pool_nd(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def max_pool1d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """`max_pool1d` with `return_indices=True`."""
-    return _max_pool_nd(1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
-
-
-def max_pool2d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """`max_pool2d` with `return_indices=True`."""
-    return _max_pool_nd(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
-
-
-def max_pool3d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """`max_pool3d` with `return_indices=True`."""
-    return _max_pool_nd(3, input, kernel_size, stride, padding, dilation, ceil_mode, True)
-
-
 # ----- maxima put back ---------------------------------------------------------------------------------------------
 
 
@@ -1044,21 +1005,6 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max_pool_nd(3, input, output_size, return_indices)
 
 
-def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """`adaptive_max_pool1d` with `return_indices=True`."""
-    return _adaptive_max_pool_nd(1, input, output_size, True)
-
-
-def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """`adaptive_max_pool2d` with `return_indices=True`."""
-    return _adaptive_max_pool_nd(2, input, output_size, True)
-
-
-def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """`adaptive_max_pool3d` with `return_indices=True`."""
-    return _adaptive_max_pool_nd(3, input, output_size, True)
-
-
 # ----- windows at random places ------------------------------------------------------------------------------------
 
 
@@ -1155,25 +1101,29 @@ def fractional_max_pool3d(
     return _fractional_max_pool_nd(3, input, kernel_size, output_size, output_ratio, samples, return_indices)
 
 
-def fractional_max_pool2d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """`fractional_max_pool2d` with `return_indices=True`."""
-    return _fractional_max_pool_nd(2, input, kernel_size, output_size, output_ratio, _random_samples, True)
+# ----- values and places -------------------------------------------------------------------------------------------
 
 
-def fractional_max_pool3d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """`fractional_max_pool3d` with `return_indices=True`."""
-    return _fractional_max_pool_nd(3, input, kernel_size, output_size, output_ratio, _random_samples, True)
+def _with_indices(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """A pooling function with `return_indices=True`, whatever is said."""
+    position = pool.__code__.co_varnames.index("return_indices")
+
+    @functools.wraps(pool)
+    def with_indices(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > position:
+            return pool(*args[:position], True, *args[position + 1 :], **kwargs)
+        return pool(*args, **{**kwargs, "return_indices": True})
+
+    with_indices.__name__ = with_indices.__qualname__ = f"{pool.__name__}_with_indices"
+    with_indices.__doc__ = f"`{pool.__name__}` with `return_indices=True`."
+    return with_indices
+
+
+max_pool1d_with_indices = _with_indices(max_pool1d)
+max_pool2d_with_indices = _with_indices(max_pool2d)
+max_pool3d_with_indices = _with_indices(max_pool3d)
+adaptive_max_pool1d_with_indices = _with_indices(adaptive_max_pool1d)
+adaptive_max_pool2d_with_indices = _with_indices(adaptive_max_pool2d)
+adaptive_max_pool3d_with_indices = _with_indices(adaptive_max_pool3d)
+fractional_max_pool2d_with_indices = _with_indices(fractional_max_pool2d)
+fractional_max_pool3d_with_indices = _with_indices(fractional_max_pool3d)

@@ -220,7 +220,8 @@ def _running_extreme(ufunc: Any, input: Any, dim: int) -> RunningExtreme:
     shape = [-1 if i == axis else 1 for i in range(x.ndim)]
     here = (x == values) | (x != x)
     indices = np.maximum.accumulate(np.where(here, np.reshape(np.arange(x.shape[axis]), shape), 0), axis=axis)
-    return RunningExtreme(take_along_tensor(input, indices, axis), make_tensor(indices, None))
+    chosen = make_tensor(indices, None)  # given as a tensor, so that a write to it is noticed at backward
+    return RunningExtreme(take_along_tensor(input, chosen, axis), chosen)
 
 
 @numpy_names

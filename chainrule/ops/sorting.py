@@ -117,8 +117,11 @@ def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 def _chosen(input: Any, indices: Any, axis: int, keepdim: bool) -> ValuesIndices:
     """The elements at `indices`, one for each line along `axis`."""
-    values = select_tensor(input, indices, axis, keepdim)
-    return ValuesIndices(values, constant(np.expand_dims(indices, axis) if keepdim else indices))
+    chosen: Any = constant(indices)  # given as a tensor, so that a write to it is noticed at backward
+    values = select_tensor(input, chosen, axis, keepdim)
+    if keepdim:
+        chosen = np.expand_dims(chosen, axis)
+    return ValuesIndices(values, chosen)
 
 
 def _no_axes(input: Any) -> ValuesIndices:
@@ -191,8 +194,8 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Fal
     axis = normalize_axis(dim, input.ndim)
     if not input.ndim:
         return _no_axes(input)
-    indices = _order(input.array, axis, descending)
-    return ValuesIndices(permute_along_tensor(input, indices, axis), constant(indices))
+    indices = constant(_order(input.array, axis, descending))
+    return ValuesIndices(permute_along_tensor(input, indices, axis), indices)
 
 
 @numpy_names
@@ -232,7 +235,8 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
         indices = np.take_along_axis(found, order, axis)
     else:
         indices = _order(x, axis, largest)[first]
-    return ValuesIndices(take_along_tensor(input, indices, axis), constant(indices))
+    chosen = constant(indices)
+    return ValuesIndices(take_along_tensor(input, chosen, axis), chosen)
 
 
 @numpy_names

@@ -11,6 +11,7 @@ from ..core.tracing import number
 from .kernels import Kernels, in_pieces
 from .optimizer import (
     Optimizer,
+    arguments,
     check_betas,
     check_learning_rate,
     check_settings,
@@ -70,20 +71,7 @@ class Adam(Optimizer):
         check_betas(betas)
         if not any(all(isinstance(beta, kind) for beta in betas) for kind in (float, Tensor)):
             raise ValueError(f"betas must be either both floats or both Tensors, but got {betas}")
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps and the running means; with amsgrad also the largest mean square."""
@@ -236,17 +224,7 @@ class Adamax(Optimizer):
         check_learning_rate(lr)
         check_settings(epsilon=eps, weight_decay=weight_decay)
         check_betas(betas)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, the running mean, the largest size."""
@@ -320,19 +298,7 @@ class NAdam(Optimizer):
         check_learning_rate(lr)
         check_settings(epsilon=eps, weight_decay=weight_decay, momentum_decay=momentum_decay)
         check_betas(betas)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, the product of all momentums, the running means."""
@@ -426,18 +392,7 @@ class RAdam(Optimizer):
         check_learning_rate(lr)
         check_settings(epsilon=eps, weight_decay=weight_decay)
         check_betas(betas)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps and the running means."""

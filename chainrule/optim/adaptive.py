@@ -11,6 +11,7 @@ from ..core.tracing import number
 from .kernels import Kernels, in_pieces
 from .optimizer import (
     Optimizer,
+    arguments,
     check_learning_rate,
     check_settings,
     count_tensor,
@@ -58,19 +59,7 @@ class RMSprop(Optimizer):
     ) -> None:
         check_learning_rate(lr)
         check_settings(epsilon=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "alpha": alpha,
-            "eps": eps,
-            "centered": centered,
-            "weight_decay": weight_decay,
-            "capturable": capturable,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, the running mean square, and what momentum and `centered` need."""
@@ -163,18 +152,7 @@ class Adagrad(Optimizer):
             initial_accumulator_value=initial_accumulator_value,
             epsilon=eps,
         )
-        defaults = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
         for group in self.param_groups:
             for tensor in group["params"]:
                 self.state_of(group, tensor)
@@ -244,17 +222,7 @@ class Adadelta(Optimizer):
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
         check_settings(epsilon=eps, weight_decay=weight_decay)
-        defaults = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "capturable": capturable,
-            "foreach": foreach,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, and the mean squares of gradients and steps."""
@@ -322,16 +290,7 @@ class Rprop(Optimizer):
         check_learning_rate(lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        defaults = {
-            "lr": lr,
-            "etas": etas,
-            "step_sizes": step_sizes,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, the gradient before, and the size of each number's step."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import calculated, number
-from .optimizer import Optimizer, check_learning_rate, count_tensor, next_count, zeros_for
+from .optimizer import Optimizer, arguments, check_learning_rate, count_tensor, next_count, zeros_for
 
 __all__ = ["Adafactor", "Muon"]
 
@@ -58,16 +58,7 @@ class Adafactor(Optimizer):
         _check_not_negative(epsilon1=eps[0] or 0.0, epsilon2=eps[1], weight_decay=weight_decay)
         if not d >= 1.0:
             raise ValueError(f"Clipping threshold d should be >= 1 but is: {d}")
-        defaults = {
-            "lr": lr,
-            "beta2_decay": beta2_decay,
-            "eps": eps,
-            "d": d,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= size of x * relative step * gradient / sqrt(estimated mean square), clipped."""
@@ -165,17 +156,7 @@ class Muon(Optimizer):
             raise ValueError(f"Number of steps must be less than 100, but ns_steps is {ns_steps}")
         if len(ns_coefficients) != 3:
             raise ValueError(f"Coefficients must be a tuple of exactly 3 values, but got {ns_coefficients}")
-        defaults = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "ns_coefficients": ns_coefficients,
-            "eps": eps,
-            "ns_steps": ns_steps,
-            "adjust_lr_fn": adjust_lr_fn,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def _check_parameter(self, tensor: Any) -> None:
         super()._check_parameter(tensor)

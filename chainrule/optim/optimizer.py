@@ -383,6 +383,11 @@ def next_count(state: dict[str, Any]) -> float:
     return count
 
 
+def arguments(names: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's settings: of the names in its constructor, `locals()`, all arguments but the parameters."""
+    return {name: value for name, value in names.items() if name not in ("self", "params", "__class__")}
+
+
 def check_learning_rate(lr: Any, *, foreach: bool | None = False, capturable: bool = False) -> None:
     """Refuse a learning rate that is negative, NaN, or a tensor of several numbers."""
     if isinstance(lr, Tensor):

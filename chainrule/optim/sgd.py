@@ -11,6 +11,7 @@ from ..core.tracing import calculated, number
 from .kernels import PIECE, Kernels, blas_kernels, in_pieces
 from .optimizer import (
     Optimizer,
+    arguments,
     check_learning_rate,
     check_settings,
     count_tensor,
@@ -65,18 +66,7 @@ class SGD(Optimizer):
         check_settings(momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "foreach": foreach,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def update(self, group: dict[str, Any], tensors: list[Tensor]) -> None:
         """x -= lr * direction."""
@@ -93,8 +83,10 @@ class SGD(Optimizer):
             if x.dtype is not dtype:
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
-            plain = kernels is not None and type(x) is np.ndarray and x.flags.carray
-            if plain and 0 < x.size == gradient.size <= PIECE:  # for more, BLAS would start threads
+            plain = type(x) is np.ndarray and x.flags.carray
+            if (
+                kernels is not None and plain and 0 < x.size == gradient.size <= PIECE
+            ):  # for more, BLAS would start threads
                 kernels.axpy(gradient.ravel(), x.ravel(), None, step)
             else:
                 in_pieces(_descend, x, gradient, (), (step,))
@@ -180,18 +172,7 @@ class ASGD(Optimizer):
     ) -> None:
         check_learning_rate(lr)
         check_settings(weight_decay=weight_decay)
-        defaults = {
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, arguments(locals()))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """The count of steps, the present step's length, the average's share, the average."""

@@ -69,8 +69,9 @@ def name_of_class(kind: type[Module]) -> tuple[str, str] | str:
 def class_named(module: str, name: str) -> type[Module] | None:
     """A module's class by its name, if the program has imported it. PyTorch's layers have other values than ours."""
     found = None if module.partition(".")[0] == "torch" else _found(module, name)
-    usable = isinstance(found, type) and issubclass(found, Module)
-    return found if usable and isinstance(name_of_class(found), tuple) else None
+    if not isinstance(found, type) or not issubclass(found, Module):
+        return None
+    return found if isinstance(name_of_class(found), tuple) else None
 
 
 def name_of_function(function: Any) -> tuple[str, str] | None:

@@ -21,6 +21,7 @@ from benchmarks import minimax  # noqa: E402
 from chainrule.compiler.kernels import elementary as functions  # noqa: E402
 
 ALL = list(functions.FUNCTIONS)
+OF_ONE_NUMBER = [(name, kind) for name, kind in ALL if name != "pow"]
 ROOT = Path(__file__).parents[2]
 LOOPS: dict[Any, Any] = {}
 
@@ -28,7 +29,7 @@ LOOPS: dict[Any, Any] = {}
 def loop_for(name: str, kind: str) -> Any:
     """A compiled loop, made once."""
     if (name, kind) not in LOOPS:
-        LOOPS[name, kind] = measure.loop_over(functions.FUNCTIONS[name, kind], kind)
+        LOOPS[name, kind] = measure.loop_over(functions.FUNCTIONS[name, kind], kind, 2 if name == "pow" else 1)
     return LOOPS[name, kind]
 
 
@@ -49,9 +50,9 @@ def test_errors_are_below_2_units_in_the_last_place(name: str, kind: str) -> Non
     assert error < 2, f"at {place!r}"
 
 
-@pytest.mark.parametrize("name", [name for name, kind in ALL if kind == "float32"])
+@pytest.mark.parametrize("name", [name for name, kind in OF_ONE_NUMBER if kind == "float32"])
 def test_float32_agrees_with_mpmath_too(name: str) -> None:
-    x = np.concatenate([measure.dense_float32(9_000_011), measure.edges(np.float32)])
+    x = np.concatenate(list(measure.dense_float32(9_000_011)))
     errors = measure.errors_exact(name, x, results(name, "float32", x))
     assert errors.max() < 2, f"at {x[np.argmax(errors)]!r}"
 
@@ -82,12 +83,26 @@ def test_zeros_keep_their_sign(name: str, kind: str) -> None:
     assert np.signbit(out).tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("name", "kind"), ALL)
+@pytest.mark.parametrize(("name", "kind"), OF_ONE_NUMBER)
 def test_special_numbers_give_what_numpy_gives(name: str, kind: str) -> None:
     x = np.array(measure.SPECIAL, kind)
     with np.errstate(all="ignore"):
         want = measure.array_function(name)(x)
     np.testing.assert_allclose(results(name, kind, x), want, rtol=4e-7 if kind == "float32" else 1e-15)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_powers_of_and_to_special_numbers_are_numpys(kind: Any) -> None:
+    information = np.finfo(kind)
+    numbers = [*measure.SPECIAL, 2, -2, 0.5, -0.5, 3, -3, 1e30, -1e30, 2.5, 4e9, 2**24 + 2]
+    numbers += [information.tiny, -information.tiny, information.smallest_subnormal, information.max]
+    x, y = (np.ascontiguousarray(grid.ravel()) for grid in np.meshgrid(*[np.array(numbers, kind)] * 2))
+    out = np.empty_like(x)
+    loop_for("pow", kind.__name__)(x, y, out)
+    with np.errstate(all="ignore"):
+        want = np.power(x, y)
+    np.testing.assert_array_equal(np.signbit(out[want == 0]), np.signbit(want[want == 0]))
+    np.testing.assert_allclose(out, want, rtol=4 * information.eps, atol=0)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -116,11 +131,10 @@ def test_a_loop_vectorises_and_calls_nothing(name: str, kind: str) -> None:
     loop = loop_for(name, kind)
     text = loop.inspect_asm(loop.signatures[0])
     # sin and cos compute in float64
-    packed = r"\bv?(?:mul|fn?m(?:add|sub)\d*)p" + ("d" if kind == "float64" or name in ("sin", "cos") else "s")
+    packed = r"\bv?(?:mul|fn?m(?:add|sub)\d*)p" + ("d" if kind == "float64" or name in ("sin", "cos", "pow") else "s")
     assert len(re.findall(packed, text)) > 4
-    own_code = text.split("cpython")[0]
-    called = set(re.findall(r"call\w*\s+\*?%?(\w+)", own_code)) & {name, f"{name}f", "exp", "expf", "fma", "floor"}
-    assert not called
+    called = set(re.findall(r"\$(\w+)", text))
+    assert not called & {name, f"{name}f", "exp", "expf", "log", "logf", "fma", "floor"}
 
 
 def test_all_functions_are_public_by_name_and_type() -> None:

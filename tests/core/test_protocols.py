@@ -114,8 +114,8 @@ def test_asarray_raises_where_a_gradient_would_be_lost() -> None:
 
 
 def test_an_unknown_numpy_function_says_what_to_do() -> None:
-    with pytest.raises(TypeError, match=r"np\..*packbits.*detach"):
-        np.packbits(cr.tensor([1, 2]))
+    with pytest.raises(TypeError, match=r"np\..*is_busday.*detach"):
+        np.is_busday(cr.tensor([1, 2]))
 
 
 def test_writing_a_tensors_result_into_an_array_is_refused() -> None:

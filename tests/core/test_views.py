@@ -420,3 +420,25 @@ def test_writing_to_one_of_several_saved_results_raises() -> None:
     values += 1
     with pytest.raises(RuntimeError, match=r"eigh saved its result 0 of shape \(2,\)"):
         end.backward()
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda x: x.max(1),
+        lambda x: x.min(1, keepdim=True),
+        lambda x: x.sort(1),
+        lambda x: x.topk(2, 1),
+        lambda x: x.median(1),
+        lambda x: x.cummax(1),
+        lambda x: x.mode(1),
+        lambda x: x.kthvalue(2, 1),
+    ],
+)
+def test_writing_to_the_indices_that_an_operation_gave_and_saved_raises(choose: Any) -> None:
+    x = cr.tensor([[5.0, 1.0, 7.0], [2.0, 9.0, 2.0]], requires_grad=True)
+    values, indices = choose(x)
+    indices.fill_(1)
+    with pytest.raises(RuntimeError, match="fill_ wrote to it at"):
+        (values**2).sum().backward()
+    assert x.grad is None

@@ -16,9 +16,14 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.core.tensor import make_tensor
 from chainrule.explain.explanation import latex_text
 from chainrule.explain.formula import latex_name, plain
 from chainrule.explain.steps import backward_pass
+from chainrule.explain.values import value_of
+
+from ..table_samples.common import Sample
+from ..test_table import SAMPLES, operation, positions
 
 
 def gradients_of(told: Any) -> dict[str, Any]:
@@ -133,6 +138,29 @@ def test_operations_with_their_own_backward_and_with_several_outputs_are_told() 
     assert {"eigh", "take_output"} <= set(told.data.operations)
 
 
+def a_sample_of_each_operation() -> list[Sample]:
+    found: dict[Any, Sample] = {}
+    for sample in SAMPLES:
+        if positions(sample) and sample.gauge is None:
+            found.setdefault(sample.function, sample)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("sample", a_sample_of_each_operation(), ids=str)
+def test_every_operation_is_explained_with_the_gradients_of_backward(sample: Sample) -> None:
+    where = positions(sample)
+    leaves = [make_tensor(sample.args[i].copy(), None).requires_grad_() for i in where]
+    outputs = [out for out in operation(sample)(*leaves) if out.requires_grad]
+    loss = sum((out.abs().sum() for out in outputs), cr.zeros((), dtype=cr.float64))
+    told = cr.explain(loss, names={f"leaf_{i}": leaf for i, leaf in enumerate(leaves)})
+    loss.backward()
+    for i, leaf in enumerate(leaves):
+        shown = gradients_of(told).get(f"leaf_{i}")
+        assert (leaf.grad is None) == (shown is None)
+        assert shown is None or repr(shown) == repr(value_of(leaf.grad))
+    assert "∇_" in str(told) and "$$" in told.markdown() and told.latex() and told._repr_html_()
+
+
 # ----- words ------------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +268,10 @@ def an_explanation() -> Any:
 
 def test_the_data_is_plain_and_ready_for_json() -> None:
     data = an_explanation().data
-    plainly = {"nodes": [dataclasses.asdict(n) for n in data.nodes], "steps": [dataclasses.asdict(s) for s in data.steps]}
+    plainly = {
+        "nodes": [dataclasses.asdict(n) for n in data.nodes],
+        "steps": [dataclasses.asdict(s) for s in data.steps],
+    }
     assert json.loads(json.dumps(plainly))["steps"][0]["number"] == 1
 
 
@@ -278,7 +309,10 @@ def test_latex_is_balanced() -> None:
 def test_latex_compiles(tmp_path: Path) -> None:
     an_explanation().save(tmp_path / "told.tex")
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "told.tex"], cwd=tmp_path, capture_output=True, text=True
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "told.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
 
@@ -294,7 +328,7 @@ def test_an_explanation_is_saved_by_the_ending(tmp_path: Path) -> None:
 
 def test_text_and_names_are_escaped_for_latex() -> None:
     assert latex_text("50% of $x_1") == r"50\% of \$x\_1"
-    assert latex_name("a b_c") == r"\mathrm{a\ b\_c}"
+    assert latex_name("a b_c") == r"{\mathrm{a\ b\_c}}"
     assert plain(r"\nabla_{\mathrm{h\_1}} L") == "∇_h_1 L"
 
 

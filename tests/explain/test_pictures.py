@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -27,6 +28,22 @@ def test_a_drawing_becomes_an_svg_picture_with_the_names_that_were_given() -> No
 @has_graphviz
 def test_a_drawing_becomes_a_png_picture() -> None:
     assert a_drawing().png.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@has_graphviz
+def test_a_drawing_is_saved_as_what_the_path_ends_in(tmp_path: Path) -> None:
+    for ending, start in ((".svg", b"<?xml"), (".png", b"\x89PNG"), (".dot", b"digraph")):
+        a_drawing().save(tmp_path / f"graph{ending}")
+        assert (tmp_path / f"graph{ending}").read_bytes().startswith(start)
+
+
+@has_graphviz
+def test_frames_of_modules_and_names_with_html_in_them_become_a_picture() -> None:
+    net = cr.nn.Sequential(cr.nn.Linear(2, 2), cr.nn.ReLU())
+    w = cr.name(cr.ones(2, requires_grad=True), '<script>alert(1)</script> "q" \\N')
+    root = ElementTree.fromstring(cr.draw(lambda x: net(x) * w, cr.ones(1, 2)).svg)
+    assert not [tag for tag in root.iter() if tag.tag.endswith("script")]
+    assert any("<script>" in (text or "") for text in root.itertext())
 
 
 @has_graphviz

@@ -199,7 +199,7 @@ def test_the_first_operation_that_produced_nan_forward_is_named_with_its_inputs(
         loss = (w.log() * 3).sum()
         loss.backward()
     answer = cr.why(loss)
-    assert answer.cause == "forward" and "log" in str(answer) and "freed" not in str(answer) or answer.cause == "unknown"
+    assert answer.cause == "forward" and "log at" in str(answer) and "`w` = [-1, 2]" in str(answer)
     with np.errstate(all="ignore"):
         loss = (w.log() * 3).sqrt().sum()
         answer = cr.why(loss)
@@ -250,9 +250,8 @@ def test_gradient_flow_marks_dead_vanishing_exploding_missing_and_nan() -> None:
     for layer, factor in zip(net, (1.0, 0.0, 1e-6, 1e6, float("nan")), strict=False):
         layer.weight.grad = cr.full((2, 2), factor)
     flow = cr.gradient_flow(net)
-    assert flow.marked == {
-        "1.weight": "dead", "2.weight": "vanishing", "3.weight": "exploding", "4.weight": "not finite", "5.weight": "none",
-    } | ({"0.weight": "vanishing"} if "0.weight" in flow.marked else {})  # fmt: skip
+    marks = ("dead", "vanishing", "exploding", "not finite", "none")
+    assert flow.marked == {f"{i}.weight": mark for i, mark in enumerate(marks, 1)}
     assert "exploding" in str(flow) and "<table>" in flow._repr_html_()
 
 

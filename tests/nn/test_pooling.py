@@ -486,3 +486,18 @@ def test_fractional_pools_equal_those_of_torch_for_the_same_samples(n: int) -> N
     want, their_places = getattr(torch.nn.functional, name)(torch.tensor(array), *args, torch.tensor(samples))
     np.testing.assert_array_equal(out.numpy(), want.numpy())
     np.testing.assert_array_equal(places.numpy(), their_places.numpy())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_with_indices_returns_them_whatever_is_said(n: int) -> None:
+    x = cr.randn(2, 3, *(6,) * n)
+    for name, args in ((f"max_pool{n}d", (2, 2, 0, 1, False)), (f"adaptive_max_pool{n}d", (3,))):
+        plain, with_indices = getattr(cr.nn.functional, name), getattr(cr.nn.functional, f"{name}_with_indices")
+        wanted = plain(x, *args, return_indices=True)
+        for got in (
+            with_indices(x, *args),
+            with_indices(x, *args, False),
+            with_indices(x, *args, return_indices=False),
+        ):
+            assert [t.tolist() for t in got] == [t.tolist() for t in wanted]
+        assert with_indices.__name__ == f"{name}_with_indices"

@@ -50,8 +50,8 @@ REORDERED: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "polygamma": lambda library: lambda x, n: library.polygamma(n, x),
     "special.polygamma": lambda library: lambda x, n: library.special.polygamma(n, x),
     "where": lambda library: lambda x, condition, other: library.where(condition, x, other),
-    "nn.functional.embedding": lambda library: lambda weight, index, **options: (
-        library.nn.functional.embedding(index, weight, **options)
+    "nn.functional.embedding": lambda library: (
+        lambda weight, index, **options: library.nn.functional.embedding(index, weight, **options)
     ),
 }
 

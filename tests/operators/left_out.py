@@ -45,7 +45,8 @@ LEFT_OUT = [
     ),
     Family(
         "Internal names",
-        "Steps of PyTorch's own implementation that its documents do not name. The operators that they are steps of "
+        "Steps of PyTorch's own implementation, and forms that it offers as methods only. The operators that they are "
+        "steps of "
         "(`softmax`, `batch_norm`, `layer_norm`, `max_pool2d`, `interpolate`, ...) are compared.",
         "_batch_norm_with_update _native_batch_norm_legit _segment_reduce _softmax_backward_data "
         "_unsafe_masked_index _unsafe_masked_index_put_accumulate _upsample_bilinear2d_aa "

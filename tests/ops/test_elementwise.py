@@ -415,3 +415,10 @@ def test_names_are_pytorchs(name: str) -> None:
     assert callable(getattr(cr, name))
     if name not in ("cbrt", "trunc_divide"):
         assert hasattr(torch, name) or hasattr(torch.Tensor, name)
+
+
+def test_the_angle_at_the_origin_has_gradient_zero_as_in_pytorch() -> None:
+    x, y = cr.tensor([0.0, 3.0], requires_grad=True), cr.tensor([0.0, 4.0], requires_grad=True)
+    cr.atan2(x, y).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [0, 4 / 25], rtol=1e-6)
+    np.testing.assert_allclose(y.grad.numpy(), [0, -3 / 25], rtol=1e-6)

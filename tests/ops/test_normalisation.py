@@ -246,6 +246,16 @@ def test_group_norm_needs_groups_of_equal_size() -> None:
         cr.group_norm(tensor(X), 2)
 
 
+def test_weights_that_do_not_fit_the_normalised_axes_are_named() -> None:
+    with pytest.raises(RuntimeError, match=r"weight should contain 6 elements.*\(2, 6, 3\), not \(4,\)"):
+        cr.group_norm(cr.ones(2, 6, 3), 2, cr.ones(4))
+    for norm in (cr.layer_norm, cr.rms_norm):
+        with pytest.raises(RuntimeError, match=r"same shape as normalized_shape, but got \(1,\) and .*\(5,\)"):
+            norm(tensor(X), (5,), cr.ones(1))
+    with pytest.raises(RuntimeError, match=r"got \(3,\)"):
+        cr.layer_norm(tensor(X), 5, cr.ones(5), cr.ones(3))
+
+
 IMAGES = RNG.standard_normal((4, 3, 5, 2)) * 2 + 1
 
 

@@ -1,4 +1,4 @@
-"""Compiled kernels: elementary functions that vectorise, and the store of machine code on disk. All of it needs Numba."""
+"""Compiled kernels: their text, elementary functions that vectorise, and the store of machine code on disk."""
 
 from __future__ import annotations
 

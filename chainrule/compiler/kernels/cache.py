@@ -173,9 +173,6 @@ class KernelFile:
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Numba's compiled function from the file; None if there is none, or none that can be used."""
-        from numba.core.compiler import CompileResult
-        from numba.core.runtime import rtsys
-
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -184,10 +181,13 @@ class KernelFile:
         if hashlib.sha256(payload).digest() != content[:DIGEST]:
             return None
         try:
+            from numba.core.compiler import CompileResult
+            from numba.core.runtime import rtsys
+
             # Numba would make itself ready to compile here, `context.refresh()`, which takes half a second
             rtsys.initialize(context)
             result = CompileResult._rebuild(context, *pickle.loads(payload))
-        except Exception:  # whatever another build of Numba left there
+        except Exception:  # another Numba, inside which something has another name: compile
             return None
         try:
             os.utime(self.path)  # used now
@@ -197,11 +197,14 @@ class KernelFile:
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Write the file, or warn that it cannot be."""
-        from numba.core.serialize import dumps
+        try:
+            from numba.core.serialize import dumps
 
-        if result.library.has_dynamic_globals or result.lifted:  # addresses of this process
+            if result.library.has_dynamic_globals or result.lifted:  # addresses of this process
+                return
+            payload = dumps(result._reduce())
+        except Exception:  # as above; the kernel itself works
             return
-        payload = dumps(result._reduce())
         temporary = f"{self.path}.{os.getpid()}.{threading.get_ident()}"
         try:
             with open(temporary, "wb") as file:

@@ -158,8 +158,10 @@ def pattern_of(node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any],
             return f"{result.name}(math.{function}({{0}}))"
     if name == "power":
         exponent = constant_value(node.args[1])
-        if exponent == 2:
-            return "{0} * {0}"
+        if exponent in (2, 3):
+            return " * ".join(["{0}"] * int(exponent))
+        if hasattr(elementary, f"pow_{result.name}"):
+            return f"pow_{result.name}({{0}}, {{1}})"
         return f"{result.name}(math.pow({{0}}, {{1}}))"
     return None
 

@@ -221,6 +221,7 @@ class _Writer:
         self.overwritten = overwritten
 
     def unique(self, base: str) -> str:
+        base = re.sub(r"\W+", "_", base)  # of a transposed array, `w.T`
         name, count = base, 1
         while name in self.used:
             count += 1

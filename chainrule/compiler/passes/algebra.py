@@ -58,7 +58,7 @@ def without_spreading(node: Node) -> Node | None:
 def is_number(value: Any, number: float) -> bool:
     """Whether an argument is this number, or an array filled with it."""
     if isinstance(value, Node):
-        return uniform_value(value) == number
+        return bool(uniform_value(value) == number)
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == number
 
 

@@ -226,10 +226,17 @@ class Loop:
 
     def place(self, node: Node) -> Place | None:
         """Where a node's result stands."""
+        role = self.roles[node]
+        if role.reduction is not None and (node in self.inner or role.widths is None):
+            return Place(1, 1, False)
         if node in self.inner:
-            role = self.roles[node]
-            return Place(1, 1, False) if role.reduction else Place(1, self.rows, False)
-        return self.roles[node].result_place(self.columns)
+            return Place(1, self.rows, False)
+        return self.full if role.widths is None else role.result_place(self.columns)
+
+    @property
+    def full(self) -> Place:
+        """The place of a value with an element for each row and column."""
+        return Place(1, self.rows, self.size > 1)
 
     def operand_place(self, node: Node, operand: Node) -> Place | None:
         """Where the element of an operand stands that a node reads."""
@@ -238,6 +245,8 @@ class Loop:
         role = self.roles[node]
         if role.pick and operand is node.args[1]:
             return Place(1, self.rows, False)
+        if role.widths is None:
+            return Place(1, 1, False) if operand.size == 1 else self.full
         return role.operand_place(node, operand, self.columns)
 
     def adds_up(self, node: Node) -> bool:

@@ -1,0 +1,204 @@
+"""What cannot be compiled is refused, with the user's line and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.compiler import TraceError, compile
+
+pytestmark = pytest.mark.usefixtures("numpy_only")
+HERE = r"test_bad_input.py:\d+"
+
+
+def refused(function: Any, *args: Any) -> str:
+    """The message; the tensors are as before."""
+    tensors = [arg for arg in args if isinstance(arg, cr.Tensor)]
+    arrays = [tensor.array for tensor in tensors]
+    with pytest.raises(TraceError) as error:
+        compile(function)(*args)
+    assert all(tensor.array is array for tensor, array in zip(tensors, arrays, strict=True))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "instead"),
+    [
+        (lambda x: x if x.sum() > 1 else -x, "Python decides on a traced value", "where"),
+        (lambda x: x * x.sum().item(), "item()", "Go on with the tensor itself"),
+        (lambda x: x[int(x[0])], "int() of a traced value", "return it"),
+        (lambda x: x * float(x.max()), "float()", "Go on with the tensor itself"),
+        (lambda x: x.tolist(), "item()", "return it"),
+        (lambda x: cr.tensor(np.array(x.numpy())), "NumPy array", "outside"),
+        (lambda x: print(x), "printed", "Return it"),
+        (lambda x: f"{x}", "printed", "Return it"),
+        (lambda x: x[x > 1], "the shape of x[mask] depends on values", "where"),
+        (lambda x: cr.nonzero(x), "depends on values", "where"),
+        (lambda x: np.linalg.eigvals(np.asarray(x)), "NumPy array", "outside"),
+        (lambda x: [1 for _ in range((x > 0).sum())], "of a traced value", "return it"),
+    ],
+)
+def test_python_that_depends_on_values(function: Any, what: str, instead: str) -> None:
+    message = refused(function, cr.tensor([1.0, 2.0]))
+    assert what in message and re.search(HERE, message), message
+    assert instead in message
+    assert "lambda x:" in message  # the line itself
+
+
+def test_an_optimizers_closure_may_not_decide_on_the_loss() -> None:
+    net = nn.Linear(2, 1)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+    def step(x: Any) -> Any:
+        loss = net(x).sum()
+        loss.backward()
+        if loss > 3:
+            optimizer.step()
+        return loss
+
+    assert "if loss > 3:" in refused(step, cr.ones(1, 2))
+
+
+def test_tensors_that_are_kept() -> None:
+    kept: dict[str, Any] = {}
+
+    class Holder:
+        last: Any = None
+
+    holder = Holder()
+    net = nn.Linear(2, 2)
+
+    def in_a_dict(x: Any) -> Any:
+        kept["x"] = x * 2
+        return x
+
+    def in_an_object(x: Any) -> Any:
+        holder.last = x * 2
+        return x
+
+    def in_a_module(x: Any) -> Any:
+        net.last = net(x)
+        return net.last
+
+    def in_a_class(x: Any) -> Any:
+        Holder.last = x * 2
+        return x
+
+    assert "changes the dict kept['x']" in refused(in_a_dict, cr.ones(2))
+    assert kept == {}
+    assert "changes the attribute holder.last" in refused(in_an_object, cr.ones(2))
+    assert holder.last is None
+    assert "changes the attribute net.last" in refused(in_a_module, cr.ones(2))
+    assert not hasattr(net, "last")
+    assert "outlive" in refused(in_a_class, cr.ones(2))
+    Holder.last = None
+
+
+def test_lists_and_variables_that_are_changed() -> None:
+    losses: list[Any] = []
+    count = 0
+
+    def append(x: Any) -> Any:
+        losses.append(x.sum())
+        return x
+
+    def assign(x: Any) -> Any:
+        nonlocal count
+        count += 1
+        return x
+
+    message = refused(append, cr.ones(2))
+    assert "changes the list losses" in message and "Return the value" in message
+    assert losses == []
+    assert "assigns to a variable of the enclosing function" in refused(assign, cr.ones(2))
+    assert count == 0
+
+
+def test_results_that_are_no_arrays() -> None:
+    assert "returned object" in refused(lambda x: object(), cr.ones(2))
+    assert "returned set" in refused(lambda x: {1}, cr.ones(2))
+
+
+def test_arguments_that_cannot_be_compared() -> None:
+    class Strange:
+        __hash__ = None  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match="argument of a compiled function is a Strange.*close over it"):
+        compile(lambda x, y: x)(cr.ones(2), Strange())
+    with pytest.raises(TypeError, match="a set"):
+        compile(lambda x: x)({1, 2})
+    with pytest.raises(TypeError, match="takes a function or a module, got int"):
+        compile(3)
+
+
+def test_arrays_of_other_libraries() -> None:
+    class Other:
+        """An array that lives elsewhere."""
+
+        device = "gpu:0"
+        shape = (2,)
+        ndim = 1
+        dtype = np.dtype(np.float32)
+
+        def __array_function__(self, *args: Any) -> Any:
+            return NotImplemented
+
+        def astype(self, *args: Any, **kwargs: Any) -> Any:
+            return self
+
+    assert "x is on another device" in refused(lambda x, y: x + y, cr.Tensor(Other()), cr.ones(2))
+
+
+def test_a_scheduler_inside() -> None:
+    net = nn.Linear(2, 1)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 1)
+
+    def step(x: Any) -> Any:
+        net(x).sum().backward()
+        optimizer.step()
+        scheduler.step()
+
+    message = refused(step, cr.ones(1, 2))
+    assert "scheduler outside" in message or "last_epoch" in message
+    assert optimizer.param_groups[0]["lr"] == 0.1 and scheduler.last_epoch == 0
+
+
+def test_memory_that_is_shared_and_written() -> None:
+    base = cr.zeros(4)
+    view = base[:3]
+
+    def step(x: Any) -> Any:
+        view.add_(x)
+        return base * 2
+
+    assert "share memory" in refused(step, cr.ones(3))
+    assert base.tolist() == [0, 0, 0, 0]
+
+
+def test_results_of_operations_outside() -> None:
+    w = cr.ones(2, requires_grad=True)
+    doubled = w * 2
+    assert "doubled is the result of an operation outside" in refused(lambda x: x * doubled, cr.ones(2))
+
+
+def test_a_shape_that_is_given_from_inside() -> None:
+    w = cr.ones(2)
+
+    def grow(x: Any) -> Any:
+        w.data = x
+        return w
+
+    assert "the shape (3,)" in refused(grow, cr.ones(3))
+    assert w.tolist() == [1, 1]
+
+
+def test_a_program_is_asked_for_before_the_first_call() -> None:
+    f = compile(lambda x: x)
+    with pytest.raises(RuntimeError, match="call it once"):
+        _ = f.source

@@ -1,0 +1,465 @@
+"""What makes a compiled function be traced again, what takes effect without, and how arguments and results look."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gc
+import pickle
+import threading
+import warnings
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.compiler import compile
+from chainrule.compiler.tracer import Tracer
+from chainrule.nn import functional as F
+
+pytestmark = pytest.mark.usefixtures("numpy_only")
+
+
+def t(*values: float, grad: bool = False) -> Any:
+    return cr.tensor(list(values), dtype=cr.float64, requires_grad=grad)
+
+
+# ----- arguments -----
+
+
+def test_shapes_types_and_grad_of_arguments_give_programs_of_their_own() -> None:
+    @compile
+    def double(x: Any) -> Any:
+        return x * 2
+
+    inputs = [cr.ones(3), cr.ones(4), cr.ones(3, dtype=cr.float64), cr.ones(3).requires_grad_(), cr.ones(3, 2).T]
+    for x in inputs:
+        out = double(x)
+        assert out.dtype == x.dtype and out.requires_grad == x.requires_grad and out.tolist() == (x * 2).tolist()
+    assert double.traces == len(inputs)
+    for x in inputs:
+        double(x)
+    assert double.traces == len(inputs)
+
+
+@pytest.mark.filterwarnings("ignore:scale has been traced")
+def test_other_arguments_count_by_value_and_type() -> None:
+    @compile
+    def scale(x: Any, by: Any = 2, *, flag: bool = False, mode: str = "a") -> Any:
+        return x * by if not flag else x - by
+
+    x = t(1.0, 2.0)
+    assert scale(x).tolist() == [2, 4]
+    assert scale(x, 3).tolist() == [3, 6]
+    assert scale(x, by=3.0).tolist() == [3, 6]
+    assert scale(x, flag=True).tolist() == [-1, 0]
+    assert scale(x, 1).tolist() == scale(x, True).tolist() == [1, 2]
+    assert scale(x, -0.0).tolist() == [0, 0] and np.signbit(scale(x, -0.0).numpy()).all()
+    assert not np.signbit(scale(x, 0.0).numpy()).any()
+    assert np.isnan(scale(x, float("nan")).numpy()).all()
+    count = scale.traces
+    scale(x, float("nan")), scale(x, by=3.0)
+    assert scale.traces == count
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def test_nested_arguments_and_results_keep_their_structure() -> None:
+    @compile
+    def swap(tree: Any, more: Any) -> Any:
+        return {"pair": Pair(tree["b"][1] + 1, tree["a"]), "list": [more[0] * 2, None, 3, "text"], "t": (more[1],)}
+
+    a, b, c = t(1.0), t(2.0), np.array([5.0])
+    for _ in range(2):
+        result = swap({"a": a, "b": (a, b)}, [c, 4.5])
+        assert type(result["pair"]) is Pair and result["pair"].first.tolist() == [3.0]
+        assert result["pair"].second is a
+        assert isinstance(result["list"][0], np.ndarray) and result["list"][0].tolist() == [10.0]
+        assert result["list"][1:] == [None, 3, "text"] and result["t"] == (4.5,)
+    assert swap.traces == 1
+
+
+def test_numpy_arrays_go_in_and_come_out() -> None:
+    @compile
+    def norm(x: Any) -> Any:
+        return np.sqrt(np.sum(x * x)), np.exp(x)
+
+    x = np.array([3.0, 4.0])
+    length, exp = norm(x)
+    assert float(length) == 5.0 and type(exp) is np.ndarray
+    np.testing.assert_allclose(exp, np.exp(x))
+
+
+def test_an_argument_given_twice_and_results_given_twice() -> None:
+    @compile
+    def both(x: Any, y: Any) -> Any:
+        out = x * y
+        return out, out, x, x.reshape(-1), y[1:]
+
+    x, y = t(2.0, 3.0), t(5.0, 7.0)
+    first, again, same, flat, rest = both(x, x)
+    assert first.tolist() == again.tolist() == [4.0, 9.0] and same is x
+    first, again, same, flat, rest = both(x, y)
+    assert first.tolist() == again.tolist() == [10.0, 21.0] and same is x
+    rest.zero_()
+    assert y.tolist() == [5.0, 0.0]  # a view of an argument is one outside as well
+    first.zero_()
+    assert x.tolist() == flat.tolist() == [2.0, 3.0]
+    assert both(x, x)[0].tolist() == [4.0, 9.0]
+
+
+def test_writes_to_arguments_are_seen_outside() -> None:
+    @compile
+    def fill(x: Any, y: Any) -> Any:
+        x[0] = y.sum()
+        y.mul_(2)
+        return x
+
+    x, y = t(1.0, 2.0), t(3.0, 4.0)
+    array, version = x.numpy(), x._version
+    assert fill(x, y) is x
+    assert x.tolist() == [7.0, 2.0] and y.tolist() == [6.0, 8.0] and array[0] == 7.0 and x._version > version
+    z = cr.ones(2, 2, dtype=cr.float64)
+    fill(z[:, 0], t(1.0, 2.0))  # not contiguous
+    assert z.tolist() == [[3.0, 1.0], [1.0, 1.0]]
+
+
+def test_numpy_arguments_are_written_to() -> None:
+    @compile
+    def clear(x: Any) -> None:
+        x[1:] = 0.0
+
+    x = np.ones(3)
+    assert clear(x) is None and x.tolist() == [1.0, 0.0, 0.0]
+    assert clear(x[::2]) is None
+
+
+def test_gradients_flow_through_results_to_arguments_and_parameters() -> None:
+    line = nn.Linear(2, 1).double()
+    f = compile(lambda x: line(x).tanh())
+    x = cr.randn(3, 2, dtype=cr.float64, requires_grad=True)
+    for _ in range(2):
+        line.zero_grad()
+        x.grad = None
+        f(x).sum().backward()
+        expected = cr.autograd.grad(line(x).tanh().sum(), [x, line.weight, line.bias])
+        for got, want in zip((x.grad, line.weight.grad, line.bias.grad), expected, strict=True):
+            np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12)
+    z = (x * 2).detach().requires_grad_()
+    f(z * 3).sum().backward()  # an argument that is no leaf
+    assert z.grad.shape == (3, 2)
+    out = f(x)
+    with cr.no_grad():
+        line.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        cr.autograd.grad(f(x).sum(), x, create_graph=True)
+
+
+# ----- what is closed over -----
+
+FLAG = True
+SCALE = {"by": 2.0}
+
+
+def test_globals_cells_containers_and_attributes_that_change() -> None:
+    global FLAG
+    offset = 1.0
+
+    class Settings:
+        power = 1
+
+    settings = Settings()
+    settings.power = 2
+
+    @compile
+    def f(x: Any) -> Any:
+        return (x**settings.power if FLAG else -x) * SCALE["by"] + offset
+
+    x = t(3.0)
+    assert f(x).item() == 19.0
+    offset = 2.0
+    assert f(x).item() == 20.0
+    SCALE["by"] = 1.0
+    assert f(x).item() == 11.0
+    settings.power = 3
+    assert f(x).item() == 29.0
+    FLAG = False
+    try:
+        assert f(x).item() == -1.0
+    finally:
+        FLAG, SCALE["by"] = True, 2.0
+    assert f.traces == 5
+
+
+def test_train_and_eval_dropout_rates_and_flags_of_modules() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).double()
+    f = compile(net)
+    x = cr.ones(2, 4, dtype=cr.float64)
+
+    def agree() -> None:
+        cr.manual_seed(1)
+        got = f(x)
+        cr.manual_seed(1)
+        np.testing.assert_allclose(got.detach().numpy(), net(x).detach().numpy(), rtol=1e-12)
+
+    agree()
+    f.eval()
+    assert not net.training and not f.training and not net[1].training
+    agree()
+    f.train()
+    net[1].p = 0.9
+    agree()
+    net[0].weight.data = cr.ones(4, 4, dtype=cr.float64)
+    agree()
+    net[0].bias = None
+    agree()
+    net[1] = nn.Identity()
+    agree()
+    traces = f.traces
+    handle = net[0].register_forward_hook(lambda module, args, out: out * 2)
+    agree()
+    assert f.traces == traces + 1
+    handle.remove()
+    agree()
+
+
+def test_a_parameter_of_another_shape_or_type() -> None:
+    line = nn.Linear(2, 2)
+    f = compile(lambda x: F.linear(x, line.weight))
+    assert f(cr.ones(2)).shape == (2,)
+    line.weight.data = cr.ones(3, 2)
+    assert f(cr.ones(2)).tolist() == [2, 2, 2]
+    line.weight.requires_grad_(False)
+    assert not f(cr.ones(2)).requires_grad
+
+
+def test_new_values_take_effect_without_another_trace() -> None:
+    line, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    f = compile(lambda x: line(x))
+    x = cr.ones(3, 2)
+    f(x)
+    line.load_state_dict(other.state_dict())
+    np.testing.assert_array_equal(f(x).detach().numpy(), other(x).detach().numpy())
+    line.weight.data = cr.zeros(1, 2)
+    line.bias.data.fill_(3.0)
+    assert f(x).tolist() == [[3.0]] * 3
+    assert f.traces == 1
+
+
+def test_grad_mode_and_the_default_type_are_part_of_the_signature() -> None:
+    f = compile(lambda x: x * cr.ones(2))
+    x = cr.ones(2, requires_grad=True)
+    assert f(x).requires_grad
+    with cr.no_grad():
+        assert not f(x).requires_grad
+    cr.set_default_dtype(cr.float64)
+    try:
+        assert f(x).dtype == (x * cr.ones(2)).dtype
+    finally:
+        cr.set_default_dtype(cr.float32)
+
+
+def test_tied_weights_that_are_separated() -> None:
+    a, b = t(1.0, 2.0), t(3.0, 4.0)
+    b.data = a
+    f = compile(lambda: (a * 10 + b).tolist if False else a * 10 + b)
+    assert f().tolist() == [11.0, 22.0]
+    b.data = t(5.0, 6.0)
+    assert f().tolist() == [15.0, 26.0]
+
+
+def test_an_argument_that_is_also_closed_over() -> None:
+    weight = t(1.0, 2.0)
+
+    @compile
+    def f(x: Any) -> Any:
+        weight.mul_(2)
+        return x + 0
+
+    assert f(weight).tolist() == [2.0, 4.0]
+    assert f(t(1.0, 1.0)).tolist() == [1.0, 1.0]
+    assert weight.tolist() == [4.0, 8.0]
+    alias = weight.detach()
+    assert f(alias).tolist() == [8.0, 16.0]
+    assert f(t(1.0, 1.0)).tolist() == [1.0, 1.0]
+
+
+def test_what_keeps_changing_is_told() -> None:
+    @compile
+    def f(x: Any, length: int) -> Any:
+        return x * length
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(12):
+            assert f(cr.ones(2), i).tolist() == [i, i]
+    (warning,) = caught
+    assert "f has been traced 9 times" in str(warning.message) and "length (7, then 8)" in str(warning.message)
+    assert sum(map(len, f.variants.values())) <= 9
+
+    box = [0]
+    g = compile(lambda x: x + box[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(12):
+            box[0] = i
+            assert g(cr.zeros(1)).item() == i
+    assert "box" in str(caught[0].message)
+
+
+# ----- methods, modules, nesting -----
+
+
+class Model:
+    def __init__(self, scale: float) -> None:
+        self.weight = t(scale)
+
+    @compile
+    def apply(self, x: Any, power: int = 1) -> Any:
+        return self.weight * x**power
+
+    @compile(fullgraph=True, mode="max-autotune")
+    def twice(self, x: Any) -> Any:
+        return self.apply(self.apply(x))
+
+
+def test_methods_belong_to_their_instances_which_die() -> None:
+    one, two = Model(2.0), Model(3.0)
+    assert one.apply(t(5.0)).item() == 10 and two.apply(t(5.0)).item() == 15 and one.apply(t(5.0), power=2).item() == 50
+    assert one.twice(t(1.0)).item() == 4
+    two.weight = t(7.0)
+    assert two.apply(t(1.0)).item() == 7
+    other = copy.deepcopy(one)
+    other.weight.fill_(1.0)
+    assert other.apply(t(5.0)).item() == 5 and one.apply(t(5.0)).item() == 10
+    dying = weakref.ref(two)
+    del two
+    gc.collect()
+    assert dying() is None
+
+
+def test_a_compiled_module_is_a_module() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    f = cr.compile(net, backend="inductor", mode="reduce-overhead", dynamic=False)
+    assert isinstance(f, nn.Module) and list(f.state_dict()) == list(net.state_dict())
+    assert [n for n, _ in f.named_parameters()] == [n for n, _ in net.named_parameters()]
+    assert list(map(id, f.parameters())) == list(map(id, net.parameters()))
+    f.load_state_dict(net.state_dict())
+    f(cr.ones(1, 2)).sum().backward()
+    assert net[0].weight.grad is not None
+    f.zero_grad()
+    assert net[0].weight.grad is None
+    assert f.eval() is f and not net.training
+    assert "np.dot" in f.source or "linear" in f.source
+    whole = nn.Sequential(f, nn.Linear(3, 1))
+    assert len(list(whole.parameters())) == 4
+    assert whole(cr.ones(1, 2)).shape == (1, 1)
+    again = pickle.loads(pickle.dumps(f))
+    np.testing.assert_array_equal(again(cr.ones(1, 2)).detach().numpy(), f(cr.ones(1, 2)).detach().numpy())
+
+
+def test_module_compile_works_in_place() -> None:
+    net = nn.Linear(2, 3)
+    expected = net(cr.ones(1, 2)).detach().numpy()
+    net.compile()
+    for _ in range(2):
+        np.testing.assert_allclose(net(cr.ones(1, 2)).detach().numpy(), expected, rtol=1e-6)
+    assert net.forward.traces == 1
+
+
+def test_compiled_functions_call_each_other() -> None:
+    inner = compile(lambda x: x * 2)
+    outer = compile(lambda x: inner(x) + inner(x * 3))
+    x = t(1.0, grad=True)
+    outer(x).backward()
+    assert outer(x).item() == 8.0 and x.grad.item() == 8.0
+    assert inner.traces == 0
+
+
+def test_partial_functions_and_callable_objects() -> None:
+    class Scale:
+        def __init__(self) -> None:
+            self.by = t(3.0)
+
+        def __call__(self, x: Any) -> Any:
+            return x * self.by
+
+    scale = Scale()
+    f = compile(scale)
+    assert f(t(2.0)).item() == 6.0
+    scale.by.fill_(4.0)
+    assert f(t(2.0)).item() == 8.0 and f.traces == 1
+    g = compile(functools.partial(lambda x, y: x - y, y=t(1.0)))
+    assert g(t(3.0)).item() == 2.0
+
+
+def test_dropout_draws_what_the_eager_run_draws() -> None:
+    f = compile(lambda x: F.dropout(x, 0.5) + cr.randn(4) * cr.rand(4))
+    plain = f.function
+    cr.manual_seed(3)
+    expected = [plain(cr.ones(4)).tolist() for _ in range(3)]
+    cr.manual_seed(3)
+    assert [f(cr.ones(4)).tolist() for _ in range(3)] == expected
+
+
+def test_threads_get_right_results() -> None:
+    weight = cr.randn(64, 64)
+    f = compile(lambda x: (x @ weight).tanh().sum(0) + x.sum())
+    inputs = [cr.randn(64, 64) * i for i in range(4)]
+    expected = [f.function(x).numpy() for x in inputs]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(30):
+            if not np.allclose(f(inputs[i]).numpy(), expected[i], rtol=1e-4, atol=1e-4):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and f.traces == 1
+
+
+def test_an_exception_while_tracing_leaves_everything_as_it_was() -> None:
+    line = nn.BatchNorm1d(2)
+    optimizer = cr.optim.Adam(line.parameters())
+    before = {name: value.clone() for name, value in line.state_dict().items()}
+    versions = [p._version for p in line.parameters()]
+
+    @compile
+    def step(x: Any) -> Any:
+        cr.rand(3)
+        loss = line(x).sum()
+        loss.backward()
+        optimizer.step()
+        raise ValueError("mine")
+
+    cr.manual_seed(0)
+    state = cr.get_rng_state().tolist()
+    with pytest.raises(ValueError, match="mine"):
+        step(cr.ones(3, 2))
+    assert cr.get_rng_state().tolist() == state
+    for name, value in line.state_dict().items():
+        assert type(value.array) is np.ndarray and value.tolist() == before[name].tolist()
+    assert not optimizer.state and optimizer.param_groups[0]["lr"] == 1e-3
+    assert [p._version for p in line.parameters()] == versions
+    assert all(p.grad is None and not isinstance(p.array, Tracer) for p in line.parameters())
+
+
+def test_compilation_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler import compiled
+
+    monkeypatch.setattr(compiled, "off", True)
+    f = compile(lambda x: float(x) + 1)
+    assert f(t(1.0)) == 2.0 and f.traces == 0
+    assert compile(len, disable=True) is len

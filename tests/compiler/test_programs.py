@@ -1,0 +1,161 @@
+"""Programs that people train: 200 steps, eager and compiled, stay together."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.compiler import compile
+from chainrule.nn import functional as F
+
+pytestmark = pytest.mark.usefixtures("numpy_only")
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 5, batch_first=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Any) -> Any:
+        out, _ = self.lstm(x)
+        return self.head(out[:, -1])
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.block(self.embed(x)).mean(1))
+
+
+class Convolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.pool(F.relu(self.conv(x.unsqueeze(1)))).flatten(1))
+
+
+def momentum(parameters: Any, lr: float) -> Any:
+    """An optimiser that does not make much of gradients that are zero but for rounding, as Adam does."""
+    return optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=0.01)
+
+
+NETS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)), optim.SGD, (8, 6)),
+    "norms": (
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Dropout(0.3), nn.LayerNorm(8), nn.Linear(8, 3)),
+        momentum,
+        (8, 6),
+    ),
+    "conv": (Convolutional, optim.Adam, (4, 4, 4)),
+    "lstm": (Recurrent, optim.RMSprop, (4, 5, 3)),
+    "transformer": (Block, momentum, (4, 5, 3)),
+}
+
+
+def trained(net: Any, make: Any, shape: tuple[int, ...], dtype: Any, wrap: Any) -> tuple[list[float], Any, Any]:
+    """The losses of 200 steps with a scheduler, the network, and the step."""
+    net = copy.deepcopy(net)
+    optimizer = make(net.parameters(), lr=1e-2)
+    schedule = optim.lr_scheduler.StepLR(optimizer, 40, 0.5)
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        logits = net(x)
+        loss = F.cross_entropy(logits, y, label_smoothing=0.1)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    run = wrap(step)
+    random = np.random.default_rng(0)
+    cr.manual_seed(5)
+    losses = []
+    for _ in range(200):
+        x = cr.from_numpy(random.normal(size=shape).astype(dtype))
+        losses.append(run(x, cr.from_numpy(random.integers(0, 3, shape[0]))).item())
+        schedule.step()
+    return losses, net, run
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", NETS)
+def test_training_stays_together(name: str, dtype: Any) -> None:
+    build, make, shape = NETS[name]
+    cr.manual_seed(0)
+    net = build()
+    net = net.double() if dtype is np.float64 else net
+    eager, one, _ = trained(net, make, shape, dtype, lambda step: step)
+    compiled, two, run = trained(net, make, shape, dtype, compile)
+    rtol = 1e-12 if dtype is np.float64 else 1e-5
+    np.testing.assert_allclose(compiled, eager, rtol=rtol)
+    assert run.traces == 1
+    for (key, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+        assert a.dtype == b.dtype, key
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=10 * rtol, atol=10 * rtol)
+
+
+def test_second_order_and_functional_transforms_trace() -> None:
+    @compile
+    def penalty(w: Any, x: Any) -> Any:
+        (gradient,) = cr.autograd.grad((x @ w).tanh().sum(), [w], create_graph=True)
+        return cr.autograd.grad((gradient**2).sum(), [w])[0]
+
+    w = cr.randn(3, dtype=cr.float64, requires_grad=True)
+    x = cr.randn(5, 3, dtype=cr.float64)
+    np.testing.assert_allclose(penalty(w, x).numpy(), penalty.function(w, x).numpy(), rtol=1e-12)
+
+    hessian = compile(lambda w: cr.func.hessian(lambda v: (x @ v).sin().sum())(w))
+    point = w.detach()
+    np.testing.assert_allclose(hessian(point).numpy(), hessian.function(point).numpy(), rtol=1e-12)
+
+
+def test_the_source_reads_as_the_model_was_written() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1 = nn.Linear(4, 8)
+            self.fc2 = nn.Linear(8, 2)
+
+        def forward(self, x: Any) -> Any:
+            hidden = F.relu(self.fc1(x))
+            return self.fc2(hidden)
+
+    model = Net()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    @compile
+    def train_step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    train_step(cr.ones(3, 4), cr.ones(3, 2))
+    text = train_step.source
+    for line in (
+        "hidden = np.dot(x, fc1_weight.T)",
+        "hidden += fc1_bias",
+        "hidden_grad = np.dot(",
+        "fc1_weight_grad = np.dot(",
+        "fc2_bias_grad = np.add.reduce(",
+        r"# backward, test_programs.py:",
+        r"\nabla_{weight} L = (\nabla_{out} L)^T\, x",
+        "hidden = F.relu(self.fc1(x))",
+    ):
+        assert line in text, text
