@@ -63,6 +63,8 @@ _LAZY = {  # name -> the module it comes from
     "OutOfMemoryError": "platform.cuda",
     "autocast": "platform.amp",
     **dict.fromkeys(("draw", "gradient_flow", "name", "why"), "explain"),
+    "convolution": "ops.convolution",
+    **dict.fromkeys(("affine_grid_generator", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), "ops.grid"),
     "is_autocast_enabled": "platform.amp",
     "load": "serialization",
     "save": "serialization",

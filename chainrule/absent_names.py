@@ -179,8 +179,8 @@ ABSENT: dict[str, dict[str, str]] = {
     "torch.utils": {
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
             "ThroughputBenchmark backcompat backend_registration cmake_prefix_path collect_env cpp_backtrace "
-            "deterministic generate_methods_for_privateuse1_backend get_cpp_backtrace hooks "
-            "rename_privateuse1_backend set_module swap_tensors throughput_benchmark weak "
+            "deterministic file_baton generate_methods_for_privateuse1_backend get_cpp_backtrace hooks "
+            "rename_privateuse1_backend serialization set_module swap_tensors throughput_benchmark weak "
         ),
         "nothing is downloaded or compiled": ("cpp_extension model_zoo "),
         "use timeit, or python -m benchmarks": ("benchmark bottleneck "),

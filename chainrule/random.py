@@ -275,7 +275,7 @@ def _integers(numbers: Any, low: int, high: int, shape: Any, dtype: np.dtype[Any
 
 @factory
 def randint(
-    low: int,
+    low: Any = None,
     high: Any = None,
     size: Any = None,
     *,
@@ -293,7 +293,11 @@ def randint(
     (2, 2)
     """
     if size is None:
-        low, high, size = 0, low, high
+        high, size = None, high
+    if high is None or low is None:  # one limit, by either name
+        low, high = 0, (low if high is None else high)
+    if high is None:
+        raise TypeError("randint() missing 1 required positional argument: 'high'")
     if isinstance(size, int) or size is None:
         raise TypeError(f"randint(): argument 'size' must be a tuple of ints, not {type(size).__name__}")
     shape = _size((size,))
@@ -330,7 +334,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, generator: Generator | None 
 @factory
 def randint_like(
     input: Tensor,
-    low: int,
+    low: int | None = None,
     high: int | None = None,
     *,
     dtype: Any = None,
@@ -338,8 +342,6 @@ def randint_like(
     **options: Any,
 ) -> Tensor:
     """Integers between limits in a tensor's shape and type."""
-    if high is None:
-        low, high = 0, low
     options = _without_format(options)
     return randint(low, high, input.shape, generator=generator, dtype=dtype or input.dtype, **options)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .blas import libraries
 from .core.tensor import CPU, Tensor, check_device, device
 from .ops.storage import Storage
 
@@ -73,31 +72,10 @@ def typename(obj: Any, /) -> str:
 # ----- threads ----------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _libraries() -> list[tuple[Any, Any]]:
-    """The functions that get and set the threads of the OpenBLAS libraries that NumPy and SciPy bring along."""
-    import ctypes
-
-    homes = [Path(np.__file__).parent]
-    if "scipy" in sys.modules:
-        homes.append(Path(sys.modules["scipy"].__file__ or "").parent)
-    folders = [place for home in homes for place in (home.parent / f"{home.name}.libs", home / ".dylibs")]
-    found = []
-    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
-        if "openblas" not in path.name:
-            continue
-        library = ctypes.CDLL(str(path))  # loaded already: this finds it
-        for name in ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads"):
-            if hasattr(library, name.format("get")):
-                found.append((getattr(library, name.format("get")), getattr(library, name.format("set"))))
-                break
-    return found
-
-
 def get_num_threads() -> int:
     """How many threads NumPy's matrix products use."""
-    for get, _ in _libraries():
-        return int(get())
+    for library in libraries():
+        return int(library.get())
     return os.cpu_count() or 1
 
 
@@ -109,9 +87,9 @@ def set_num_threads(int: int) -> None:
     """
     if int < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {int}")
-    for _, put in _libraries():
+    for _, put in libraries():
         put(int)
-    if not _libraries():
+    if not libraries():
         warnings.warn(
             "this NumPy's matrix library cannot be told its number of threads while it runs: set OMP_NUM_THREADS, or "
             "the library's own variable, before the program starts",

@@ -30,10 +30,10 @@ from ..core.views import note_writes
 from ..func.trees import flatten, unflatten
 from .graph import CONSTANT, INPUT, STRIDED, Graph, Node, map_nodes
 from .guards import Guards
+from .memory import is_contiguous
 from .naming import name_values
 from .passes import optimize
 from .references import Argument, Reference
-from .memory import is_contiguous
 from .source import Program, write_source
 from .trace import Result, Trace, trace
 

@@ -254,9 +254,7 @@ def shown_argument(value: Any, names: dict[Node, str]) -> str:
     if isinstance(value, list):
         return f"[{', '.join(shown_argument(item, names) for item in value)}]"
     if isinstance(value, slice):
-        parts = [
-            "" if part is None else shown_argument(part, names) for part in (value.start, value.stop, value.step)
-        ]
+        parts = ["" if part is None else shown_argument(part, names) for part in (value.start, value.stop, value.step)]
         return f"{parts[0]}:{parts[1]}" + (f":{parts[2]}" if parts[2] else "")
     if value is Ellipsis:
         return "..."

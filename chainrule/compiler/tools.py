@@ -201,9 +201,7 @@ def profile(variant: Any, n: int = 20) -> Profile:
 def clocked(program: Program) -> ast.Module:
     """The program's function, which calls `_tick(line)` after each statement."""
     tree = ast.parse(program.source)
-    function = next(
-        item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == program.name
-    )
+    function = next(item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == program.name)
 
     def with_ticks() -> Iterator[ast.stmt]:
         for statement in function.body:
@@ -250,7 +248,9 @@ def save_program(program: Program, path: str) -> None:
     text = plain.source
     if head:
         beside = os.path.splitext(os.path.basename(path))[0] + ".npz"
-        imports = ["import os", "import types", "import numpy as np"] if arrays else ["import types", "import numpy as np"]
+        imports = (
+            ["import os", "import types", "import numpy as np"] if arrays else ["import types", "import numpy as np"]
+        )
         if arrays:
             np.savez(os.path.join(os.path.dirname(os.path.abspath(path)), beside), **arrays)
             head.insert(0, f'_saved = np.load(os.path.join(os.path.dirname(os.path.abspath(__file__)), "{beside}"))')

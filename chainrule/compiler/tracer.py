@@ -306,6 +306,7 @@ class Tracer(NDArrayOperatorsMixin):
     itemsize = property(lambda self: self.value.itemsize)
     nbytes = property(lambda self: self.value.nbytes)
     strides = property(lambda self: self.value.strides)
+    flags = property(lambda self: self.value.flags)
     T = property(lambda self: np.transpose(self))
     real = property(lambda self: np.real(self))
     imag = property(lambda self: np.imag(self))
@@ -399,7 +400,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def copy(self, order: str = "C") -> Tracer:
         """The same values in memory of its own: nodes never change, so there is nothing to copy."""
-        return self.recorder.tracer(self.node, self.value)
+        return self.recorder.tracer(self.node, np.array(self.value, order=order))  # type: ignore[call-overload]
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         """The array in another shape."""
@@ -568,9 +569,7 @@ class Number:
 
     def apply(self, function: Callable[..., Any], *args: Any) -> Number:
         """What a function gives for this and other numbers, known when the program runs."""
-        return Number(
-            self.recorder, self.recorder.node_for(function, args, {}, (), None), function(*map_values(args))
-        )
+        return Number(self.recorder, self.recorder.node_for(function, args, {}, (), None), function(*map_values(args)))
 
     def as_number(self) -> Number:
         """This number."""

@@ -162,6 +162,12 @@ class Explanation:
         return [node for node in self.nodes if not node.operation and node.gradient is not None]
 
     @property
+    def _about_complex(self) -> str:
+        if not any(step.contribution.dtype.startswith("complex") for step in self.steps):
+            return ""
+        return "Complex gradients travel conjugated from step to step; those of the leaves are as .grad has them."
+
+    @property
     def _hint(self) -> str:
         if not self._wants_hint or any(node.place for node in self.nodes) or not self.data.operations:
             return ""
@@ -172,8 +178,7 @@ class Explanation:
     def text(self) -> str:
         """For a terminal."""
         lines = [self.title]
-        if self.summary:
-            lines.append(self.summary)
+        lines += [about for about in (self.summary, self._about_complex) if about]
         lines.append("")
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines.append(f"start  ∇_{self.nodes[end].name} L = {_with_kind(seed)}")
@@ -219,8 +224,8 @@ class Explanation:
     def markdown(self) -> str:
         """Markdown with formulas between dollar signs."""
         lines = [f"### {_safe(self.title)}", ""]
-        if self.summary:
-            lines += [self.summary, ""]
+        for words in (self.summary, self._about_complex):
+            lines += [words, ""] if words else []
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines += [f"Start: $\\nabla_{{{latex_name(self.nodes[end].name)}}} L$ = {_with_kind(seed)}", ""]
         for told in self._shown():
@@ -261,8 +266,7 @@ class Explanation:
             r"\begin{document}",
             rf"\section*{{{latex_text(self.title)}}}",
         ]
-        if self.summary:
-            lines.append(latex_text(self.summary))
+        lines += [latex_text(about) + r"\par" for about in (self.summary, self._about_complex) if about]
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines.append(rf"\[ \nabla_{{{latex_name(self.nodes[end].name)}}} L = {latex_value(seed)} \]")
         for told in self._shown():
@@ -297,8 +301,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         escape = html.escape
         parts = [f"<p><b>{escape(self.title)}</b></p>"]
-        if self.summary:
-            parts.append(f"<p>{escape(self.summary)}</p>")
+        parts += [f"<p>{escape(about)}</p>" for about in (self.summary, self._about_complex) if about]
         parts.append(
             '<table><thead><tr><th>step</th><th>operation</th><th style="text-align:left">gradient</th></tr></thead>'
         )

@@ -298,7 +298,7 @@ class _Painter:
         name = self.names.of_tensor(given)
         if isinstance(value, (bool, int, float, complex)):
             return name or repr(value)
-        if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
             return _label(name or "", value_of(value), None)
         return ""
 

@@ -296,8 +296,8 @@ class _Question:
         start = f"{self.called[:1].upper()}{self.called[1:]} has {_kinds(value)}"
         if end.freed:
             a_pass = self.pass_of()
-            node = None if a_pass is None else a_pass.node_of(self.tensor)
-            first = None if a_pass is None or node is None else _first_not_finite(a_pass, node)
+            met = None if a_pass is None else a_pass.node_of(self.tensor)
+            first = None if a_pass is None or met is None else _first_not_finite(a_pass, met)
             if a_pass is not None and first is not None:
                 cause = "forward" if first.operation else "leaf"
                 return Answer(cause, f"{start}. It began here: {_forward_words(a_pass, first)}.", first.place)
@@ -314,7 +314,7 @@ class _Question:
             if out.finite:
                 continue
             place = place_of(node)
-            given = ", ".join(value_of(arg).text for arg in node._args if hasattr(arg, "shape"))
+            given = ", ".join(value_of(arg).text for arg in node._args if hasattr(arg, "dtype"))
             at = f" at {place}" if place else ""
             operation = operation_name(node.func)
             return Answer(

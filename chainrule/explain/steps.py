@@ -30,6 +30,7 @@ from .watch import Watch
 __all__ = ["Argument", "GraphNode", "Observer", "Pass", "Step", "backward_pass", "operation_name"]
 
 Node = Recipe | Leaf
+NUMBERS = (bool, int, float, complex)
 LONG = 5000  # steps: in longer passes only the first and last have their formulas
 LONG_ENDS = 50
 AXES = frozenset(("axis", "dim", "axes", "k", "index"))  # numbers that are not computed with
@@ -65,7 +66,8 @@ class GraphNode:
         operation: what computed it; "" for a leaf.
         value: its value in the forward pass.
         arguments: what the operation was given; left out amid a very long pass.
-        gradient: all that arrived here; None where nothing did.
+        gradient: all that arrived here, as `.grad` has it; None where nothing did. Between the steps complex
+            gradients travel conjugated.
         place: the user's line that computed it; "" where that was not recorded.
         modules: the modules it was computed in, (path, class name), the outermost first.
     """
@@ -225,17 +227,23 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
 
         def back(gradient: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
             self._summed.clear()
-            if hasattr(func, "joint_backward") and (func, position) not in BACK_FUNCS.back_funcs:
-                if not shared:
-                    shared.append(func.joint_backward(gradient, self._create, node, self._retain))
-                contribution = shared[0][position]
-            else:
-                near = len(self._calls) < LONG or len(self._left) < LONG_ENDS
-                with self._watch if near else nullcontext():
-                    contribution = BACK_FUNCS.get_back_func(func, position)(gradient, out, *args, **kwargs)
+            token = back_functions.set(BACK_FUNCS._found)  # a backward function may run a pass of its own
+            try:
+                contribution = answer(gradient, out, *args, **kwargs)
+            finally:
+                back_functions.reset(token)
             if contribution is not None:
                 self._note(node, position, gradient, contribution)
             return contribution
+
+        def answer(gradient: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
+            if hasattr(func, "joint_backward") and (func, position) not in BACK_FUNCS.back_funcs:
+                if not shared:
+                    shared.append(func.joint_backward(gradient, self._create, node, self._retain))
+                return shared[0][position]
+            near = len(self._calls) < LONG or len(self._left) < LONG_ENDS
+            with self._watch if near else nullcontext():
+                return BACK_FUNCS.get_back_func(func, position)(gradient, out, *args, **kwargs)
 
         return back
 
@@ -292,7 +300,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
             found.place = "" if place is None else str(place)
             found.modules = modules_of(node) or ()
             if node in self._sums:
-                found.gradient = value_of(_filled(self._sums[node]))
+                found.gradient = value_of(_as_seen(_filled(self._sums[node])))
             nodes.append(found)
         steps = self._steps(nodes, numbers)
         starts = [numbers[node] for node in self.starts if node is not None]
@@ -312,7 +320,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                 number = numbers[edge]
                 result.append(Argument(position, parameter, number, called[number], self.shown_values[number]))
                 continue
-            is_array = hasattr(arg, "shape") or isinstance(arg, (bool, int, float, complex))
+            is_array = isinstance(arg, NUMBERS) or (hasattr(arg, "shape") and not isinstance(arg, type))
             value = value_of(arg) if is_array else None
             text = names.of_tensor(inputs[position]) or (_constant(arg) if value is None else "")
             if value is not None and not text:
@@ -424,6 +432,11 @@ def _filled(gradient: Any) -> Any:
         arrived = [part for part in gradient if part is not None]
         return arrived[0] if len(arrived) == 1 else gradient
     return gradient
+
+
+def _as_seen(gradient: Any) -> Any:
+    """A gradient as users see it: the conjugate of what travels."""
+    return backprop.outside(gradient) if hasattr(gradient, "dtype") else gradient
 
 
 def _value_at(node: Node) -> Any:

@@ -91,8 +91,10 @@ def value_of(array: Any) -> Value:
     if isinstance(array, (bool, int, float, complex, np.generic)):
         array = np.asarray(array)
     if not isinstance(array, np.ndarray):  # of another library, several outputs, or overwritten
-        shape = getattr(array, "shape", None) or ()
-        return Value(tuple(shape), str(getattr(array, "dtype", type(array).__name__)))
+        shape = getattr(array, "shape", None)
+        return Value(
+            tuple(shape) if isinstance(shape, tuple) else (), str(getattr(array, "dtype", type(array).__name__))
+        )
     shape, dtype = array.shape, _dtype_name(array.dtype)
     size = array.size
     if size <= SMALL:

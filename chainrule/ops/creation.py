@@ -239,16 +239,24 @@ def full_like(
 
 @factory
 def arange(
-    start: Any, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = None, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The numbers from `start` (0 if only one is given) up to but without `end`.
+
+    Raises:
+        RuntimeError: `step` is 0, or leads away from `end`.
 
     >>> arange(0, 10, 4)
     Tensor(array([0, 4, 8]), requires_grad=False)
     """
+    if end is None or start is None:  # one limit, by either name
+        start, end = 0, (start if end is None else end)
     if end is None:
-        start, end = 0, start
+        raise TypeError("arange() missing 1 required positional argument: 'end'")
     start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        trouble = "step must be nonzero" if step == 0 else "upper bound and lower bound inconsistent with step sign"
+        raise RuntimeError(f"arange: {trouble}, got start {start}, end {end}, step {step}")
     if dtype is None and any(isinstance(x, float) for x in (start, end, step)):
         dtype = default_float()
     array = np.arange(start, end, step)

@@ -17,7 +17,7 @@ from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, is_complex, normalize_axes, normalize_axis
 from .differences import gradient
 from .indexing import _gather_tensor
-from .numpy_forms import _np_take_along_axis, filled, plain, together
+from .numpy_forms import _np_take_along_axis, filled, plain, together, typed
 from .shape import ravel
 
 __all__: list[str] = []
@@ -80,7 +80,7 @@ def _np_gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -
         varargs *= len(axes)
     if varargs and len(varargs) != len(axes):
         raise TypeError(f"np.gradient: invalid number of arguments: {len(varargs)} spacings for {len(axes)} axes")
-    spacing = [as_tensor_argument(v) if np.ndim(v) else v for v in varargs] or [1] * len(axes)
+    spacing = [typed(v, f.array.dtype) if np.ndim(v) else v for v in varargs] or [1] * len(axes)
     results = gradient(f, spacing=spacing, dim=axes, edge_order=edge_order)
     return results[0] if len(results) == 1 else results
 
@@ -88,7 +88,9 @@ def _np_gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -
 @implements(np.unwrap)
 def _np_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Any:
     values = plain(p)
-    jumps = np.unwrap(values, discont, axis, period=plain(period)) - values  # whole periods: constant
+    jumps = np.unwrap(values, discont, axis, period=plain(period)) - values  # whole periods: their number is constant
+    if isinstance(period, Tensor):
+        return p + make_tensor(np.rint(jumps / period.array), None) * period
     return p + make_tensor(jumps, None)
 
 

@@ -36,7 +36,7 @@ def _by_values(function: Any, before: Any, after: Any) -> None:
 
 
 for _name in """
-    argpartition diag_indices_from histogram2d histogram_bin_edges histogramdd intersect1d isin lexsort packbits
+    argpartition diag_indices_from histogram_bin_edges intersect1d isin lexsort packbits
     setdiff1d setxor1d tril_indices_from triu_indices_from union1d unique_all unique_counts unique_inverse unique_values
     unpackbits
 """.split():
@@ -52,3 +52,17 @@ for _name in """
 # to a file as to an array: `np.asarray` raises where a gradient would be lost
 for _name in "save savetxt savez savez_compressed".split():
     _by_values(getattr(np, _name), _array, lambda result: result)
+
+
+# ----- bins of several variables ----------------------------------------------------------------------------------
+
+
+@implements(np.histogramdd)
+def _np_histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    weights = _array(weights)  # which would have a gradient: asked for, it raises
+    return _tensors(np.histogramdd(plain(sample), plain(bins), range, density, weights))
+
+
+@implements(np.histogram2d)
+def _np_histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    return _tensors(np.histogram2d(plain(x), plain(y), plain(bins), range, density, _array(weights)))

@@ -10,15 +10,13 @@ the caller, on whatever threads that library uses.
 from __future__ import annotations
 
 import contextvars
-import functools
 import itertools
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
+from ..blas import Blas, libraries
 
 __all__ = ["shared_out"]
 
@@ -28,33 +26,9 @@ WORTH = 64_000_000  # multiplications from which another thread pays, also where
 ALONE = 250_000  # multiplications up to which OpenBLAS stays on one thread by itself
 
 
-class Blas(NamedTuple):
-    """How many threads NumPy's OpenBLAS uses: to ask, and to say."""
-
-    get: Callable[[], int]
-    put: Callable[[int], None]
-
-
-@functools.cache
 def openblas() -> Blas | None:
     """The OpenBLAS that NumPy brings along; None where there is none."""
-    import ctypes
-
-    home = Path(np.__file__).parent
-    for folder in (home.parent / f"{home.name}.libs", home / ".dylibs"):
-        for path in sorted(folder.glob("*openblas*")):
-            try:
-                library = ctypes.CDLL(str(path))  # loaded already: this finds it
-            except OSError:
-                continue
-            for name in (
-                "scipy_openblas_{}_num_threads64_",
-                "scipy_openblas_{}_num_threads",
-                "openblas_{}_num_threads",
-            ):
-                if hasattr(library, name.format("get")):
-                    return Blas(getattr(library, name.format("get")), getattr(library, name.format("set")))
-    return None
+    return next(iter(libraries()), None)
 
 
 class _OneThread:

@@ -378,8 +378,16 @@ _copy = wrap_forward_fn(np.copy)
 _fill_like = wrap_forward_fn(_fill)
 
 
-def as_sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """`f(2, 3)` and `f((2, 3))` as (2, 3)."""
+def as_sizes(sizes: tuple[Any, ...], named: Any = None) -> tuple[int, ...]:
+    """`f(2, 3)` and `f((2, 3))` as (2, 3), and `named` if the sizes were given by name.
+
+    Raises:
+        TypeError: they were given twice.
+    """
+    if named is not None:
+        if sizes:
+            raise TypeError(f"sizes are given twice, as {sizes} and by name as {named}")
+        sizes = (named,)
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
     for n in sizes:
@@ -388,7 +396,7 @@ def as_sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     return sizes
 
 
-def reshape(input: Any, *shape: Any) -> Tensor:
+def reshape(input: Any, *sizes: Any, shape: Any = None) -> Tensor:
     """The elements in another shape, `reshape(x, (2, 3))` or `x.reshape(2, 3)`; -1 stands for what is left.
 
     A view where the memory allows it, otherwise a copy.
@@ -401,7 +409,7 @@ def reshape(input: Any, *shape: Any) -> Tensor:
     (2, 3)
     """
     input = as_tensor_argument(input)
-    shape = as_sizes(shape)
+    shape = as_sizes(sizes, shape)
     try:
         return _reshape(input, shape)  # type: ignore[no-any-return]
     except ValueError:
@@ -409,20 +417,18 @@ def reshape(input: Any, *shape: Any) -> Tensor:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size} (shape {input.shape})") from None
 
 
-def _reshape_method(self: Tensor, *shape: Any, **named: Any) -> Tensor:
-    """The elements in another shape; a view where the memory allows it."""
-    return reshape(self, *shape, *named.values())
-
-
-def view(input: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *shape: Any, size: Any = None, **named: Any) -> Tensor:
     """The elements in another shape, never copied; or, given a dtype, the same bits as another type.
 
     Raises:
         RuntimeError: the numbers of elements differ, or the memory's order does not allow it.
     """
-    if len(shape) == 1 and isinstance(shape[0], (dtype, np.dtype, type)):
-        return _view_as_type(input, as_numpy_dtype(shape[0]))
-    result = reshape(input, *shape)
+    if named and (size is not None or shape or named.keys() != {"dtype"}):
+        raise TypeError(f"view() takes a shape, size= or dtype=, got {', '.join(named)}")
+    kind = named["dtype"] if named else shape[0] if len(shape) == 1 else None
+    if isinstance(kind, (dtype, np.dtype, type)):
+        return _view_as_type(input, as_numpy_dtype(kind))
+    result = reshape(input, *shape, shape=size)
     if result._alias is None and result.array.size:
         raise RuntimeError(
             f"view size {result.shape} is not compatible with input tensor's size {input.shape} and stride "
@@ -525,7 +531,7 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
 # ----- permuting --------------------------------------------------------------------------------------------------
 
 
-def permute(input: Any, *dims: Any, axes: Any = None) -> Tensor:
+def permute(input: Any, *order: Any, dims: Any = None, axes: Any = None) -> Tensor:
     """The axes in another order, `permute(x, (1, 0))` or `x.permute(1, 0)`; a view.
 
     Raises:
@@ -535,18 +541,13 @@ def permute(input: Any, *dims: Any, axes: Any = None) -> Tensor:
     >>> cr.zeros(2, 3, 4).permute(2, 0, 1).shape
     (4, 2, 3)
     """
-    order = as_sizes((axes,)) if axes is not None else as_sizes(dims)
+    order = as_sizes(order, dims if axes is None else axes)
     if len(order) != input.ndim:
         raise RuntimeError(
             f"permute: number of dimensions in the tensor input does not match the length of the desired ordering of "
             f"dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(order)}"
         )
     return _transpose(input, normalize_axes(order, input.ndim))  # type: ignore[no-any-return]
-
-
-def _permute_method(self: Tensor, *dims: Any, **named: Any) -> Tensor:
-    """The axes in another order; a view."""
-    return permute(self, *dims, *named.values())
 
 
 @numpy_names
@@ -641,14 +642,14 @@ def broadcast_to(input: Any, size: Any) -> Tensor:
     return expand(as_tensor_argument(input), size)
 
 
-def expand(input: Tensor, *sizes: Any) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """`broadcast_to`, where a size of -1 keeps the axis as it is.
 
     >>> import chainrule as cr
     >>> cr.zeros(3, 1).expand(2, -1, 4).shape
     (2, 3, 4)
     """
-    wanted = as_sizes(sizes)
+    wanted = as_sizes(sizes, size)
     have = tuple(input.shape)
     extra = len(wanted) - len(have)
     if extra < 0:
@@ -935,6 +936,12 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Tenso
 
 
 @numpy_names
+def _split_method(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Consecutive parts along an axis, views: all of one size but the last, or of the given sizes."""
+    return split(self, split_size, dim)
+
+
+@numpy_names
 def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Consecutive parts of the given sizes along an axis."""
     return split(input, list(split_sizes), dim)
@@ -1024,13 +1031,13 @@ _flip_axes = wrap_forward_fn(_flip)
 _roll = wrap_forward_fn(np.roll)
 
 
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *counts: Any, repeats: Any = None) -> Tensor:
     """Copies of the tensor beside each other, that many along each axis; further axes are added in front.
 
     Raises:
         RuntimeError: fewer numbers than axes.
     """
-    counts = as_sizes(repeats)
+    counts = as_sizes(counts, repeats)
     if len(counts) < input.ndim:
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: "
@@ -1039,9 +1046,9 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return _tile(input, counts)  # type: ignore[no-any-return]
 
 
-def tile(input: Any, *dims: Any) -> Tensor:
+def tile(input: Any, *counts: Any, dims: Any = None) -> Tensor:
     """`repeat`, where missing numbers in front are ones."""
-    return _tile(input, as_sizes(dims))  # type: ignore[no-any-return]
+    return _tile(input, as_sizes(counts, dims))  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -1434,12 +1441,12 @@ attach(view, view_as, reshape_as, flatten, unflatten, ravel, squeeze, unsqueeze,
 attach(
     adjoint, movedim, moveaxis, broadcast_to, expand, expand_as, repeat, tile, repeat_interleave, flip, fliplr, flipud
 )
-attach(roll, rot90, split, split_with_sizes, chunk, tensor_split, hsplit, vsplit, dsplit, unbind, diagonal, diag_embed)
+attach(roll, rot90, split_with_sizes, chunk, tensor_split, hsplit, vsplit, dsplit, unbind, diagonal, diag_embed)
 attach(
     diag, diagflat, trace, tril, triu, unfold, as_strided, clone, contiguous, is_contiguous, fill_, zero_, copy_, set_
 )
 attach(stride)
-attach(reshape=_reshape_method, permute=_permute_method)
+attach(reshape=reshape, permute=permute, split=_split_method)
 for _name, _getter in (
     ("T", _reversed),
     ("mT", _matrix_transpose),

@@ -84,9 +84,8 @@ class SGD(Optimizer):
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
             plain = type(x) is np.ndarray and x.flags.carray
-            if (
-                kernels is not None and plain and 0 < x.size == gradient.size <= PIECE
-            ):  # for more, BLAS would start threads
+            # for more than a piece, BLAS would start threads
+            if kernels is not None and plain and 0 < x.size == gradient.size <= PIECE:
                 kernels.axpy(gradient.ravel(), x.ravel(), None, step)
             else:
                 in_pieces(_descend, x, gradient, (), (step,))

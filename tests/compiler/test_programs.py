@@ -57,7 +57,9 @@ def momentum(parameters: Any, lr: float) -> Any:
 NETS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
     "mlp": (lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)), optim.SGD, (8, 6)),
     "norms": (
-        lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Dropout(0.3), nn.LayerNorm(8), nn.Linear(8, 3)),
+        lambda: nn.Sequential(
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Dropout(0.3), nn.LayerNorm(8), nn.Linear(8, 3)
+        ),
         momentum,
         (8, 6),
     ),

@@ -28,7 +28,14 @@ REDUCE: list[Any] = [
     lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.mean(-1, keepdim=True), lambda x: x.max(), lambda x: x.amax(0),
     lambda x: x.var(0), lambda x: cr.logsumexp(x, -1), lambda x: x.cumsum(0),
 ]  # fmt: skip
-BINARY: list[Any] = [cr.add, cr.sub, cr.mul, lambda x, y: x / (y * y + 1), cr.maximum, lambda x, y: cr.where(x > y, x, y * 2)]
+BINARY: list[Any] = [
+    cr.add,
+    cr.sub,
+    cr.mul,
+    lambda x, y: x / (y * y + 1),
+    cr.maximum,
+    lambda x, y: cr.where(x > y, x, y * 2),
+]
 WRITES: list[Any] = [
     lambda x, y: x.mul_(2), lambda x, y: x.add_(y.sum()), lambda x, y: x.zero_(), lambda x, y: x[0].add_(1),
     lambda x, y: x.T.mul_(3), lambda x, y: x.__setitem__(0, y.sum()), lambda x, y: x.__setitem__(slice(1), 7.0),

@@ -15,8 +15,13 @@ from scipy import special
 TOKEN = re.compile(r"\\text\{[^{}]*\}|\\mathrm\{[^{}]*\}|\\[A-Za-z]+|\\.|[A-Za-z]+(?:\\_[A-Za-z]+)*|\d+(?:\.\d+)?|'|\S")
 SPACES = frozenset((r"\,", r"\;", r"\ ", r"\left", r"\right"))
 COMPARISONS: dict[str, Callable[..., Any]] = {
-    "<": np.less, ">": np.greater, r"\leq": np.less_equal, r"\geq": np.greater_equal, "=": np.equal, r"\neq": np.not_equal,
-}  # fmt: skip
+    "<": np.less,
+    ">": np.greater,
+    "=": np.equal,
+    r"\leq": np.less_equal,
+    r"\geq": np.greater_equal,
+    r"\neq": np.not_equal,
+}
 
 
 def sgn(x: Any) -> Any:
@@ -103,9 +108,7 @@ class Reader:
                 value = value * self.factor() if token == r"\cdot" else value / self.factor()
             elif token == "|" and self.open_bars:
                 return value
-            elif token and (
-                token[0].isalnum() or token in ("(", "[", "|", "{") or token in STARTS or token in FUNCTIONS
-            ):
+            elif token and (token[0].isalnum() or token in STARTS or token in FUNCTIONS):
                 value = value * self.factor()
             else:
                 return value
@@ -144,9 +147,8 @@ class Reader:
         value = self.atom()
         while self.next == "^":
             self.take()
-            if self.next in ("T", "H", "+") or (
-                self.next == "{" and set(self.tokens[self.at : self.at + 4]) & {"T", "H"}
-            ):
+            ahead = self.tokens[self.at : self.at + 4]
+            if self.next in ("T", "H", "+") or (self.next == "{" and {"T", "H"} & set(ahead)):
                 raise NotElementary("a matrix")
             value = value ** self.group()
         return value
@@ -266,20 +268,7 @@ class Reader:
         return value
 
 
-STARTS = frozenset(
-    (
-        r"\frac",
-        r"\tfrac",
-        r"\sqrt",
-        r"\overline",
-        r"\bar",
-        r"\nabla",
-        r"\pi",
-        r"\lfloor",
-        r"\mathrm{sgn}",
-        r"\mathrm{Re}",
-    )
-)
+STARTS = frozenset(r"( [ | { \frac \tfrac \sqrt \overline \bar \nabla \pi \lfloor".split())
 NOTE = re.compile(
     r"(?P<value>half of it |0 |\$[^$]*\$ )?(?:and )?(?P<where>where) (?P<conditions>\$[^$]*\$(?: and \$[^$]*\$)*)"
     r"(?:[,;] (?:elsewhere )?(?P<other>\$[^$]*\$)(?: elsewhere)?)?"

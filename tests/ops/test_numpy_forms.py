@@ -54,6 +54,7 @@ DIFFERENTIABLE: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "gradient, two axes": (lambda a: np.gradient(a, 0.5), (M,)),
     "gradient, an axis": (lambda a: np.gradient(a, 0.5, axis=1, edge_order=2), (M,)),
     "gradient, uneven": (lambda a, x: np.gradient(a, x, edge_order=2), (V, UNEVEN)),
+    "gradient, a list": (lambda a: np.gradient(a, [0.0, 0.1, 0.3], axis=0), (M,)),
     "gradient, mixed": (lambda a: np.gradient(a, UNEVEN[:3], 2.0), (M,)),
     "interp": (lambda x, xp, fp: np.interp(x, xp, fp), (AT, KNOTS, W)),
     "interp, outside": (lambda x, fp: np.interp(x, KNOTS, fp, left=-3.0, right=7.0), (AT, W)),
@@ -105,6 +106,7 @@ DIFFERENTIABLE: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "trim_zeros, front": (lambda a: np.trim_zeros(a, "f"), (np.array([0, 0, 1.5, 0, 2.5, 0]),)),
     "unwrap": (lambda a: np.unwrap(a * 4), (V,)),
     "unwrap, period": (lambda a: np.unwrap(a * 9, axis=0, period=5), (M,)),
+    "unwrap, a tensor as period": (lambda a, p: np.unwrap(a * 9, period=p), (V, np.array(5.0))),
     "vander": (lambda a: np.vander(a, 3, increasing=True), (np.array([0.0, 1.0, -2.0, 0.5]),)),
 }
 # where a finite difference moves an exact zero into the result, or the function is linear and cheap to check by eye
@@ -401,6 +403,17 @@ def test_files_take_tensors_unless_a_gradient_would_be_lost() -> None:
     np.savez(file, a=cr.tensor([1.0, 2.0]))
     file.seek(0)
     assert np.load(file)["a"].tolist() == [1.0, 2.0]
+
+
+def test_weights_of_a_histogram_must_need_no_gradient() -> None:
+    for call in (
+        lambda w: np.histogram2d(cr.tensor(V), UNEVEN, 2, weights=w),
+        lambda w: np.histogramdd(M, 2, weights=w),
+    ):
+        with pytest.raises(RuntimeError, match="detach"):
+            call(leaf(V))
+    counts, _, _ = np.histogram2d(cr.tensor(V), UNEVEN, 2, weights=cr.tensor(V))
+    assert counts.array.sum() == pytest.approx(V.sum())
 
 
 # ----- the modules behind them ------------------------------------------------------------------------------------

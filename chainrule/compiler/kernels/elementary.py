@@ -1,9 +1,9 @@
 """Elementary functions for kernels: exp, log, tanh, erf and others without branches, so that loops over them vectorise.
 
-The compiled kernels call `exp_float32(x)`, `pow_float64(x, y)` and so on; the result has the arguments' type. A
-call of the C library in a loop keeps LLVM from using vector instructions; these are arithmetic and selections only. The
-largest error is below 2 units in the last place over all numbers, and infinities, NaN, zeros' signs and subnormal
-numbers are as IEEE 754 wants them: `python -m benchmarks.elementary` measures both that and the time.
+The compiled kernels call `exp_float32(x)`, `pow_float64(x, y)` and so on; the result has the arguments' type. A call
+of the C library in a loop keeps LLVM from using vector instructions; these are arithmetic and selections only. Errors
+are below 2 units in the last place, and infinities, NaN, zeros' signs and subnormal numbers are as IEEE 754 wants them:
+`python -m benchmarks.elementary` measures both that and the time.
 
 Each function is written once for both precisions: `make_...(kind)` returns it with the constants of one of them. The
 polynomials' coefficients are minimax fits that `python -m benchmarks.minimax` computes and prints. Where a constant is
@@ -11,7 +11,7 @@ given as a sum of two, the first has so few digits that its product with a small
 W. Waite, Software Manual for the Elementary Functions, 1980).
 
 Numba compiles each function when a kernel first calls it. "contract" lets it use fused multiply-adds, which round once
-where two operations would round twice; no statement here depends on them.
+where two operations would round twice. The functions that compute what rounding has taken are compiled without.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ __all__ = ["FUNCTIONS"]
 Function = Callable[..., Any]
 FUNCTIONS: dict[tuple[str, str], Function] = {}  # by name and type: FUNCTIONS["exp", "float32"]
 
-OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True, "no_cfunc_wrapper": True}
-function: Callable[[Function], Function] = numba.njit(**OPTIONS)
-part: Callable[[Function], Function] = numba.njit(no_cpython_wrapper=True, **OPTIONS)  # Python must not call it
+OPTIONS = {"error_model": "numpy", "forceinline": True, "no_cfunc_wrapper": True}
+function: Callable[[Function], Function] = numba.njit(fastmath={"contract"}, **OPTIONS)
+# not to be called from Python:
+part: Callable[[Function], Function] = numba.njit(fastmath={"contract"}, no_cpython_wrapper=True, **OPTIONS)
+exact_part: Callable[[Function], Function] = numba.njit(no_cpython_wrapper=True, **OPTIONS)
 
 LOG_2 = Decimal("0.693147180559945309417232121458176568")
 HALF_PI_REST = 6.123233995736766e-17  # pi / 2 - math.pi / 2
@@ -317,12 +319,12 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     return x(x, x, x), generate
 
 
-@part
+@exact_part
 def two_sum(x: Any, y: Any) -> Any:
     """The rounded sum, and what rounding took from it (D. E. Knuth, Seminumerical Algorithms, section 4.2.2)."""
     total = x + y
-    part = total - x
-    return total, (x - (total - part)) + (y - part)
+    rounded = total - x
+    return total, (x - (total - rounded)) + (y - rounded)
 
 
 class Kind:
@@ -530,7 +532,7 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
         n = as_real(k - digits if subnormal else k)
         return at_edges(x, n * log_2_high + (f + (n * log_2_low + correction(f))))
 
-    def make_scaled(name: str, per_log_2: Decimal, per_e: Decimal) -> Function:
+    def make_scaled(per_log_2: Decimal, per_e: Decimal) -> Function:
         # log(x) / log(base) = k / log_2(base) + log(1 + f) / log(base)
         unit_high, unit_low = kind.split(per_log_2)
         factor = real(float(per_e))
@@ -563,8 +565,8 @@ def make_logarithms(kind: Kind) -> dict[str, Function]:
     return {
         "log": log,
         "log1p": log1p,
-        "log2": make_scaled("log2", Decimal(1), 1 / LOG_2),
-        "log10": make_scaled("log10", LOG_2 / log_10, 1 / log_10),
+        "log2": make_scaled(Decimal(1), 1 / LOG_2),
+        "log10": make_scaled(LOG_2 / log_10, 1 / log_10),
     }
 
 
@@ -649,9 +651,9 @@ def reduction_table(kind: Kind, sizes: tuple[int, ...]) -> Any:
         row = []
         for size in sizes:
             end -= size
-            part = (rest + (1 << (end - 1))) >> end
-            row.append(math.ldexp(part, end - digits + exponent - kind.bias))
-            rest -= part << end
+            piece = (rest + (1 << (end - 1))) >> end
+            row.append(math.ldexp(piece, end - digits + exponent - kind.bias))
+            rest -= piece << end
         rows.append(row)
     rows[-1] = [math.nan] * len(sizes)  # for infinities and NaN
     return np.array(rows)
@@ -683,7 +685,7 @@ def make_quarters(kind: Kind) -> Function:
 
     first, second, third, fourth = (np.ascontiguousarray(column) for column in reduction_table(kind, (53,) * 4).T)
 
-    @part
+    @exact_part
     def quarters_64(x: Any) -> Any:
         # a float64 can be as near as 2**-61 to a multiple of pi/2, so that 170 bits of the product are needed
         bits = bits_of(x)
@@ -776,7 +778,7 @@ def make_precise_log2() -> Function:
     per_log_2_high = float(1 / LOG_2)
     per_log_2_low = float(1 / LOG_2 - Decimal(per_log_2_high))
 
-    @part
+    @exact_part
     def precise_log2(x: Any) -> Any:
         subnormal = x < smallest_normal
         y = x * lift if subnormal else x
@@ -818,7 +820,7 @@ def make_pow(kind: Kind, log2: Function, exp2_of_sum: Function) -> Function:
     def size_32(x: Any, y: Any) -> Any:
         return exp2_of_sum(y * log2(x), 0.0)
 
-    @part
+    @exact_part
     def size_64(x: Any, y: Any) -> Any:
         high, low = precise_log2(x)
         high = -infinity if x == 0.0 else (high if x < infinity else x)

@@ -25,9 +25,10 @@ IN_MEMORY = re.compile(r"[\w.]+(\[[^\[\]]*\])?")  # a name, or an element of an 
 BLOCK = 4096  # elements that a long sum adds up in the type of its terms, before they go into a total of more digits
 CHEAP = 6  # operations that are rather done again than kept
 WIDEST = 88  # characters of an expression that is not split
-RESERVED = frozenset(
-    (*keyword.kwlist, "np", "math", "abs", "range", "maximum", "minimum", "where", "plus", "separate", "as_shape")
-) | frozenset(("r", "c", "i", "first", "last", "float32", "float64", "int32", "int64", "uint64", "uint8", "boolean", "kernel"))
+RESERVED = frozenset(keyword.kwlist) | frozenset(
+    """np math abs min range maximum minimum where plus separate as_shape r c i first last kernel given single
+    boolean float32 float64 int32 int64 uint8 uint64""".split()
+)
 
 
 def passed_on(kernel: Kernel) -> set[Node]:
@@ -125,7 +126,9 @@ class Passes:
         stack, total = [node], 0
         while stack:
             found = stack.pop()
-            if found in seen or found not in self.at or self.is_row(found) or (found in self.kept and found is not node):
+            if found in seen or found not in self.at or self.is_row(found):
+                continue
+            if found in self.kept and found is not node:
                 continue
             seen.add(found)
             total += 10 if found.op.__name__ in HEAVY else 1
@@ -372,7 +375,8 @@ class _Writer:
         shape = (place.period, loop.columns) if place.columns and place.period > 1 else (node.size,)
         view = self.view(name, node.shape or (), shape)
         if len(shape) == 2:
-            before += [f"for r in range({shape[0]}):", f"    for c in range({shape[1]}):", f"        {view}[r, c] = {start}"]
+            before += [f"for r in range({shape[0]}):", f"    for c in range({shape[1]}):"]
+            before.append(f"        {view}[r, c] = {start}")
         else:
             before += [f"for c in range({shape[0]}):", f"    {view}[c] = {start}"]
 
@@ -485,9 +489,9 @@ class _Writer:
             return [*before, *lines, *after]
         reach = f"range({loop.columns})"
         if self.blocks:
-            number = "uint64({})" if self.split else "{}"
-            start = f"r * {number.format(BLOCK)}"
-            reach = f"range({start}, min({start} + {number.format(BLOCK)}, {number.format(loop.size)}))"
+            unsigned = "uint64({})" if self.split else "{}"
+            start = f"r * {unsigned.format(BLOCK)}"
+            reach = f"range({start}, min({start} + {unsigned.format(BLOCK)}, {unsigned.format(loop.size)}))"
         elif passes.flat and self.split:
             reach = "range(first, last)"
         return [*before, f"for {column} in {reach}:", *indented(lines), *after]
@@ -587,7 +591,8 @@ def write_kernel(
     parameters = [f"{writer.arrays[node]}: {parameter_type(node, node in over)}" for node in kernel.inputs]
     parameters += [f"{writer.arrays[kernel.outputs[i]]}: {parameter_type(kernel.outputs[i], True)}" for i in outputs]
     if split:
-        parameters = ["first: uint64", "last: uint64", *parameters]  # of a signed index it must be seen that it is not negative
+        # a signed index might be negative, which Numba would test for each element
+        parameters = ["first: uint64", "last: uint64", *parameters]
     sums = []
     if split:
         for i, node in enumerate(kernel.outputs):

@@ -158,7 +158,10 @@ def transpose(node: Node) -> Node | None:
         return x
     if x.op in (np.transpose, np.swapaxes):
         inner = order(x)
-        return node.like(np.transpose, x.args[0], tuple(inner[axis] for axis in axes))
+        both = tuple(inner[axis] for axis in axes)
+        if both == tuple(range(len(both))) and isinstance(x.args[0], Node):
+            return x.args[0]
+        return node.like(np.transpose, x.args[0], both)
     if node.op is np.swapaxes:
         return node.like(np.transpose, x, axes)
     return None

@@ -3,11 +3,12 @@
 A `Loop` goes over rows and columns: the last axes of its largest values, collapsed, are the columns, the axes before
 them the rows. In it a value is *full* (an element for each row and column) or a *row* value (one for each row: the
 maximum of a row, a label). A reduction along the columns gives a row value, which the loop goes on with in a further
-pass over the same row; every other reduction adds up in an array that only later loops can read. What a loop reads from outside may be spread over
-the rows or columns in any way that `Place` can say.
+pass over the same row; every other reduction adds up in an array that only later loops can read. What a loop reads
+from outside may be spread over the rows or columns in any way that `Place` can say.
 
-Three steps: `group` merges nodes into loops as long as no cycle arises; `schedule` puts loops and other calls in an
-order in which many loops stand side by side; these become one `Kernel` each. `kernels/generate.py` writes their text.
+Four steps: `group` merges nodes into loops as long as no cycle arises; `store_less` lets a loop compute again what is
+cheaper to compute than to store; `schedule` puts loops and other calls in an order in which many loops stand side by
+side; these become one `Kernel` each. `kernels/generate.py` writes their text.
 """
 
 from __future__ import annotations
@@ -628,8 +629,8 @@ def fuse(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) ->
     copies: dict[Node, Node] = {}
     for node in graph.nodes:
         copies[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, copies)
-    units = group(Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs]), elementary, refused)
-    copied = units.graph
+    copied = Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs])
+    units = group(copied, elementary, refused)
     order = schedule(copied, units)
     users = copied.users()
     outputs = set(copied.outputs)

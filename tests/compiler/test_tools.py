@@ -1,0 +1,106 @@
+"""Looking at a program: its graph, counts, times; keeping it as a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.compiler import compile
+from chainrule.nn import functional as F
+
+pytestmark = pytest.mark.usefixtures("numpy_only")
+
+
+def a_step() -> Any:
+    cr.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+    @compile
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step(cr.randn(32, 64), cr.randint(0, 10, (32,)))
+    return step, net
+
+
+def test_the_graph_prints_and_draws() -> None:
+    f = compile(lambda x: (x * 2).sum())
+    f(cr.ones(3))
+    assert str(f.graph).startswith("x = input") and "float32[3]" in str(f.graph)
+    dot = f.graph.draw().source
+    assert dot.startswith("digraph {") and "multiply" in dot and " -> " in dot and "float32[3]" in dot
+
+
+def test_stats_count() -> None:
+    step, _ = a_step()
+    stats = step.stats()
+    assert stats.matmuls == 5
+    products = 2 * 32 * (2 * 64 * 128 + 3 * 128 * 10)
+    assert products < stats.operations < 1.5 * products
+    assert stats.bytes_moved > 4 * (64 * 128 * 3) and stats.compile_seconds > 0 and stats.arena_bytes > 0
+    assert "matrix products" in str(stats)
+
+
+def test_a_profile_tells_the_time_of_each_line_and_changes_nothing() -> None:
+    step, net = a_step()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = cr.get_rng_state().tolist()
+    profile = step.profile(3)
+    lines = step.source.split("\n")
+    assert profile.lines and all(line.text == lines[line.number - 1].strip() for line in profile.lines)
+    assert any("np.dot" in line.text and line.floor > 0 for line in profile.lines)
+    assert "floor" in str(profile) and profile.seconds > 0
+    assert cr.get_rng_state().tolist() == state
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name].numpy())
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("saved", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_saved_program_runs_with_numpy_alone(tmp_path: Path) -> None:
+    table = np.arange(300.0).reshape(3, 100)
+    w = cr.randn(100, 2, dtype=cr.float64, requires_grad=True)
+
+    @compile
+    def program(x: Any) -> Any:
+        return F.softmax((x * cr.from_numpy(table) + F.dropout(x, 0.5)) @ w, -1)
+
+    x = cr.randn(3, 100, dtype=cr.float64)
+    program(x)
+    cr.manual_seed(3)
+    program.save(tmp_path / "program.py")
+    expected = program(x)
+    text = (tmp_path / "program.py").read_text()
+    assert "chainrule." not in text and (tmp_path / "program.npz").exists()
+    found = load(tmp_path / "program.py").program(x.numpy(), w.detach().numpy())
+    np.testing.assert_allclose(found[0], expected.detach().numpy(), rtol=1e-12)
+    assert (tmp_path / "program_backward.py").exists()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import program; assert 'chainrule' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_environment_variable_runs_everything_eagerly() -> None:
+    code = "import chainrule as cr; f = cr.compile(lambda x: float(x) + 1); print(f(cr.ones(())), f.traces)"
+    environment = {**os.environ, "CHAINRULE_COMPILE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2.0", "0"]
