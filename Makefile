@@ -65,7 +65,7 @@ $(VENV)/.with-train: pyproject.toml | $(VENV)/.made
 	@touch $@
 
 $(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,draw,train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,draw,jit,train]'
 	@touch $@ $(VENV)/.with-train
 
 $(VENV)/.with-torch: pyproject.toml | $(VENV)/.with-dev

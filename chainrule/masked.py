@@ -16,6 +16,7 @@ from .core.dtypes import as_numpy_dtype as _as_numpy_dtype
 from .core.dtypes import default_float as _default_float
 from .core.dtypes import to_real as _to_real
 from .core.tensor import Tensor, make_tensor
+from .core.tracing import as_it_is
 from .ops import elementwise as _elementwise
 from .ops import indexing as _indexing
 from .ops import linalg as _linalg
@@ -75,7 +76,7 @@ def _count(input: Tensor, dim: Any, keepdim: bool, mask: Any) -> Tensor:
     """How many elements count."""
     counted = np.ones(input.shape, bool) if mask is None else np.broadcast_to(mask.array.astype(bool), input.shape)
     axes = _axes(dim, input.ndim) if input.ndim else None
-    return make_tensor(np.asarray(np.sum(counted, axis=axes, keepdims=bool(keepdim))), None)
+    return make_tensor(as_it_is(np.sum(counted, axis=axes, keepdims=bool(keepdim))), None)
 
 
 # ----- sums and products ------------------------------------------------------------------------------------------

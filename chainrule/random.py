@@ -20,7 +20,7 @@ from .core.tensor import Tensor, make_tensor
 from .core.tracing import recorder
 from .core.views import write_in_place
 from .ops.common import attach
-from .ops.creation import factory
+from .ops.creation import factory, sizes_of
 
 __all__ = [
     "Generator",
@@ -209,15 +209,6 @@ def _normal(numbers: Any, shape: Any, dtype: np.dtype[Any]) -> Any:
     return numbers.standard_normal(shape, dtype=wide).astype(dtype, copy=False)
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        size = tuple(size[0])
-    shape = tuple(int(n) for n in size)
-    if any(n < 0 for n in shape):
-        raise RuntimeError(f"Trying to create tensor with negative dimension: {shape}")
-    return shape
-
-
 def _dtype(dtype: Any, fallback: Any = None) -> np.dtype[Any]:
     if dtype is not None:
         return as_numpy_dtype(dtype)
@@ -251,7 +242,7 @@ def rand(
     >>> rand(2, 3).shape, rand((4,)).shape
     ((2, 3), (4,))
     """
-    return _new(_uniform(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad)
+    return _new(_uniform(numbers_of(generator), sizes_of(size), _dtype(dtype)), requires_grad)
 
 
 @factory
@@ -263,7 +254,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers, of the given size."""
-    return _new(_normal(numbers_of(generator), _size(size), _dtype(dtype)), requires_grad)
+    return _new(_normal(numbers_of(generator), sizes_of(size), _dtype(dtype)), requires_grad)
 
 
 def _integers(numbers: Any, low: int, high: int, shape: Any, dtype: np.dtype[Any]) -> Any:
@@ -300,7 +291,7 @@ def randint(
         raise TypeError("randint() missing 1 required positional argument: 'high'")
     if isinstance(size, int) or size is None:
         raise TypeError(f"randint(): argument 'size' must be a tuple of ints, not {type(size).__name__}")
-    shape = _size((size,))
+    shape = sizes_of((size,))
     return _new(_integers(numbers_of(generator), low, high, shape, _dtype(dtype, np.int64)), requires_grad)
 
 
@@ -379,7 +370,7 @@ def normal(
             raise TypeError("normal() with a number for mean and std needs size")
         shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
     else:
-        shape = _size((size,))
+        shape = sizes_of((size,))
     array = as_it_is(_normal(numbers_of(generator), shape, kind) * std + mean).astype(kind, copy=False)
     return _new(array, bool(options.get("requires_grad", False)))
 

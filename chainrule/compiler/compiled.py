@@ -33,7 +33,7 @@ from .guards import Guards
 from .memory import is_contiguous
 from .naming import name_values
 from .passes import optimize
-from .references import Argument, Reference
+from .references import Argument, Gradient, Reference
 from .source import Program, write_source
 from .trace import Result, Trace, trace
 
@@ -42,7 +42,7 @@ __all__ = ["Compiled", "Variant", "compile"]
 LIMIT = 8  # programs of one function before it warns; the oldest are dropped then
 TRACING = threading.RLock()  # while one thread traces, tensors hold tracers
 off = os.environ.get("CHAINRULE_COMPILE", "1") == "0"  # everything runs eagerly
-STRUCTURED = (list, tuple, dict, type(None))
+PLAIN = frozenset((Tensor, np.ndarray, int, float, bool, str))  # no containers
 
 
 class Variant:
@@ -83,6 +83,8 @@ class Variant:
         self.arguments: list[tuple[int, int]] = []
         self.others: list[tuple[int, Reference]] = []
         self.references: list[Reference] = [traced.inputs[node] for node in forward.inputs]
+        read = {reference.of for reference in self.references if isinstance(reference, Gradient)}
+        self.unread_gradients = [g.reference for g in traced.gradients if g.reference not in read]
         for position, reference in enumerate(self.references):
             if isinstance(reference, Argument):
                 self.arguments.append((position, reference.index))
@@ -112,6 +114,8 @@ class Variant:
     def run(self, arguments: Any) -> Any:
         """Run the program on the call's flattened arguments."""
         self.last_inputs = inputs = self.inputs(arguments)
+        for reference in self.unread_gradients:  # their memory, which is in the cache, goes to the new ones
+            reference.holder(arguments).grad = None
         outputs = self.run_forward(*inputs)
         traced = self.trace
         if self.written:
@@ -157,7 +161,9 @@ class Variant:
             for function, rest, kwargs in result.chain:
                 view = TENSOR_FUNCS.get(function, function)(view, *rest, **kwargs)
             return view
-        return result.value if result.kind == "constant" else next(outputs)
+        if result.kind == "constant":
+            return result.value.copy() if isinstance(result.value, np.ndarray) else result.value
+        return next(outputs)
 
     def attach(self, values: list[Any], kept: list[Any], arguments: Any) -> None:
         """Give the results that require grad a recipe whose backward is the backward program."""
@@ -252,7 +258,7 @@ class Compiled:
             return self.function(*args, **kwargs)
         leaves: Any = args
         structure: Any = len(args)
-        if kwargs or any(isinstance(arg, STRUCTURED) for arg in args):
+        if kwargs or not PLAIN.issuperset(map(type, args)):
             leaves, structure = flatten((args, kwargs))
         key = (structure, grad_mode(), default_float(), *map(signature, leaves))
         with self.lock:

@@ -104,7 +104,9 @@ class Guards:
         for cell, value in self.cells:
             if cell.cell_contents is not value:
                 return not self.broken(arguments)
-        if self.snapshots or self.pins or self.changes != CHANGES.now or self.traced.present or self.missing:
+        if any(snapshot.difference() for snapshot in self.snapshots):
+            return False
+        if self.pins or self.changes != CHANGES.now or self.traced.present or self.missing:
             return not self.broken(arguments)
         for optimizer, i, group in self.groups:
             if not group.unchanged(optimizer, i):

@@ -238,7 +238,8 @@ def operand_to_overwrite(
     """An operand that is read here for the last time, and whose memory an elementwise result fits."""
     if is_output(node):
         taken = set(memory.targets.values())  # no two results in the same memory
-        operands: list[Node] = [x for x in node.args[0].args if x not in taken and x.shape == node.shape and reads_in_step(node, x)]
+        operands = [x for x in node.args[0].args if x not in taken and x.shape == node.shape]
+        operands = [x for x in operands if reads_in_step(node, x)]
     elif not isinstance(node.op, np.ufunc) or node.op.signature is not None or node.kwargs:
         return None
     else:

@@ -173,8 +173,8 @@ def walk(*roots: tuple[str, Any]) -> Found:
             found.modules.setdefault(value, path)
         if isinstance(value, Optimizer):
             found.optimizers.setdefault(value, path)
-            groups = [(f"{path}.params", group["params"]) for group in value.param_groups]
-            stack += reversed(groups)
+            parameters = [tensor for group in value.param_groups for tensor in group["params"]]
+            stack += [(f"{path}.params.{i}", tensor) for i, tensor in reversed(list(enumerate(parameters)))]
             continue
         stack += reversed(list(children(path, value, found)))
     return found
@@ -229,7 +229,7 @@ def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]
         if name.endswith("_hooks"):
             found.parts.append(Snapshot(join(path, name), item, "dict"))
             yield from ((join(path, name), hook) for hook in item.values())
-        elif name not in ("_parameters", "_buffers", "_modules"):
+        elif name not in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             yield join(path, name), item
     yield from of_class(path, type(module), found)
 

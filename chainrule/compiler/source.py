@@ -152,7 +152,7 @@ class _Writer:
         return self.object(value)
 
     def type_name(self, dtype: np.dtype[Any]) -> str:
-        return "bool" if dtype == bool else f"np.{dtype.name}"
+        return "bool" if dtype == np.bool else f"np.{dtype.name}"
 
     def index(self, value: Any) -> str:
         """What stands between the brackets of an index."""
@@ -432,7 +432,7 @@ def write_source(
         steps += [(i, node) for i in range(start, len(body))]
     for node, target in memory.copies:
         body.append(f"np.copyto({names[target]}, {names[node]})")
-    returned = [names[node] + (".copy()" if node in memory.shared else "") for node in graph.outputs[:results]]
+    returned = [names[node] + (".copy()" if node in memory.shared and node.dtype is not None else "") for node in graph.outputs[:results]]
     body.append(f"return ({', '.join(returned)}{',' if len(returned) == 1 else ''})")
     parameters = [names[node] for node in original.inputs]
     texts = [text.source for text in writer.kernel_texts.values()]
@@ -475,7 +475,10 @@ def name_chains(graph: Graph, memory: Plan) -> None:
                 head.name = node.name
 
 
-RESERVED = frozenset((*keyword.kwlist, "np", "special", "operator", "write_region", "float", "int", "bool", "generator"))
+RESERVED = frozenset(keyword.kwlist) | frozenset(
+    """np special operator write_region float int bool generator in_parts kernel given single
+    boolean float32 float64 int32 int64 uint8 uint64""".split()
+)
 
 
 def unique_names(graph: Graph) -> dict[Node, str]:

@@ -25,6 +25,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from ..core import tracing
 from ..core.recipe import NOT_THE_USER
 from ..core.table import name_of
+from ..core.tensor import Tensor
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Node
 
@@ -41,8 +42,12 @@ VALUE_SHAPED = frozenset(
 # modules and functions of this package whose way with arrays is better than NumPy's calls one by one
 WHOLE = frozenset(
     (
-        *(f"chainrule.ops.{name}" for name in ("alignment", "convolution", "pooling", "resampling", "scan")),
-        *("getitem_adjoint", "_scatter_add", "_scatter", "_index_add", "_index_copy", "_scatter_reduce"),
+        *(
+            f"chainrule.ops.{name}"
+            for name in ("alignment", "convolution", "polynomials", "pooling", "resampling", "scan")
+        ),
+        *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of"),
+        *("_scatter", "_scatter_add", "_scatter_reduce"),
     )
 )
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
@@ -165,6 +170,8 @@ class Recorder:
 
     def map_arguments(self, value: Any) -> Any:
         """Nested arguments with nodes in the place of tracers and arrays."""
+        if isinstance(value, Tensor):
+            value = value.array
         if isinstance(value, (Tracer, Number)):
             return value.node
         if isinstance(value, np.ndarray):
@@ -231,6 +238,8 @@ def map_values(value: Any) -> Any:
     """Nested arguments with this run's values in the place of tracers."""
     if isinstance(value, (Tracer, Number)):
         return value.value
+    if isinstance(value, Tensor):
+        return map_values(value.array)
     if isinstance(value, (tuple, list)):
         mapped = [map_values(item) for item in value]
         if hasattr(value, "_fields"):
@@ -528,6 +537,18 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    function = getattr(np, name)
+    return lambda self, *args, **kwargs: function(self, *args, **kwargs)
+
+
+METHODS = (
+    "all any argmax argmin argsort clip cumsum diagonal max mean min prod ravel repeat round squeeze std sum take var"
+)
+for _name in METHODS.split():
+    setattr(Tracer, _name, _method(_name))
 
 
 class UfuncMethod:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .table import BACK_FUNCS
 
-__all__ = ["back_functions", "calculated", "in_array", "lift", "number", "recorder"]
+__all__ = ["as_it_is", "back_functions", "calculated", "in_array", "lift", "number", "recorder"]
 
 recorder: ContextVar[Any] = ContextVar("chainrule.recorder", default=None)
 
@@ -44,6 +44,11 @@ def calculated(function: Callable[..., Any], *numbers: Any) -> Any:
         if hasattr(value, "apply"):
             return value.apply(function, *numbers)
     return function(*numbers)
+
+
+def as_it_is(value: Any) -> Any:
+    """A NumPy scalar as an array; a traced value as it is."""
+    return value if hasattr(value, "as_number") else np.asarray(value)
 
 
 def in_array(numbers: Any, dtype: Any = None) -> Any:

@@ -101,8 +101,10 @@ def draw(
     """The graph that led to a tensor, or that a module makes of its inputs: leaves, operations, constants, values.
 
     Args:
-        subject: a tensor; or a module, a compiled or any other function, which is then called with the inputs.
-        inputs: what a module or function is called with. After a tensor, one mapping of names may stand here.
+        subject: a tensor; or a module or any other function, which is then called with the inputs; or a compiled
+            function, whose program is drawn.
+        inputs: what a module or function is called with; a compiled function that was called before needs none. After
+            a tensor, one mapping of names may stand here.
         names: name -> tensor, in addition to the caller's variables and to `chainrule.name`.
         depth: how deep modules are opened: 0 draws a model as one box; chosen to keep the drawing readable if left
             out. Modules are known where the drawing calls them, or the graph was made inside `recording()`.
@@ -137,6 +139,12 @@ def draw(
         return Drawing(written(lay_out([subject], found, depth, repeats, limit)))
     if not callable(subject):
         raise TypeError(f"draw takes a Tensor, a module or a function, got {type(subject).__name__}")
+    from ..compiler.compiled import Compiled
+
+    if isinstance(subject, Compiled):
+        if inputs:
+            subject(*inputs)
+        return subject.graph.draw()  # type: ignore[no-any-return]
     with recording():
         result = subject(*inputs)
     ends = [tensor for tensor in tensors_in(result) if tensor.node() is not None] or tensors_in(result)[:1]

@@ -72,7 +72,9 @@ def explain(
         raise RuntimeError(
             "this tensor does not require grad, so there is no backward pass to explain; chainrule.why(tensor) says why"
         )
-    return Explanation(backward_pass(loss, gradient, Names(names)))
+    data = backward_pass(loss, gradient, Names(names))
+    data.keys.clear()  # an explanation that is kept does not keep the graph's arrays
+    return Explanation(data)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ It asks in this order: what the tensor itself shows, what its graph (or the loss
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.backprop import edges_of
 from ..core.recipe import Leaf, Recipe
@@ -65,12 +65,13 @@ def why(tensor: Tensor, loss: Tensor | None = None) -> Answer:
     >>> cr.why(w, loss)
     The gradient of `w` is 0 because of relu: its result is 0 everywhere (a dead ReLU), its argument `v1` is [-2, -1].
     >>> cr.why(cr.tensor([1, 2]))
-    this tensor has no graph: it is of type int64, and only floating and complex numbers have gradients.
+    This tensor has no graph: it is of type int64, and only floating and complex numbers have gradients.
     """
     for given in (tensor, loss):
         if given is not None and not isinstance(given, Tensor):
             raise TypeError(f"why takes Tensors, got {type(given).__name__}")
-    return _Question(tensor, loss, Names(), latest()).answer()
+    found = _Question(tensor, loss, Names(), latest()).answer()
+    return replace(found, text=found.text[:1].upper() + found.text[1:])
 
 
 class _Question:
@@ -144,7 +145,8 @@ class _Question:
             left = f" at {export.place}" if export.place else ""
             kind = "a NumPy array" if export.how == "numpy" else "a Python number" if export.how == "item" else "a list"
             name = self.origin_name(export.origin)
-            who = f"`{name}`" if name else "a value"
+            roots = sorted({f"`{root}`" for root in map(self.origin_name, _roots(export.origin)) if root})
+            who = f"`{name}`" if name else "a value" + (f" computed from {', '.join(roots)}" if roots else "")
             cause = "numpy" if export.how == "numpy" else export.how
             return cause, f".{export.how}(){left} turned {who} into {kind}, and {came}{at}", str(export.place or "")
         words = {
@@ -231,6 +233,9 @@ class _Question:
         if gradient.finite and not gradient.all_zero:
             return Answer("", f"Nothing is wrong with the gradient of {self.called}: {gradient.text}.")
         what = "0" if gradient.finite else _kinds(gradient)
+        if self.loss is not None and self.loss.node() is None:
+            found = self.no_graph(self.loss, "the loss")
+            return replace(found, text=f"The gradient of {self.called} is from an earlier pass: {found.text}")
         a_pass = self.pass_of()
         node = None if a_pass is None else a_pass.node_of(self.tensor)
         if a_pass is None or node is None:

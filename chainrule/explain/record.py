@@ -137,6 +137,9 @@ def closures_of(function: Any) -> list[CodeType]:
 class Recording:
     """A context manager: inside, operations remember their line and module, and cut graphs their reason.
 
+    For a step or a few: it notes every operation, and keeps the notes until the next recording begins. It watches its
+    own thread only.
+
     Attributes:
         passes: the last backward passes that ran inside, as steps.
 

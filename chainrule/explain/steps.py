@@ -7,10 +7,12 @@ numbers are the engine's own, and a run that nobody explains pays nothing. All t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..core import backprop
@@ -196,8 +198,9 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
             self._sums[node] = self._sums[node] + seed if node in self._sums else seed
         self._parameters: dict[Any, list[str]] = {}
         self._calls: list[_Call] = []
-        self._watch = Watch(lambda code: (self._unbroadcast, None) if code is unbroadcast.__code__ else None)
         self._summed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        seen = self._summed.append
+        self._watch = Watch(lambda code: (partial(_note_shapes, seen), None) if code is unbroadcast.__code__ else None)
         self.shown_values = [value_of(_value_at(node)) for node in self.forward]
         recipes = [node for node in self.order if isinstance(node, Recipe)]
         self._recorded = {node: (node._inputs, node._args, node._kwargs, node._func) for node in recipes}
@@ -246,10 +249,6 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                 return BACK_FUNCS.get_back_func(func, position)(gradient, out, *args, **kwargs)
 
         return back
-
-    def _unbroadcast(self, frame: Any, _: Any) -> None:
-        given = frame.f_locals
-        self._summed.append((tuple(given["broadcasted"].shape), tuple(given["original"].shape)))
 
     def _note(self, node: Recipe, position: int, gradient: Any, contribution: Any) -> None:
         edge: Any = node._edges[position]
@@ -367,6 +366,12 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         return [numbers[self._edges[call.node][call.position]] for call in self._calls]  # type: ignore[index]
 
 
+def _note_shapes(seen: Callable[[Any], None], frame: Any, _: Any) -> None:
+    """Called when unbroadcast is: the shapes of what it sums and of what it sums to."""
+    given = frame.f_locals
+    seen((tuple(given["broadcasted"].shape), tuple(given["original"].shape)))
+
+
 def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, str, str, tuple[int, ...]]:
     """A step's formula with names put in, with numbers where all are single ones, its note, and what it uses."""
     _, _, kwargs, func = recorded
@@ -384,6 +389,9 @@ def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, 
         elif number is not None and argument.parameter not in AXES:
             constants[argument.parameter] = number
     note = put_in_note(note_of(func, call.position), names, constants)
+    conditions = note.split("$")[1::2]
+    if conditions and not any(re.search("[A-Za-z]", part) for part in conditions):  # it is about numbers such as 2 = 0
+        note = ""
     with_names = put_in(formula, names, constants)
     places = {argument.parameter: argument.position for argument in node.arguments} | {"out": -1}
     uses = tuple(places[word] for word in mentioned(formula, list(places)))

@@ -132,6 +132,8 @@ def starts_of(input: Tensor, offsets: Tensor | None, include_last_offset: bool) 
         if not starts.size:
             raise RuntimeError("include_last_offset: number of offset should be at least 1")
         starts = starts[:-1]
+    if not isinstance(starts, np.ndarray):  # a trace does not know the values
+        return starts, int(starts.size)
     if starts.size and starts[0] != 0:
         raise RuntimeError(
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "

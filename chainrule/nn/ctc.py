@@ -71,7 +71,7 @@ def ctc_loss(
         raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {label_lengths.min()}")
     labels = padded(targets.array.astype(np.int64), label_lengths, samples, blank)
     real = np.arange(labels.shape[1]) < label_lengths[:, None]
-    wrong = labels[real & ((labels < 0) | (labels >= classes))]
+    wrong = labels[real & ((labels < 0) | (labels >= classes))] if isinstance(labels, np.ndarray) else labels[:0]
     if wrong.size:
         raise RuntimeError(f"ctc_loss: label {wrong[0]} in targets is out of range for {classes} classes")
     loss = aligned_likelihood(log_probs, np.where(real, labels, blank), label_lengths, lengths, blank)

@@ -63,22 +63,25 @@ def activation_named(activation: str | Activation) -> Activation:
 class _Layer(Module):
     """What encoder and decoder layers share: attentions, the two linear layers, norms and dropouts."""
 
+    __constants__: ClassVar[list[str]] = ["norm_first"]
+    attentions: ClassVar[tuple[str, ...]]  # their names
+
     def __init__(
         self,
         d_model: int,
         nhead: int,
-        dim_feedforward: int,
-        dropout: float,
-        activation: str | Activation,
-        layer_norm_eps: float,
-        batch_first: bool,
-        norm_first: bool,
-        bias: bool,
-        dtype: Any,
-        attentions: tuple[str, ...],
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Activation = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
-        for name in attentions:
+        for name in self.attentions:
             attention = MultiheadAttention(
                 d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, dtype=dtype
             )
@@ -87,7 +90,7 @@ class _Layer(Module):
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, dtype=dtype)
         self.norm_first = norm_first
-        count = len(attentions) + 1
+        count = len(self.attentions) + 1
         for i in range(count):
             self.add_module(f"norm{i + 1}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, dtype=dtype))
         for i in range(count):
@@ -108,42 +111,14 @@ class _Layer(Module):
 class TransformerEncoderLayer(_Layer):
     """Self-attention and a network of two layers, each added to its input and normalised.
 
-    Args:
-        d_model: the features E of input and output.
-        nhead: heads of the attention.
-        dim_feedforward: the features between the two layers of the network.
-        dropout: the probability for all dropouts.
-        activation: "relu", "gelu" or a function.
-        layer_norm_eps: added to the variances.
-        batch_first: tensors are (B, L, E), not (L, B, E).
-        norm_first: normalise before attention and network, not after.
-        bias: whether linear layers and norms have biases.
+    Its settings are d_model, nhead, dim_feedforward, dropout, ...: see `TransformerDecoderLayer`.
 
     >>> import chainrule as cr
     >>> TransformerEncoderLayer(8, 2, dim_feedforward=16)(cr.ones(5, 3, 8)).shape
     (5, 3, 8)
     """
 
-    __constants__: ClassVar[list[str]] = ["norm_first"]
-
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Activation = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, dtype,
-            ("self_attn",),
-        )  # fmt: skip
+    attentions = ("self_attn",)
 
     def forward(
         self,
@@ -182,26 +157,7 @@ class TransformerDecoderLayer(_Layer):
     (5, 3, 8)
     """
 
-    __constants__: ClassVar[list[str]] = ["norm_first"]
-
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Activation = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, dtype,
-            ("self_attn", "multihead_attn"),
-        )  # fmt: skip
+    attentions = ("self_attn", "multihead_attn")
 
     def forward(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.forward import implements, promote, wrap_forward_fn
 from ..core.table import name_of
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, attach_in_place, in_place
 
 # ----- comparisons ------------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     [True, False, True]
     """
     values, among = (as_tensor_argument(x).array for x in (elements, test_elements))
-    return make_tensor(np.asarray(np.isin(values, among, assume_unique=assume_unique, invert=invert)), None)
+    return make_tensor(as_it_is(np.isin(values, among, assume_unique=assume_unique, invert=invert)), None)
 
 
 # ----- names, methods, operators ----------------------------------------------------------------------------------

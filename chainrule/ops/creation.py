@@ -157,10 +157,18 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     return make_tensor(np.from_dlpack(ext_tensor), None)
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
+def sizes_of(size: tuple[Any, ...]) -> tuple[int, ...]:
+    """`f(2, 3)` and `f((2, 3))` as (2, 3).
+
+    Raises:
+        RuntimeError: a negative size.
+    """
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
-    return tuple(int(n) for n in size)
+    shape = tuple(int(n) for n in size)
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension: {shape}")
+    return shape
 
 
 def _new(array: Any, requires_grad: bool) -> Tensor:
@@ -174,19 +182,19 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
 @factory
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the given size whose values are whatever the memory held."""
-    return _new(np.empty(_size(size), _dtype(dtype)), requires_grad)
+    return _new(np.empty(sizes_of(size), _dtype(dtype)), requires_grad)
 
 
 @factory
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, `zeros(2, 3)` or `zeros((2, 3))`."""
-    return _new(np.zeros(_size(size), _dtype(dtype)), requires_grad)
+    return _new(np.zeros(sizes_of(size), _dtype(dtype)), requires_grad)
 
 
 @factory
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, `ones(2, 3)` or `ones((2, 3))`."""
-    return _new(np.ones(_size(size), _dtype(dtype)), requires_grad)
+    return _new(np.ones(sizes_of(size), _dtype(dtype)), requires_grad)
 
 
 @factory
@@ -197,7 +205,7 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requ
     from ..core.dtypes import number_dtype
 
     wanted = number_dtype(fill_value) if dtype is None else as_numpy_dtype(dtype)
-    shape = _size(tuple(size) if isinstance(size, (tuple, list)) else (size,))
+    shape = sizes_of(tuple(size) if isinstance(size, (tuple, list)) else (size,))
     return _new(np.full(shape, fill_value, wanted), requires_grad)
 
 
@@ -239,7 +247,12 @@ def full_like(
 
 @factory
 def arange(
-    start: Any = None, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = None,
+    end: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """The numbers from `start` (0 if only one is given) up to but without `end`.
 
@@ -320,4 +333,5 @@ def logspace(
 @factory
 def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The (n, m) matrix with ones on the diagonal."""
-    return _new(np.eye(n, m, dtype=_dtype(dtype)), requires_grad)
+    rows, columns = sizes_of((n, n if m is None else m))
+    return _new(np.eye(rows, columns, dtype=_dtype(dtype)), requires_grad)

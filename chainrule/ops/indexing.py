@@ -80,6 +80,10 @@ def getitem(x: Any, index: Any) -> Any:
 @array_function
 def getitem_adjoint(values: Any, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with `values` added at the elements that `index` reads."""
+    index = tuple(item.array if isinstance(item, Tensor) else item for item in index)
+    for item in index:
+        if hasattr(item, "as_number"):  # a traced index
+            return item.__chainrule_function__(getitem_adjoint, (values, index, shape), {})
     if isinstance(values, (ndarray, np.generic)):
         arrays = [i for i, item in enumerate(index) if type(item) is ndarray]
         if not arrays or all(index[i].dtype.kind == "b" for i in arrays):  # each element is read at most once

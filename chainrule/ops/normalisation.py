@@ -622,7 +622,7 @@ def _running_update(x: Any, axes: tuple[int, ...], running_mean: Any, running_va
     averages = np.mean(x, axis=batch_axes)
     variances = np.var(x, axis=batch_axes) * (n / max(n - 1, 1))
     if averages.ndim == 2:  # a mean for each sample and channel: the mean over samples
-        averages, variances = averages.mean(0), variances.mean(0)
+        averages, variances = np.mean(averages, 0), np.mean(variances, 0)
     _update(running_mean, averages, momentum)
     _update(running_var, variances, momentum)
 

@@ -20,6 +20,7 @@ from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, recor
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axes, normalize_axis, numpy_names
 
 __all__ = [
@@ -621,7 +622,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
 
 def _truth(numpy_function: Callable[..., Any], input: Any, dim: Any, keepdim: bool) -> Tensor:
     array = as_tensor_argument(input).array
-    out = np.asarray(numpy_function(array, axis=reduced_axis(dim, array.ndim), keepdims=keepdim))
+    out = as_it_is(numpy_function(array, axis=reduced_axis(dim, array.ndim), keepdims=keepdim))
     return make_tensor(out.astype(np.uint8) if array.dtype == np.uint8 else out, None)
 
 
@@ -641,7 +642,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 def count_nonzero(input: Any, dim: Any = None) -> Tensor:
     """How many elements over an axis, several, or all are not zero, as int64."""
     array = as_tensor_argument(input).array
-    return make_tensor(np.asarray(np.count_nonzero(array, axis=reduced_axis(dim, array.ndim))), None)
+    return make_tensor(as_it_is(np.count_nonzero(array, axis=reduced_axis(dim, array.ndim))), None)
 
 
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:

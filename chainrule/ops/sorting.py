@@ -15,6 +15,7 @@ from ..core.dtypes import default_float
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, normalize_axis, numpy_names
 from .reduction import _max, _min, need_elements, reduced_axis, ties_back
 from .selection import permute_along_tensor, select_tensor, take_along_tensor
@@ -435,7 +436,7 @@ def searchsorted(
         found = np.empty(values.shape, np.int64)
         for line in np.ndindex(*sequence.shape[:-1]):
             found[line] = np.searchsorted(sequence[line], values[line], side=where)
-    return constant(np.asarray(found).astype(np.int32 if out_int32 else np.int64))
+    return constant(as_it_is(found).astype(np.int32 if out_int32 else np.int64))
 
 
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:

@@ -12,7 +12,6 @@ from scipy import special
 import chainrule as cr
 from chainrule.compiler import compile
 
-
 ELSEWHERE = {"sigmoid": special.expit, "erf": special.erf}  # elementary functions that NumPy has not
 
 

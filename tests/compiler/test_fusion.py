@@ -1,4 +1,4 @@
-"""Which operations become one kernel, and that the kernels' text says what the operations do. Nothing is compiled here."""
+"""Which operations become one kernel, and that the kernels' text says what they do; Python runs it here."""
 
 from __future__ import annotations
 

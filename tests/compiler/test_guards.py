@@ -114,6 +114,26 @@ def test_an_argument_given_twice_and_results_given_twice() -> None:
     assert both(x, x)[0].tolist() == [4.0, 9.0]
 
 
+def test_arrays_and_numbers_that_the_function_makes_or_reads() -> None:
+    optimizer = cr.optim.SGD([cr.ones(1, requires_grad=True)], lr=0.5)
+    f = compile(lambda x: (np.zeros(2), cr.ones(2), optimizer.param_groups[0]["lr"], x.shape, x.sum() * 1))
+    zeros, ones, rate, shape, _ = f(cr.ones(3))
+    assert zeros.tolist() == [0, 0] and ones.tolist() == [1, 1] and rate == 0.5 and shape == (3,)
+    zeros += 1
+    ones.add_(1)
+    optimizer.param_groups[0]["lr"] = 0.25
+    zeros, ones, rate, _, _ = f(cr.ones(3))
+    assert zeros.tolist() == [0, 0] and ones.tolist() == [1, 1] and rate == 0.25 and f.traces == 1
+
+
+def test_python_that_reads_a_learning_rate_sees_the_new_one() -> None:
+    optimizer = cr.optim.SGD([cr.ones(1, requires_grad=True)], lr=0.5)
+    f = compile(lambda x: x * float(optimizer.param_groups[0]["lr"]) if optimizer.param_groups[0]["lr"] > 0.1 else x)
+    for rate in (0.5, 0.25, 0.05, 0.25):
+        optimizer.param_groups[0]["lr"] = rate
+        assert f(cr.ones(())).item() == (rate if rate > 0.1 else 1.0)
+
+
 def test_writes_to_arguments_are_seen_outside() -> None:
     @compile
     def fill(x: Any, y: Any) -> Any:

@@ -131,11 +131,11 @@ SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), dera
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_random_programs(dtype: Any) -> None:
-    settings(SETTINGS, max_examples=120)(given(programs)(lambda program: check(program, dtype, ())))()
+    settings(SETTINGS, max_examples=300)(given(programs)(lambda program: check(program, dtype, ())))()
 
 
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("name", [*PASSES, "all"])
 def test_random_programs_without_a_pass(name: str) -> None:
     leave_out = tuple(PASSES) if name == "all" else (name,)
-    settings(SETTINGS, max_examples=25)(given(programs)(lambda program: check(program, np.float64, leave_out)))()
+    settings(SETTINGS, max_examples=40)(given(programs)(lambda program: check(program, np.float64, leave_out)))()

@@ -65,9 +65,10 @@ class Reader:
         values: what the names in it stand for; the gradient of the result under "grad_out".
     """
 
-    def __init__(self, text: str, values: dict[str, Any]) -> None:
+    def __init__(self, text: str, values: dict[str, Any], matrices: bool = False) -> None:
         self.tokens = [token for token in TOKEN.findall(text) if token not in SPACES]
         self.values = values
+        self.matrices = matrices
         self.at = 0
 
     @property
@@ -109,7 +110,8 @@ class Reader:
             elif token == "|" and self.open_bars:
                 return value
             elif token and (token[0].isalnum() or token in STARTS or token in FUNCTIONS):
-                value = value * self.factor()
+                other = self.factor()
+                value = value @ other if self.matrices and np.ndim(value) == np.ndim(other) == 2 else value * other
             else:
                 return value
 
@@ -121,6 +123,8 @@ class Reader:
         group = self.group_tokens()
         if group == [r"\text{broadcast axes}"]:
             return self.product()
+        if group == ["rows"] and self.matrices:
+            return np.sum(self.product(), axis=0)
         if group == ["axis"]:
             return np.sum(self.product(), axis=self.values["axis"], keepdims=True)
         raise NotElementary("a sum over indices")
@@ -139,7 +143,7 @@ class Reader:
 
     def group(self) -> Any:
         """The value of the next group in braces, or of one token."""
-        inner = Reader("", self.values)
+        inner = Reader("", self.values, self.matrices)
         inner.tokens = self.group_tokens()
         return inner.whole()
 
@@ -148,6 +152,10 @@ class Reader:
         while self.next == "^":
             self.take()
             ahead = self.tokens[self.at : self.at + 4]
+            if self.matrices and (self.next == "T" or ahead == ["{", "-", "T", "}"]):
+                value = np.transpose(value if self.next == "T" else np.linalg.inv(value))
+                self.at += 1 if self.next == "T" else 4
+                continue
             if self.next in ("T", "H", "+") or (self.next == "{" and {"T", "H"} & set(ahead)):
                 raise NotElementary("a matrix")
             value = value ** self.group()
@@ -273,6 +281,11 @@ NOTE = re.compile(
     r"(?P<value>half of it |0 |\$[^$]*\$ )?(?:and )?(?P<where>where) (?P<conditions>\$[^$]*\$(?: and \$[^$]*\$)*)"
     r"(?:[,;] (?:elsewhere )?(?P<other>\$[^$]*\$)(?: elsewhere)?)?"
 )
+
+
+def matrix_formula(formula: str, values: dict[str, Any]) -> Any:
+    """The right side of a formula about matrices: what stands side by side is multiplied as such."""
+    return Reader(formula.partition("=")[2], values, matrices=True).whole()
 
 
 def computed(formula: str, note: str, values: dict[str, Any], shape: tuple[int, ...]) -> tuple[Any, Any]:

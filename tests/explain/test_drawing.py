@@ -191,3 +191,13 @@ def test_a_function_is_drawn_by_what_it_does() -> None:
     assert '"w\\n' in source and '"input\\n' in source and "multiply" in source
     with pytest.raises(TypeError, match="int"):
         cr.draw(lambda: 3)
+
+
+def test_a_compiled_function_is_drawn_as_its_program() -> None:
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    compiled = cr.compile(lambda x: ((x * w).exp() + 1).sum())
+    with pytest.raises(RuntimeError, match="call it once"):
+        cr.draw(compiled)
+    source = cr.draw(compiled, cr.ones(2)).source
+    assert "exp" in source and "multiply" in source and "float32[2]" in source
+    assert cr.draw(compiled).source == source

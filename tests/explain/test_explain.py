@@ -352,7 +352,8 @@ def test_a_freed_graph_says_retain_graph() -> None:
 
 def test_nan_infinities_empty_and_0d_arrays_are_told() -> None:
     a = cr.tensor([float("nan"), float("inf"), 0.0], requires_grad=True)
-    text = str(cr.explain(a.log()))
+    with np.errstate(all="ignore"):
+        text = str(cr.explain(a.log()))
     assert "nan" in text and "inf" in text
     empty = cr.zeros(0, 3, requires_grad=True)
     assert "empty   (0, 3) float32" in str(cr.explain(empty.exp()))
@@ -379,3 +380,96 @@ def test_a_graph_of_many_nodes_is_summarised() -> None:
     assert len(cr.explain(y).latex()) < 20_000
     y.backward()
     assert a.grad.item() == 1.0
+
+
+# ----- beside the rest of the package -----------------------------------------------------------------------------
+
+
+def test_views_and_writes_in_place_are_steps_like_others() -> None:
+    a = cr.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    b = a * 2
+    b[0] = 5.0
+    b[1:].mul_(3)
+    loss = b.sum()
+    told = cr.explain(loss)
+    loss.backward()
+    assert gradients_of(told)["a"].numbers == a.grad.tolist() == [0.0, 6.0, 6.0]
+
+
+def test_what_was_overwritten_is_refused_as_backward_refuses_it() -> None:
+    a = cr.tensor([1.0, 2.0], requires_grad=True)
+    y = a.exp()
+    y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        cr.explain(y.sum())
+
+
+def test_a_backward_function_that_runs_a_pass_of_its_own_is_one_step() -> None:
+    from chainrule.utils.checkpoint import checkpoint
+
+    net = nn.Linear(2, 2)
+    x = cr.ones(1, 2, requires_grad=True)
+    with cr.explain.recording() as record:
+        loss = checkpoint(net, x, use_reentrant=False).sum()
+        told = cr.explain(loss)
+        loss.backward()
+    assert gradients_of(told)["x"].numbers == x.grad.tolist()
+    assert "checkpoint" in told.data.operations and record.passes[-1].nodes[-1].operation == "sum"
+
+
+def test_passes_of_higher_order_and_of_transforms_are_recorded() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    with cr.explain.recording() as record:
+        (first,) = cr.autograd.grad((x**3).sum(), x, create_graph=True)
+        (second,) = cr.autograd.grad(first.sum(), x)
+        cr.vmap(cr.func.grad(lambda t: (t**2).sum()))(cr.ones(2, 3))
+    assert second.tolist() == [6.0, 12.0] and len(record.passes) == 3
+    assert "multiply" in str(cr.explain(cr.vmap(lambda t: t * x)(cr.ones(3, 2)).sum()))
+
+
+def test_recordings_may_be_nested_and_explaining_in_one_leaves_no_pass() -> None:
+    x = cr.tensor(2.0, requires_grad=True)
+    with cr.explain.recording() as outer:
+        with cr.explain.recording() as inner:
+            y = x * 3
+            cr.explain(y)
+        y.backward()
+    assert len(outer.passes) == 1 and len(inner.passes) == 0
+
+
+def test_a_failing_pass_ends_its_observation() -> None:
+    x = cr.tensor([2.0], requires_grad=True)
+    y = x.exp()
+    loss = (y * 1).sum()
+    y.detach().fill_(3.0)
+    with cr.explain.recording(), pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
+    (x * 5).sum().backward()
+    assert x.grad.item() == 5.0
+
+
+def test_the_room_is_called_like_its_function() -> None:
+    import chainrule.explain as room
+
+    x = cr.tensor(2.0, requires_grad=True)
+    assert isinstance(room(x * 2), room.Explanation)  # type: ignore[operator]
+    assert cr.why is room.why and cr.name is room.name and cr.draw is room.draw
+
+
+def test_an_explanation_that_is_kept_keeps_no_graph() -> None:
+    import weakref
+
+    def explained() -> tuple[Any, Any]:  # its variables go when it returns
+        a = cr.ones(3, requires_grad=True)
+        middle = a * 2
+        return weakref.ref(middle.array), cr.explain((middle * middle).sum())
+
+    array, told = explained()
+    assert array() is None and len(told.steps) == 4
+
+
+def test_importing_the_package_imports_none_of_this_room() -> None:
+    import sys
+
+    script = "import sys, chainrule\nassert not [m for m in sys.modules if m.startswith('chainrule.explain')]"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -19,10 +19,11 @@ from chainrule.explain.formula import latex_name, mentioned, note_of, plain, put
 
 from ..table_samples.common import Sample
 from ..test_table import ENTRIES, SAMPLES, positions
-from .latex_formulas import NotElementary, Reader, computed
+from .latex_formulas import NotElementary, Reader, computed, matrix_formula
 
 IDS = [f"{name_of(function)}-{position}" for function, position in ENTRIES]
-LEAST = 120  # formulas that are computed; more is better
+MATRICES = frozenset(("matmul", "linear", "inv", "solve", "solve_positive"))
+LEAST = 160  # formulas that are computed; more is better
 
 
 def names_in(function: Any, position: Any) -> list[str]:
@@ -112,6 +113,18 @@ def compare(sample: Sample, position: int) -> tuple[Any, Any]:
     formula = cr.BACK_FUNCS.formula(sample.function, position)
     shape = np.shape(values["out"])
     arrays = [np.shape(value) for value in sample.args if isinstance(value, np.ndarray)]
+    if sample.function.__name__ in MATRICES:
+        if any(np.ndim(value) != 2 for i, value in enumerate(sample.args) if i < 2):
+            raise NotElementary("a stack of matrices, or vectors")
+        return matrix_formula(formula, values), answer
+    if sample.function in (np.sum, np.mean):
+        kept = sample.function(argument, **{**sample.kwargs, "keepdims": True}).shape
+        values = values | {
+            "grad_out": np.reshape(values["grad_out"], kept),
+            "n": np.size(argument) / np.size(values["out"]),
+        }
+        found, _ = computed(formula, "", values, np.shape(argument))
+        return found, answer
     if r"\text{broadcast axes}" not in formula and np.broadcast_shapes(*arrays) != shape:
         raise NotElementary("not elementwise")
     with np.errstate(all="ignore"):

@@ -278,3 +278,19 @@ def test_gradient_flow_is_plotted() -> None:
 def test_gradient_flow_takes_modules_only() -> None:
     with pytest.raises(TypeError, match="Tensor"):
         cr.gradient_flow(cr.ones(2))
+
+
+def test_a_gradient_from_an_earlier_pass_is_told_from_that_of_a_loss_without_a_graph() -> None:
+    w = leaf()
+    (w * 0).sum().backward()
+    with cr.explain.recording():
+        loss = (w.detach() * 2).sum()
+    answer = cr.why(w, loss)
+    assert answer.cause == "detach" and "from an earlier pass: the loss has no graph" in str(answer)
+
+
+def test_an_exported_value_without_a_name_is_told_by_what_it_was_computed_from() -> None:
+    w = leaf()
+    with cr.explain.recording():
+        k = cr.tensor([w[0].item(), w[1].item()])
+    assert "turned a value computed from `w` into a Python number" in str(cr.why(k))

@@ -594,3 +594,12 @@ def test_numpys_index_functions_give_tensors() -> None:
     assert [i.tolist() for i in np.nonzero(x)] == [[0, 1], [1, 0]]
     assert np.flatnonzero(x).tolist() == [1, 2]
     assert [i.tolist() for i in np.unravel_index(cr.tensor([3]), (2, 2))] == [[1], [1]]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_places_that_are_selected_twice_add_up_also_when_the_way_back_is_recorded(create_graph: bool) -> None:
+    x = cr.zeros(2, 4, dtype=cr.float64, requires_grad=True)
+    for selected in (x.index_select(1, cr.tensor([1, 1, 3])), x[:, cr.tensor([1, 1, 3])]):
+        weights = cr.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=cr.float64)
+        (gradient,) = cr.autograd.grad(selected, [x], [weights], create_graph=create_graph)
+        assert gradient.tolist() == [[0, 3, 0, 3], [0, 9, 0, 6]]

@@ -314,3 +314,20 @@ def test_empty_batches_and_matrices_are_allowed() -> None:
     assert cr.linalg.svdvals(cr.zeros(2, 0, 3)).shape == (2, 0)
     assert cr.linalg.pinv(cr.zeros(0, 3)).shape == (3, 0)
     assert cr.linalg.matrix_exp(cr.zeros(0, 2, 2)).shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5), (0, 5, 3), (2, 0, 0), (0, 0)])
+def test_the_factors_of_no_matrices_and_of_empty_matrices_have_their_shapes(shape: tuple[int, ...]) -> None:
+    *batch, m, n = shape
+    A = cr.zeros(shape)
+    P, L, U = cr.linalg.lu(A)
+    assert (P.shape, L.shape, U.shape) == ((*batch, m, m), (*batch, m, min(m, n)), (*batch, min(m, n), n))
+    LU, pivots = cr.linalg.lu_factor(A)
+    assert (LU.shape, pivots.shape) == (shape, (*batch, min(m, n)))
+    if m == n:
+        assert cr.linalg.lu_solve(LU, pivots, cr.zeros((*batch, m, 2))).shape == (*batch, m, 2)
+
+
+@pytest.mark.parametrize("order", [np.inf, -np.inf, -2.1])
+def test_the_norm_of_a_number_along_its_axis_is_its_size(order: float) -> None:
+    assert cr.linalg.vector_norm(cr.tensor(-2.0), order, dim=0).item() == pytest.approx(2.0)

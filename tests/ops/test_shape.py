@@ -313,3 +313,21 @@ def test_grids_and_combinations() -> None:
     assert cr.cartesian_prod(a, b).tolist() == [[1, 3], [1, 4], [1, 5], [2, 3], [2, 4], [2, 5]]
     assert cr.combinations(b).tolist() == [[3, 4], [3, 5], [4, 5]]
     assert cr.block_diag(a, b.reshape(3, 1)).shape == (4, 3)
+
+
+def test_sizes_are_given_by_place_or_by_pytorchs_names() -> None:
+    x = cr.arange(6.0).reshape(2, 3)
+    assert (
+        x.reshape(shape=(3, 2)).shape == cr.reshape(input=x, shape=(3, 2)).shape == x.view(size=(3, 2)).shape == (3, 2)
+    )
+    assert x.expand(size=(4, 2, 3)).shape == (4, 2, 3) and x.repeat(repeats=(1, 2)).shape == (2, 6)
+    assert x.tile(dims=(2,)).shape == (2, 6) and x.view(dtype=cr.int32).dtype == cr.int32
+    assert x.permute(dims=(1, 0)).shape == cr.permute(x, dims=(1, 0)).shape == (3, 2)
+    assert [part.shape for part in x.split(split_size=2, dim=1)] == [(2, 2), (2, 1)]
+
+
+def test_sizes_that_are_given_twice_or_by_another_name_are_refused() -> None:
+    x = cr.zeros(6)
+    for wrong in (lambda: x.reshape(2, 3, shape=(6,)), lambda: x.view(size=(6,), dtype=cr.int32), lambda: x.view(a=6)):
+        with pytest.raises(TypeError):
+            wrong()

@@ -271,7 +271,9 @@ class _Writer:
             return name
         if (name, wanted) not in self.views:
             view = self.unique(f"{name}_{'x'.join(map(str, wanted))}" if len(wanted) > 1 else f"{name}_flat")
-            self.top.append(f"{view} = as_shape({name}, ({', '.join(map(str, wanted))},))")
+            # a kernel for all elements in their order is the same for all sizes
+            sizes = ", ".join(map(str, wanted)) if len(wanted) > 1 else f"{name}.size,"
+            self.top.append(f"{view} = as_shape({name}, ({sizes}))")
             self.views[name, wanted] = view
         return self.views[name, wanted]
 
@@ -487,7 +489,7 @@ class _Writer:
             lines.append(f"{target} = {local[node]}")
         if loop.size == 1:
             return [*before, *lines, *after]
-        reach = f"range({loop.columns})"
+        reach = f"range({self.length(loop) if passes.flat else loop.columns})"
         if self.blocks:
             unsigned = "uint64({})" if self.split else "{}"
             start = f"r * {unsigned.format(BLOCK)}"
@@ -495,6 +497,14 @@ class _Writer:
         elif passes.flat and self.split:
             reach = "range(first, last)"
         return [*before, f"for {column} in {reach}:", *indented(lines), *after]
+
+    def length(self, loop: Loop) -> str:
+        """The number of elements, as the size of an array that has them all."""
+        for node in loop.nodes:
+            for array in (node, *map(same_memory, node.operands())):
+                if array in self.arrays and array.size == loop.size:
+                    return f"{self.arrays[array]}.size"
+        return str(loop.size)
 
     def add_up_partial(self, loop: Loop, node: Node, partial: str) -> list[str]:
         """Take the sum of a row into that of all rows."""

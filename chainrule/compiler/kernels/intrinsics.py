@@ -54,9 +54,7 @@ def extreme(name: str, comparison: str) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kind = args[0].type
             if isinstance(signature.return_type, types.Float):
-                function = builder.module.declare_intrinsic(
-                    f"llvm.{name}", [kind], ir.FunctionType(kind, [kind, kind])
-                )
+                function = builder.module.declare_intrinsic(f"llvm.{name}", [kind], ir.FunctionType(kind, [kind, kind]))
                 return builder.call(function, args)
             compare = builder.icmp_signed if signature.return_type.signed else builder.icmp_unsigned
             return builder.select(compare(comparison, *args), *args)
@@ -98,9 +96,7 @@ def as_shape(typing: Any, array: Any, shape: Any) -> Any:
         for size in reversed(sizes):
             strides.insert(0, step)
             step = builder.mul(step, size)
-        arrayobj.populate_array(
-            new, data=old.data, shape=sizes, strides=strides, itemsize=old.itemsize, meminfo=None
-        )
+        arrayobj.populate_array(new, data=old.data, shape=sizes, strides=strides, itemsize=old.itemsize, meminfo=None)
         return new._getvalue()
 
     return result(array, shape), generate

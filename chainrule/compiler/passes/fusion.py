@@ -29,9 +29,10 @@ __all__ = ["Kernel", "Loop", "Place", "fuse", "is_count", "is_known", "is_output
 
 LONGEST = 64  # operations in a loop
 MOST_LOOPS = 16  # in a kernel
+MOST_AT_END = 8  # loops that nobody waits for; more, such as a large model's updates, are called one by one
 MOST_ARRAYS = 28  # that a kernel is given: each costs 0.06 us a call
 FEW = 4  # operations that are rather done again in another loop than their result stored
-LARGE = 1 << 17  # elements times operations from which a loop is a kernel of its own, to be shared among threads
+LARGE = 1 << 20  # elements times operations from which a loop is a kernel of its own, to be shared among threads
 SAME_ORDER = (np.reshape, np.expand_dims, np.squeeze)  # the same elements in the same order
 
 
@@ -184,16 +185,11 @@ def is_pick(node: Node) -> bool:
     if node.op is not np.take_along_axis or len(node.args) != 3 or node.kwargs:
         return False
     x, index, axis = node.args
-    return (
-        isinstance(x, Node)
-        and isinstance(index, Node)
-        and bool(x.shape)
-        and x.shape[-1] > 1
-        and axis in (-1, len(x.shape) - 1)
-        and index.dtype == np.int64
-        and index.shape == (*x.shape[:-1], 1)
-        and x.dtype in (np.float32, np.float64)
-    )
+    if not isinstance(x, Node) or not isinstance(index, Node) or not x.shape:
+        return False
+    last = len(x.shape) - 1
+    fits = index.dtype == np.int64 and index.shape == (*x.shape[:last], 1)
+    return fits and x.shape[last] > 1 and axis in (-1, last) and x.dtype in (np.float32, np.float64)
 
 
 # ----- loops -----
@@ -539,13 +535,27 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
     wait: they are one kernel. What nobody waits for, such as the updates of parameters, comes at the end.
     """
     order: list[Node | list[Loop]] = []
+    begun: set[int] = set()
     done: set[int] = set()
     waiting: list[Loop] = []
 
     def flush() -> None:
         if waiting:
+            if not any(loop.is_large for loop in waiting):
+                take_numbers()
             order.append(waiting.copy())
             waiting.clear()
+
+    def take_numbers() -> None:
+        """Take along what makes single numbers of the waiting loops' results."""
+        for unit in sorted(units.loops):
+            loop = units.loops[unit]
+            if loop.size == 1 and unit not in begun and not needed(unit) and not too_many([*waiting, loop]):
+                read = {same_memory(operand) for node in loop.nodes for operand in node.operands()}
+                if any(operand in other.roles for other in waiting for operand in read):
+                    begun.add(unit)
+                    done.add(unit)
+                    waiting.append(loop)
 
     def place(unit: int) -> None:
         """Put a unit in its place, all that it needs having theirs."""
@@ -582,15 +592,19 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
                 stack += reversed(missing)
                 continue
             unit = stack.pop()
-            if unit not in done:
-                done.add(unit)
+            if unit not in begun:
+                begun.add(unit)
                 place(unit)
+                done.add(unit)
 
     for node in nodes:
         if units.of[node] not in units.loops:
             visit(units.of[node])
-    for unit in sorted(units.loops, key=lambda unit: (units.loops[unit].size, unit)):
+    rest = [unit for unit in sorted(units.loops) if unit not in done]
+    for unit in rest:
         visit(unit)
+        if len(rest) > MOST_AT_END:
+            flush()
     flush()
     return [item for found in order for item in worth_it(found, units)]
 

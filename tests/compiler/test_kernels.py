@@ -1,0 +1,213 @@
+"""Kernels compiled by Numba: what they compute, what happens where they cannot be compiled, and threads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+import chainrule as cr
+import chainrule.nn.functional as F
+from chainrule import nn, optim
+from chainrule.compiler import compile
+from chainrule.compiler.kernels import compiling
+from tests.compiler.programs import agrees, arrays_of, assert_close
+
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", "2")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+
+
+def count(compiled: Any) -> int:
+    return int(compiled.source.count("@kernel"))
+
+
+# ----- one kernel for what belongs together -----
+
+
+@pytest.mark.parametrize(
+    ("function", "kernels"),
+    [
+        (lambda x: F.softmax(x, -1), 1),
+        (lambda x: F.log_softmax(x * 2, -1), 1),
+        (lambda x: F.layer_norm(x, (6,)), 1),
+        (lambda x: F.gelu(x), 1),
+        (lambda x: 0.5 * x * (1 + cr.tanh(0.79788 * (x + 0.044715 * x**3))), 1),
+        (lambda x: F.batch_norm(x, None, None, training=True), 1),
+        (lambda x: F.cross_entropy(x, cr.tensor([0, 5, -100, 3, 1])), 1),
+        (lambda x: F.mse_loss(F.silu(x), x.detach()), 1),
+    ],
+    ids=["softmax", "log_softmax", "layer_norm", "gelu", "tanh_gelu", "batch_norm", "cross_entropy", "mse"],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_forward_and_backward_are_one_kernel(function: Any, kernels: int, dtype: str) -> None:
+    compiled = agrees(function, random.normal(size=(5, 6)).astype(dtype))
+    assert count(compiled) == kernels
+
+
+def test_dropout_draws_the_numbers_that_eager_draws() -> None:
+    x = cr.randn(20, 30, requires_grad=True)
+
+    def step() -> Any:
+        out = F.dropout(x, 0.3) * 2
+        return out, cr.autograd.grad(out.sum(), x)[0]
+
+    compiled = compile(step)
+    compiled()
+    cr.manual_seed(1)
+    expected = arrays_of(step())
+    cr.manual_seed(1)
+    assert_close(arrays_of(compiled()), expected)
+
+
+def test_nan_infinities_and_zeros_are_as_in_numpy() -> None:
+    x = np.array([[np.nan, 1.0, -0.0], [np.inf, -np.inf, 2.0], [0.0, -0.0, -1.0]], "f4")
+
+    def function(x: Any) -> Any:
+        y = x * 0.5
+        same_zeros = [cr.where(y > 0, y, -y), y.exp() * 2, y.abs().log() + 1, -y * 3]
+        return [*same_zeros, cr.relu(y), y.amax(1), y.amin(0), cr.maximum(y, -y)]
+
+    for tensor in (cr.tensor(x), cr.tensor(x.astype("f8"))):
+        with np.errstate(all="ignore"):
+            expected = arrays_of(function(tensor))
+        found = arrays_of(compile(function)(tensor))
+        assert_close(found, expected)
+        for a, b in zip(found[:4], expected[:4], strict=True):  # of two zeros either is the larger
+            np.testing.assert_array_equal(np.signbit(a[~np.isnan(a)]), np.signbit(b[~np.isnan(b)]))
+
+
+# ----- training -----
+
+
+def step_of(optimizer: Any, kernels: bool, compiled: bool = True, **options: Any) -> tuple[Any, list[Any]]:
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5))
+    updates = optimizer(model.parameters(), **options)
+
+    def step(x: Any, y: Any) -> Any:
+        updates.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        updates.step()
+        return loss
+
+    return (compile(step, leave_out=() if kernels else ("fusion",)) if compiled else step), list(model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}), (optim.AdamW, {"lr": 0.01})],
+)
+def test_training_stays_together(optimizer: Any, options: dict[str, Any]) -> None:
+    x, y = cr.randn(12, 8), cr.randint(0, 5, (12,))
+    found = []
+    for kernels, compiled in ((True, True), (False, True), (False, False)):
+        step, parameters = step_of(optimizer, kernels, compiled, **options)
+        losses = [step(x, y).item() for _ in range(60)]
+        found.append([np.array(losses), *(np.array(p.detach().numpy()) for p in parameters)])
+    for other in found[:2]:
+        for a, b in zip(other, found[2], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert found[0][0][-1] < 0.5 * found[0][0][0]
+
+
+# ----- failure -----
+
+
+def test_a_kernel_that_cannot_be_compiled_is_numpy_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(source: str, name: str, *_: Any, **__: Any) -> Any:
+        if "tanh" in name:
+            raise RuntimeError("no registers left")
+        return original(source, name, *_, **__)
+
+    original = compiling.load_kernel
+    monkeypatch.setattr(compiling, "load_kernel", fail)
+    x, w = cr.randn(4, 5), cr.randn(5, 5)
+
+    def function(x: Any) -> Any:
+        return ((x.tanh() + 1) @ w).exp() * 3
+
+    compiled = compile(function)
+    with pytest.warns(UserWarning, match=r"kernel \w*tanh\w* cannot be compiled: no registers left"):
+        found = compiled(x)
+    assert_close(arrays_of(found), arrays_of(function(x)))
+    assert "np.tanh" in compiled.source and count(compiled) == 1
+
+
+def test_without_kernels_the_program_is_numpy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_KERNELS", "0")
+    compiled = agrees(lambda x: F.softmax(x.tanh(), -1), random.normal(size=(4, 5)))
+    assert "@kernel" not in compiled.source and "numba" not in compiled.source
+
+
+def test_read_only_and_strided_arguments() -> None:
+    compiled = compile(lambda x: np.exp(x) * 2 + 1)
+    array = random.normal(size=(6, 4)).astype("f4")
+    array.flags.writeable = False
+    for given in (array, array.T, array[::-1, ::2], np.broadcast_to(array[:1], (6, 4))):
+        np.testing.assert_allclose(compiled(given), np.exp(given) * 2 + 1, rtol=1e-6)
+
+
+# ----- threads -----
+
+
+def test_large_loops_are_shared_among_threads() -> None:
+    compiled = agrees(lambda x: [F.softmax(x, -1).sum(0), (x.tanh() * x).sum()], random.normal(size=(600, 300)))
+    assert "in_parts" in compiled.source
+
+
+def test_parts_add_up() -> None:
+    def kernel(first: int, last: int, x: Any, total: Any, largest: Any) -> None:
+        total[()] = x[first:last].sum()
+        largest[:] = x[first:last].max()
+
+    x, total, largest = np.arange(10.0), np.zeros(()), np.zeros(2)
+    compiling.in_parts(kernel, 10, (x, total, largest), ((1, np.add), (2, np.maximum)))
+    assert total == 45.0 and largest.tolist() == [9.0, 9.0]
+
+
+def test_an_error_in_a_part_is_raised_once_all_have_finished() -> None:
+    finished = []
+
+    def kernel(first: int, last: int) -> None:
+        if first:
+            raise IndexError("out of bounds")
+        finished.append(last)
+
+    for _ in range(2):
+        with pytest.raises(IndexError, match="out of bounds"):
+            compiling.in_parts(kernel, 10, ())
+    assert finished == [5, 5]
+
+
+def test_kernels_run_in_several_threads_at_once() -> None:
+    x = cr.tensor(random.normal(size=(400, 700)), dtype=cr.float64)
+    compiled = compile(lambda x: (x.tanh() * x).sum())
+    expected = compiled(x).item()
+    found: list[float] = []
+    threads = [threading.Thread(target=lambda: found.append(compiled(x).item())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+# ----- sharing -----
+
+
+def test_equal_layers_share_their_kernels() -> None:
+    model = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(8, 8), nn.Tanh(), nn.LayerNorm(8))))
+    compiled = compile(model)
+    x = cr.randn(3, 8)
+    assert_close(arrays_of(compiled(x)), arrays_of(model(x)))
+    assert compiled.source.count("def add_tanh") == 1
