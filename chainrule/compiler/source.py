@@ -432,7 +432,10 @@ def write_source(
         steps += [(i, node) for i in range(start, len(body))]
     for node, target in memory.copies:
         body.append(f"np.copyto({names[target]}, {names[node]})")
-    returned = [names[node] + (".copy()" if node in memory.shared and node.dtype is not None else "") for node in graph.outputs[:results]]
+    returned = [
+        names[node] + (".copy()" if node in memory.shared and node.dtype is not None else "")
+        for node in graph.outputs[:results]
+    ]
     body.append(f"return ({', '.join(returned)}{',' if len(returned) == 1 else ''})")
     parameters = [names[node] for node in original.inputs]
     texts = [text.source for text in writer.kernel_texts.values()]

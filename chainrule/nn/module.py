@@ -450,7 +450,7 @@ class Module:
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Let `forward` run as a compiled program from now on; the arguments are those of `chainrule.compile`."""
-        from ..compiler import compile
+        from .. import compile  # through the public face, which loads it late: the compiler is a higher room
 
         self.__dict__["forward"] = compile(self.forward, *args, **kwargs)
         CHANGES.now += 1

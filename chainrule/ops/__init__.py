@@ -1,7 +1,7 @@
 """The table of operations, a file a family. Importing this package fills `BACK_FUNCS` and gives Tensor its methods.
 
-What only layers need (convolution, pooling, attention, ...) is imported by `chainrule.nn`, so that `import chainrule` is
-quick.
+What only layers need (convolution, pooling, attention, ...) is imported by `chainrule.nn`, so that `import chainrule`
+is quick.
 """
 
 from . import (
