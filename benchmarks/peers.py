@@ -29,6 +29,12 @@ PEERS: dict[str, Peer] = {
     "numpy": Peer("NumPy by hand", ("numpy",), "numpy"),
     "torch1": Peer("PyTorch, 1 thread", ("torch",), "torch", torch_threads=1),
     "torch2": Peer("PyTorch, 2 threads", ("torch",), "torch", torch_threads=2),
+    "compiled": Peer(
+        "chainrule.compile",
+        ("chainrule", "chainrule.nn", "chainrule.optim", "chainrule.compiler", "numba"),
+        "numba",
+    ),
+    "torch_compile": Peer("torch.compile", ("torch",), "torch", torch_threads=2),
     "jax": Peer("JAX (jit)", ("jax",), "jax", environment={"JAX_PLATFORMS": "cpu"}),
     "autograd": Peer("HIPS autograd", ("autograd",), "autograd"),
     "mygrad": Peer("MyGrad", ("mygrad",), "mygrad"),

@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BEST_OF_PYTORCH = ("torch1", "torch2")
+COMPILERS = ("jax", "torch_compile", "torch1", "torch2")
+"""Whom a compiled program is compared with: the best of them."""
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a program that compiles nothing does with its functions."""
+    return function
 
 
 @dataclass(frozen=True)

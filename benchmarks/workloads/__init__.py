@@ -9,8 +9,10 @@ from benchmarks.workload import Workload
 MODULES = (
     "mlp_small",
     "mlp_medium",
+    "mlp_large",
     "scalars",
     "gelu",
+    "logistic",
     "lenet",
     "two_convolutions",
     "lstm",

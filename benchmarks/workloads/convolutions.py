@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.workload import Program
+from benchmarks.workload import Program, as_it_is
 
 LEARNING_RATE = 0.01
 
@@ -63,8 +63,10 @@ class Problem:
         return {
             "chainrule": self.chainrule,
             "numpy": self.numpy,
+            "compiled": self.compiled,
             "torch1": self.torch,
             "torch2": self.torch,
+            "torch_compile": self.torch_compile,
             "jax": self.jax,
         }
 
@@ -76,13 +78,27 @@ class Problem:
 
         return self.pytorch_program(chainrule)
 
+    def compiled(self) -> Program:
+        """The same with its step compiled."""
+        import chainrule
+        import chainrule.nn
+        import chainrule.optim
+
+        return self.pytorch_program(chainrule, compile_step=chainrule.compile)
+
     def torch(self) -> Program:
         """PyTorch's program."""
         import torch
 
         return self.pytorch_program(torch)
 
-    def pytorch_program(self, torch: Any) -> Program:
+    def torch_compile(self) -> Program:
+        """The same with its loss compiled."""
+        import torch
+
+        return self.pytorch_program(torch, compile_loss=torch.compile)
+
+    def pytorch_program(self, torch: Any, compile_step: Any = as_it_is, compile_loss: Any = as_it_is) -> Program:
         """The program as PyTorch's users write it, for both libraries that run it."""
         nn = torch.nn
         parameters, x, labels = self.data()
@@ -106,12 +122,20 @@ class Problem:
         optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
         last: list[Any] = [None]
 
-        def step() -> None:
+        @compile_loss
+        def loss_of(x: Any, labels: Any) -> Any:
+            return criterion(model(x), labels)
+
+        @compile_step
+        def train_step(x: Any, labels: Any) -> Any:
             optimizer.zero_grad()
-            loss = criterion(model(inputs), targets)
+            loss = loss_of(x, labels)
             loss.backward()
             optimizer.step()
-            last[0] = loss
+            return loss
+
+        def step() -> None:
+            last[0] = train_step(inputs, targets)
 
         def observe() -> dict[str, Any]:
             found = [parameter.detach().numpy() for parameter in model.parameters()]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.workload import Bound, Program, Workload
+from benchmarks.workload import COMPILERS, Bound, Program, Workload, as_it_is
 
 NUMBERS = 400_000
 SCALE = math.sqrt(2.0 / math.pi)
@@ -33,16 +33,22 @@ def formula(
     return (half * x * (one + tanh(scale * (x + cubic * x**three)))).sum()
 
 
-def pytorch_program(torch: Any) -> Program:
+def pytorch_program(torch: Any, compile_step: Any = as_it_is, compile_loss: Any = as_it_is) -> Program:
     """The program as PyTorch's users write it, for both libraries that run it."""
     x = torch.from_numpy(data()).requires_grad_()
     last: list[Any] = [None]
 
-    def step() -> None:
+    loss_of = compile_loss(lambda x: formula(x, torch.tanh))
+
+    @compile_step
+    def forward_and_back(x: Any) -> Any:
         x.grad = None
-        loss = formula(x, torch.tanh)
+        loss = loss_of(x)
         loss.backward()
-        last[0] = loss
+        return loss
+
+    def step() -> None:
+        last[0] = forward_and_back(x)
 
     return Program(step, lambda: named(last[0].detach().numpy(), x.grad.numpy()))
 
@@ -54,11 +60,25 @@ def chainrule() -> Program:
     return pytorch_program(chainrule)
 
 
+def compiled() -> Program:
+    """The same, compiled."""
+    import chainrule
+
+    return pytorch_program(chainrule, compile_step=chainrule.compile)
+
+
 def torch() -> Program:
     """PyTorch's program."""
     import torch
 
     return pytorch_program(torch)
+
+
+def torch_compile() -> Program:
+    """The same with its formula compiled."""
+    import torch
+
+    return pytorch_program(torch, compile_loss=torch.compile)
 
 
 def numpy() -> Program:
@@ -150,12 +170,14 @@ WORKLOAD = Workload(
     title="tanh-gelu written out, 400,000 numbers, forward and backward",
     programs={
         "chainrule": chainrule,
+        "compiled": compiled,
         "numpy": numpy,
         "torch1": torch,
         "torch2": torch,
+        "torch_compile": torch_compile,
         "jax": jax,
         "autograd": autograd,
         "mygrad": mygrad,
     },
-    bounds=(Bound(1.0, ("torch2",)),),
+    bounds=(Bound(1.0, ("torch2",)), Bound(0.8, COMPILERS, of="compiled")),
 )

@@ -1,6 +1,6 @@
 """LeNet on images of the size of MNIST's: small convolutions, where copying counts as much as multiplying."""
 
-from benchmarks.workload import BEST_OF_PYTORCH, Bound, Workload
+from benchmarks.workload import BEST_OF_PYTORCH, COMPILERS, Bound, Workload
 from benchmarks.workloads.convolutions import Convolution, Problem
 
 PROBLEM = Problem(
@@ -12,6 +12,9 @@ PROBLEM = Problem(
 WORKLOAD = Workload(
     title="training step, LeNet on 28x28, batch 64, SGD",
     programs=PROBLEM.programs(),
-    bounds=(Bound(1.5, BEST_OF_PYTORCH),),
+    bounds=(
+        Bound(1.5, BEST_OF_PYTORCH),
+        Bound(0.9, COMPILERS, of="compiled"),
+    ),
     tolerance=1e-3,
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.workload import Program
+from benchmarks.workload import Program, as_it_is
 
 LEARNING_RATE = 0.01
 
@@ -48,8 +48,10 @@ class Problem:
         return {
             "chainrule": self.chainrule,
             "numpy": self.numpy,
+            "compiled": self.compiled,
             "torch1": self.torch,
             "torch2": self.torch,
+            "torch_compile": self.torch_compile,
             "jax": self.jax,
             "autograd": self.autograd,
             "mygrad": self.mygrad,
@@ -63,13 +65,27 @@ class Problem:
 
         return self.pytorch_program(chainrule)
 
+    def compiled(self) -> Program:
+        """The same with its step compiled."""
+        import chainrule
+        import chainrule.nn
+        import chainrule.optim
+
+        return self.pytorch_program(chainrule, compile_step=chainrule.compile)
+
     def torch(self) -> Program:
         """PyTorch's program."""
         import torch
 
         return self.pytorch_program(torch)
 
-    def pytorch_program(self, torch: Any) -> Program:
+    def torch_compile(self) -> Program:
+        """The same with its loss compiled: PyTorch compiles no `backward()`, but what the loss needs of it."""
+        import torch
+
+        return self.pytorch_program(torch, compile_loss=torch.compile)
+
+    def pytorch_program(self, torch: Any, compile_step: Any = as_it_is, compile_loss: Any = as_it_is) -> Program:
         """The program as PyTorch's users write it, for both libraries that run it."""
         nn = torch.nn
         relu, cross_entropy = nn.functional.relu, nn.functional.cross_entropy
@@ -96,12 +112,20 @@ class Problem:
         optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
         last: list[Any] = [None]
 
-        def step() -> None:
+        @compile_loss
+        def loss_of(x: Any, labels: Any) -> Any:
+            return cross_entropy(model(x), labels)
+
+        @compile_step
+        def train_step(x: Any, labels: Any) -> Any:
             optimizer.zero_grad()
-            loss = cross_entropy(model(inputs), targets)
+            loss = loss_of(x, labels)
             loss.backward()
             optimizer.step()
-            last[0] = loss
+            return loss
+
+        def step() -> None:
+            last[0] = train_step(inputs, targets)
 
         def observe() -> dict[str, Any]:
             found = [parameter.detach().numpy().T for parameter in model.parameters()]
