@@ -220,6 +220,7 @@ def run(
                 continue
             func = node._func
             args = node._args
+            kwargs = node._kwargs
             out = node._out
             if node._saved_at != CLOCK.now:
                 args, out = still_saved(node)
@@ -237,15 +238,16 @@ def run(
                 position += 1
                 if edge is None or (needed is not None and edge not in needed):
                     continue
-                if position in backs:
-                    contribution = backs[position](gradient, out, *args, **node._kwargs)
+                back = backs.get(position)
+                if back is not None:
+                    contribution = back(gradient, out, *args, **kwargs) if kwargs else back(gradient, out, *args)
                 elif hasattr(func, "joint_backward"):  # one call computes the gradients of all arguments
                     if joint is None:
                         joint = func.joint_backward(gradient, create, node, retain)
                     contribution = joint[position]
                 else:
                     back = BACK_FUNCS.get_back_func(func, position)
-                    contribution = back(gradient, out, *args, **node._kwargs)
+                    contribution = back(gradient, out, *args, **kwargs)
                     backs = found[func]
                 if contribution is None:
                     continue

@@ -70,7 +70,12 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The product plus bias."""
-        return F.linear(input, self.weight, self.bias)
+        own = self._parameters  # quicker to look up than attributes
+        try:
+            weight, bias = own["weight"], own["bias"]
+        except KeyError:  # one of them is computed: weight_norm, parametrizations, ...
+            weight, bias = self.weight, self.bias
+        return F.linear(input, weight, bias)
 
     def extra_repr(self) -> str:
         """The sizes."""

@@ -227,14 +227,13 @@ class Module:
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        try:  # parameters first: layers read theirs in every forward pass
-            return self.__dict__["_parameters"][name]
-        except KeyError:
-            state = self.__dict__
-        for registry in ("_modules", "_buffers"):
-            found = state.get(registry)
-            if found is not None and name in found:
-                return found[name]
+        state = self.__dict__  # all three are there once __init__ has run
+        if (found := state.get("_modules")) is not None and name in found:
+            return found[name]
+        if (found := state.get("_parameters")) is not None and name in found:
+            return found[name]
+        if (found := state.get("_buffers")) is not None and name in found:
+            return found[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:

@@ -17,7 +17,7 @@ from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
-from .elementwise import ZERO, _one_argument, keep_where
+from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
 from .memory import Memory
 from .special import BLOCK, ERF_ONE, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf
 
@@ -27,7 +27,7 @@ from .special import BLOCK, ERF_ONE, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _
 @array_function
 def _relu(x: Any) -> Any:
     """max(x, 0)."""
-    return np.maximum(x, ZERO.get(x.dtype.char, 0) if type(x) is np.ndarray else 0)
+    return at_least_zero(x)
 
 
 @backward(_relu, 0)

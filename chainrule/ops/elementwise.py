@@ -51,6 +51,22 @@ def keep_where_back(grad_out: Any, out: Any, x: Any, mask: Any) -> Any:
 
 wrap_forward_fn(keep_where)
 
+ZEROS = {kind: np.zeros(1 << 16, kind) for kind in "fd"}
+
+
+def at_least_zero(x: Any) -> Any:
+    """`np.maximum(x, 0)`; NumPy compares two arrays in a third of the time that an array and one number take."""
+    if type(x) is not np.ndarray or (zeros := ZEROS.get(x.dtype.char)) is None:
+        return np.maximum(x, 0)
+    if x.size < 1024 or not x.flags.c_contiguous:
+        return np.maximum(x, ZERO[x.dtype.char])
+    out = np.empty_like(x)
+    given, taken = x.reshape(-1), out.reshape(-1)
+    for start in range(0, x.size, zeros.size):
+        part = given[start : start + zeros.size]
+        np.maximum(part, zeros[: part.size], out=taken[start : start + zeros.size])
+    return out
+
 
 def flat_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = 0$"""

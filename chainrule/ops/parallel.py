@@ -12,11 +12,10 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..blas import Blas, libraries
+from ..blas import Blas, OneThread, libraries
 
 __all__ = ["shared_out"]
 
@@ -31,43 +30,14 @@ def openblas() -> Blas | None:
     return next(iter(libraries()), None)
 
 
-class _OneThread:
-    """BLAS on one thread while anybody is inside; entering tells how many threads it had."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.before = 1
-
-    def enter(self, blas: Blas) -> int:
-        with self.lock:
-            if self.inside == 0:
-                self.before = int(blas.get())
-                if self.before > 1:
-                    blas.put(1)
-            self.inside += 1
-            return self.before
-
-    def leave(self, blas: Blas) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0 and self.before > 1:
-                blas.put(self.before)
-
-
-_one_thread = _OneThread()
+_one_thread = OneThread()
 _pool: Any = None
 
 
 def _forget() -> None:
-    """In a forked child the threads are gone, and whoever was inside is so no more."""
-    global _pool, _one_thread
-    interrupted = _one_thread.inside
-    before = _one_thread.before
-    _pool, _one_thread = None, _OneThread()
-    blas = openblas() if interrupted else None
-    if blas is not None:
-        blas.put(before)
+    """In a forked child the threads are gone."""
+    global _pool
+    _pool = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -95,8 +65,7 @@ def shared_out(work: Callable[[slice], Result], samples: int, cost: float) -> li
     blas = openblas() if cost > ALONE else None
     if blas is None:
         return [work(everything)]
-    one_thread = _one_thread
-    count = min(one_thread.enter(blas), samples if cost >= WORTH else 1)
+    count = min(_one_thread.enter(blas), samples if cost >= WORTH else 1)
     try:
         if count <= 1:
             return [work(everything)]
@@ -116,4 +85,4 @@ def shared_out(work: Callable[[slice], Result], samples: int, cost: float) -> li
                 raise failure
         return [own, *(other.result() for other in others)]
     finally:
-        one_thread.leave(blas)
+        _one_thread.leave()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracing import calculated, number
-from .kernels import PIECE, Kernels, blas_kernels, in_pieces
+from .kernels import PIECE, Kernels, add_multiple, blas_kernels, in_pieces
 from .optimizer import (
     Optimizer,
     arguments,
@@ -84,11 +84,13 @@ class SGD(Optimizer):
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
             plain = type(x) is np.ndarray and x.flags.carray
-            # for more than a piece, BLAS would start threads
-            if kernels is not None and plain and 0 < x.size == gradient.size <= PIECE:
-                kernels.axpy(gradient.ravel(), x.ravel(), None, step)
-            else:
-                in_pieces(_descend, x, gradient, (), (step,))
+            if kernels is not None and plain and 0 < x.size == gradient.size:
+                if x.size <= PIECE:
+                    kernels.axpy(gradient.ravel(), x.ravel(), None, step)
+                    continue
+                if add_multiple(kernels, gradient, x, step):
+                    continue
+            in_pieces(_descend, x, gradient, (), (step,))
 
     def new_state(self, group: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
         """With momentum a buffer of zeros, which the first step fills with the whole gradient."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chainrule import blas
 from chainrule.optim import kernels
 
 
@@ -48,3 +49,19 @@ def test_pieces_of_a_large_array_cover_it_once(dtype: Any) -> None:
         x, want, rtol=1e-2 if dtype == np.float16 else 1e-5, atol=1e-2 if dtype == np.float16 else 1e-6
     )
     assert sum(seen) == size * (2 if x.dtype.kind == "c" else 1)
+
+
+def test_large_steps_take_one_call_and_leave_blas_its_threads() -> None:
+    libraries = blas.libraries()
+    if len(libraries) != 2:
+        pytest.skip("SciPy brings no OpenBLAS of its own here")
+    before = [library.get() for library in libraries]
+    x = np.arange(30_000.0)
+    y = np.ones_like(x)
+    functions = kernels.blas_kernels("d")
+    assert functions is not None
+    assert kernels.add_multiple(functions, x, y, -0.5)
+    np.testing.assert_array_equal(y, 1 - 0.5 * np.arange(30_000.0))
+    with pytest.raises(AttributeError):
+        kernels.add_multiple(functions, object(), y, 1.0)
+    assert [library.get() for library in libraries] == before
