@@ -33,6 +33,47 @@ class Program:
     """Where the clock of a step has to run elsewhere (in a child process): does one step and returns its seconds."""
 
 
+def pytorch_programs(
+    build: Callable[..., Program], compiles: bool = True, torch_compiles: bool = True
+) -> dict[str, Callable[[], Program]]:
+    """The programs of all peers that run PyTorch's source.
+
+    Args:
+        build: takes the library, as the program's `torch`, and where there are compiled forms also `compile_step` and
+            `compile_loss`, which make a function a compiled one. PyTorch compiles no `backward()`, only what the loss
+            needs of it.
+        compiles: whether there are compiled forms.
+        torch_compiles: whether PyTorch has one.
+    """
+
+    def chainrule() -> Program:
+        import chainrule
+
+        return build(chainrule)
+
+    def compiled() -> Program:
+        import chainrule
+
+        return build(chainrule, compile_step=chainrule.compile)
+
+    def torch() -> Program:
+        import torch
+
+        return build(torch)
+
+    def torch_compile() -> Program:
+        import torch
+
+        return build(torch, compile_loss=torch.compile)
+
+    programs = {"chainrule": chainrule, "torch1": torch, "torch2": torch}
+    if compiles:
+        programs["compiled"] = compiled
+    if compiles and torch_compiles:
+        programs["torch_compile"] = torch_compile
+    return programs
+
+
 @dataclass(frozen=True)
 class Bound:
     """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.workload import BEST_OF_PYTORCH, COMPILERS, Bound, Program, Workload, as_it_is
+from benchmarks.workload import BEST_OF_PYTORCH, COMPILERS, Bound, Program, Workload, as_it_is, pytorch_programs
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, CHARACTERS = 4, 4, 128, 64, 12, 65
 
@@ -136,38 +136,6 @@ def pytorch_program(torch: Any, compile_step: Any = as_it_is, compile_loss: Any 
     return Program(step, observe)
 
 
-def chainrule() -> Program:
-    """PyTorch's program, with ``import chainrule as torch``."""
-    import chainrule
-    import chainrule.nn
-    import chainrule.optim
-
-    return pytorch_program(chainrule)
-
-
-def compiled() -> Program:
-    """The same with its step compiled."""
-    import chainrule
-    import chainrule.nn
-    import chainrule.optim
-
-    return pytorch_program(chainrule, compile_step=chainrule.compile)
-
-
-def torch() -> Program:
-    """PyTorch's program."""
-    import torch
-
-    return pytorch_program(torch)
-
-
-def torch_compile() -> Program:
-    """The same with its model compiled."""
-    import torch
-
-    return pytorch_program(torch, compile_loss=torch.compile)
-
-
 def jax() -> Program:
     """The whole step under ``jax.jit``, parameters and moments donated; AdamW written out as optax does it."""
     import functools
@@ -236,14 +204,7 @@ def jax() -> Program:
 
 WORKLOAD = Workload(
     title="training step, character GPT (4 layers, 4 heads, width 128, context 64), batch 12, AdamW",
-    programs={
-        "chainrule": chainrule,
-        "compiled": compiled,
-        "torch1": torch,
-        "torch2": torch,
-        "torch_compile": torch_compile,
-        "jax": jax,
-    },
+    programs=pytorch_programs(pytorch_program) | {"jax": jax},
     bounds=(
         Bound(1.0, BEST_OF_PYTORCH),
         Bound(0.8, BEST_OF_PYTORCH, quantity="memory"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload
+from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload, pytorch_programs
 
 SAMPLES, WIDTH, CLASSES, BATCH = 50_000, 32, 10, 64
 
@@ -30,19 +30,7 @@ def programs(make_dataset: Callable[[Any], Any]) -> dict[str, Callable[[], Progr
         loader = torch.utils.data.DataLoader(make_dataset(torch), batch_size=BATCH, shuffle=True)
         return program(loader)
 
-    def chainrule() -> Program:
-        """PyTorch's program, with ``import chainrule as torch``."""
-        import chainrule
-
-        return pytorch_program(chainrule)
-
-    def torch() -> Program:
-        """PyTorch's program."""
-        import torch
-
-        return pytorch_program(torch)
-
-    return {"chainrule": chainrule, "numpy": numpy, "torch1": torch, "torch2": torch}
+    return pytorch_programs(pytorch_program, compiles=False) | {"numpy": numpy}
 
 
 def numpy() -> Program:

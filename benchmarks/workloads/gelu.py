@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.workload import COMPILERS, Bound, Program, Workload, as_it_is
+from benchmarks.workload import COMPILERS, Bound, Program, Workload, as_it_is, pytorch_programs
 
 NUMBERS = 400_000
 SCALE = math.sqrt(2.0 / math.pi)
@@ -51,34 +51,6 @@ def pytorch_program(torch: Any, compile_step: Any = as_it_is, compile_loss: Any 
         last[0] = forward_and_back(x)
 
     return Program(step, lambda: named(last[0].detach().numpy(), x.grad.numpy()))
-
-
-def chainrule() -> Program:
-    """PyTorch's program, with ``import chainrule as torch``."""
-    import chainrule
-
-    return pytorch_program(chainrule)
-
-
-def compiled() -> Program:
-    """The same, compiled."""
-    import chainrule
-
-    return pytorch_program(chainrule, compile_step=chainrule.compile)
-
-
-def torch() -> Program:
-    """PyTorch's program."""
-    import torch
-
-    return pytorch_program(torch)
-
-
-def torch_compile() -> Program:
-    """The same with its formula compiled."""
-    import torch
-
-    return pytorch_program(torch, compile_loss=torch.compile)
 
 
 def numpy() -> Program:
@@ -168,16 +140,6 @@ def named(loss: Any, gradient: Any) -> dict[str, Any]:
 
 WORKLOAD = Workload(
     title="tanh-gelu written out, 400,000 numbers, forward and backward",
-    programs={
-        "chainrule": chainrule,
-        "compiled": compiled,
-        "numpy": numpy,
-        "torch1": torch,
-        "torch2": torch,
-        "torch_compile": torch_compile,
-        "jax": jax,
-        "autograd": autograd,
-        "mygrad": mygrad,
-    },
+    programs=pytorch_programs(pytorch_program) | {"numpy": numpy, "jax": jax, "autograd": autograd, "mygrad": mygrad},
     bounds=(Bound(1.0, ("torch2",)), Bound(0.8, COMPILERS, of="compiled")),
 )

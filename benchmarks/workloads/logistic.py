@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.workload import Bound, Program, Workload, as_it_is
+from benchmarks.workload import Bound, Program, Workload, as_it_is, pytorch_programs
 
 ROWS, COLUMNS = 10_000, 100
 
@@ -45,31 +45,6 @@ def pytorch_program(torch: Any, compile_step: Any = as_it_is, compile_loss: Any 
         last[0] = newton_terms(weights, features, labels, direction)
 
     return Program(step, lambda: named(*(value.numpy() for value in last[0])))
-
-
-def chainrule() -> Program:
-    """PyTorch's program, with ``import chainrule as torch``, on float64 tensors."""
-    import chainrule
-    import chainrule.nn
-
-    chainrule.set_default_dtype(chainrule.float64)
-    return pytorch_program(chainrule)
-
-
-def compiled() -> Program:
-    """The same, compiled."""
-    import chainrule
-    import chainrule.nn
-
-    chainrule.set_default_dtype(chainrule.float64)
-    return pytorch_program(chainrule, compile_step=chainrule.compile)
-
-
-def torch() -> Program:
-    """PyTorch's program. It has no compiled form: what `torch.compile` makes can be differentiated only once."""
-    import torch
-
-    return pytorch_program(torch)
 
 
 def numpy() -> Program:
@@ -149,12 +124,9 @@ def named(loss: Any, gradient: Any, product: Any) -> dict[str, Any]:
 
 WORKLOAD = Workload(
     title="logistic regression, gradient and Hessian-vector product, 10,000 x 100",
-    programs={
-        "chainrule": chainrule,
-        "compiled": compiled,
+    programs=pytorch_programs(pytorch_program, torch_compiles=False)
+    | {
         "numpy": numpy,
-        "torch1": torch,
-        "torch2": torch,
         "jax": jax,
         "autograd": autograd,
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload
+from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload, pytorch_programs
 
 LENGTH, BATCH, FEATURES, HIDDEN = 50, 32, 64, 128
 LEARNING_RATE = 0.1
@@ -57,22 +57,6 @@ def pytorch_program(torch: Any) -> Program:
         return named(last[0].detach().numpy(), found, [parameter.grad.numpy() for parameter in model.parameters()])
 
     return Program(step, observe)
-
-
-def chainrule() -> Program:
-    """PyTorch's program, with ``import chainrule as torch``."""
-    import chainrule
-    import chainrule.nn
-    import chainrule.optim
-
-    return pytorch_program(chainrule)
-
-
-def torch() -> Program:
-    """PyTorch's program."""
-    import torch
-
-    return pytorch_program(torch)
 
 
 def by_hand() -> Program:
@@ -149,7 +133,7 @@ def named(loss: Any, parameters: Any, gradients: Any) -> dict[str, Any]:
 
 WORKLOAD = Workload(
     title="training step, LSTM 64-128, sequence 50, batch 32, SGD",
-    programs={"chainrule": chainrule, "numpy": by_hand, "torch1": torch, "torch2": torch},
+    programs=pytorch_programs(pytorch_program, compiles=False) | {"numpy": by_hand},
     bounds=(Bound(1.0, BEST_OF_PYTORCH),),
     tolerance=1e-3,
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.workload import Program, as_it_is
+from benchmarks.workload import Program, as_it_is, pytorch_programs
 
 LEARNING_RATE = 0.01
 
@@ -45,45 +45,12 @@ class Problem:
 
     def programs(self) -> dict[str, Callable[[], Program]]:
         """The programs by peer."""
-        return {
-            "chainrule": self.chainrule,
+        return pytorch_programs(self.pytorch_program) | {
             "numpy": self.numpy,
-            "compiled": self.compiled,
-            "torch1": self.torch,
-            "torch2": self.torch,
-            "torch_compile": self.torch_compile,
             "jax": self.jax,
             "autograd": self.autograd,
             "mygrad": self.mygrad,
         }
-
-    def chainrule(self) -> Program:
-        """PyTorch's program, with ``import chainrule as torch``."""
-        import chainrule
-        import chainrule.nn
-        import chainrule.optim
-
-        return self.pytorch_program(chainrule)
-
-    def compiled(self) -> Program:
-        """The same with its step compiled."""
-        import chainrule
-        import chainrule.nn
-        import chainrule.optim
-
-        return self.pytorch_program(chainrule, compile_step=chainrule.compile)
-
-    def torch(self) -> Program:
-        """PyTorch's program."""
-        import torch
-
-        return self.pytorch_program(torch)
-
-    def torch_compile(self) -> Program:
-        """The same with its loss compiled: PyTorch compiles no `backward()`, but what the loss needs of it."""
-        import torch
-
-        return self.pytorch_program(torch, compile_loss=torch.compile)
 
     def pytorch_program(self, torch: Any, compile_step: Any = as_it_is, compile_loss: Any = as_it_is) -> Program:
         """The program as PyTorch's users write it, for both libraries that run it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload
+from benchmarks.workload import BEST_OF_PYTORCH, Bound, Program, Workload, pytorch_programs
 
 REPEATS = 20
 START = {"x": 0.9, "a": 0.7, "b": 0.3}
@@ -38,20 +38,6 @@ def pytorch_program(torch: Any) -> Program:
         last[0] = out
 
     return Program(step, lambda: named(last[0].item(), {name: leaf.grad.item() for name, leaf in leaves.items()}))
-
-
-def chainrule() -> Program:
-    """PyTorch's program, with ``import chainrule as torch``."""
-    import chainrule
-
-    return pytorch_program(chainrule)
-
-
-def torch() -> Program:
-    """PyTorch's program."""
-    import torch
-
-    return pytorch_program(torch)
 
 
 def micrograd() -> Program:
@@ -165,11 +151,9 @@ def named(out: Any, gradients: dict[str, Any]) -> dict[str, Any]:
 
 WORKLOAD = Workload(
     title="200 scalar operations, forward and backward",
-    programs={
-        "chainrule": chainrule,
+    programs=pytorch_programs(pytorch_program, compiles=False)
+    | {
         "numpy": numpy,
-        "torch1": torch,
-        "torch2": torch,
         "jax": jax,
         "autograd": autograd,
         "mygrad": mygrad,

@@ -274,7 +274,9 @@ class _Writer:
             names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
             text = write_kernel(kernel, name, names, overwritten, self.elementary, threads)
             self.kernel_texts[neutral.source] = text
-        return self.kernel_texts[neutral.source]
+        known = self.kernel_texts[neutral.source]
+        # what the text leaves open, such as how much there is to share out to threads, is this kernel's own
+        return KernelText(known.name, known.source, neutral.outputs, neutral.split, neutral.sums)
 
     def contiguous(self, node: Node) -> str:
         """A kernel's argument, which must be an array whose elements lie side by side."""

@@ -228,7 +228,8 @@ def run(
                 args, out = as_tensors(node, args, out)
             if type(gradient) is Several and not hasattr(func, "joint_backward"):
                 gradient = Several(
-                    np.zeros_like(o) if g is None else g for g, o in zip(gradient, node._out, strict=True)
+                    (make_tensor(np.zeros_like(o), None) if create else np.zeros_like(o)) if g is None else g
+                    for g, o in zip(gradient, node._out, strict=True)
                 )
             fit = None if type(node._out) in PLAIN else gradient_fitter(node._out)
             backs = found.get(func) or NOTHING

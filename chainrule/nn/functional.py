@@ -467,6 +467,8 @@ def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
     """`d^2 / 2` where `|d| <= delta` and `delta (|d| - delta / 2)` elsewhere, d = input - target, reduced."""
+    if not isinstance(delta, (int, float)):
+        raise TypeError(f"huber_loss: delta must be a float or int, got: {type(delta)}")
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     input, target = _pair(input, target, "huber_loss")
@@ -627,7 +629,7 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:
             var = var.unsqueeze(-1)
-        elif not (input.shape[:-1] == var.shape[:-1] and var.shape[-1:] == (1,)):
+        elif input.ndim != var.ndim or [b for a, b in zip(input.shape, var.shape, strict=True) if a != b] != [1]:
             raise ValueError(f"var is of incorrect size: {var.shape} for input of shape {input.shape}")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")

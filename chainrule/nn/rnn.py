@@ -82,7 +82,10 @@ class RNNBase(Module):
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if isinstance(size, bool) or not isinstance(size, int):
                 raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-        for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+        for name, flag in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if size <= 0:
                 raise ValueError(f"{name} must be greater than zero")
         if proj_size < 0:

@@ -370,8 +370,13 @@ def nll_loss(
         raise RuntimeError("expected input of shape (C,), (N, C) or (N, C, d1, ...), got a tensor of shape ()")
     axis = 0 if input.ndim == 1 else 1
     wanted = input.shape[:axis] + input.shape[axis + 1 :]
+    if labels.shape == (1,) and not axis:
+        labels = np.reshape(labels, ())
     if labels.shape != wanted:
-        raise ValueError(f"Expected target of shape {wanted} for input of shape {input.shape}, got {labels.shape}")
+        other_count = not axis or labels.shape[:1] != wanted[:1]  # PyTorch's choice of the exception
+        raise (ValueError if other_count else RuntimeError)(
+            f"Expected target size {wanted} for input of shape {input.shape}, got a target of shape {labels.shape}"
+        )
     classes = input.shape[axis]
     used = labels != ignore_index
     _check_classes(labels, classes, ignore_index, used)
@@ -423,8 +428,15 @@ def cross_entropy(
     axis = 0 if input.ndim == 1 else 1
     log_probabilities = log_softmax(input, axis)
     if target.array.dtype.kind == "f":
+        if ignore_index >= 0:
+            raise RuntimeError("cross_entropy: ignore_index is not supported for targets that are probabilities")
         return _soft_cross_entropy(  # type: ignore[no-any-return]
             log_probabilities, target, weight, axis, reduction, label_smoothing
+        )
+    if target.shape == input.shape and input.ndim > 1:
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {target.dtype} of the input's "
+            f"shape {input.shape}"
         )
     loss = nll_loss(log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
@@ -649,7 +661,7 @@ def batch_norm(
     with the running ones.
 
     Raises:
-        ValueError: training with one value for each channel.
+        ValueError: training with one value for each channel, or with an eps that is not positive.
         RuntimeError: no training and no running statistics, or sizes that are not the number of channels.
     """
     input = as_tensor_argument(input)
@@ -660,6 +672,8 @@ def batch_norm(
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if training:
         axes = (0, *range(2, input.ndim))
+        if eps <= 0:
+            raise ValueError(f"batch_norm: eps must be positive during training, but got {eps}")
         if count(input.shape, axes) == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         normalised = standardized(input, axes, eps)

@@ -211,3 +211,20 @@ def test_equal_layers_share_their_kernels() -> None:
     x = cr.randn(3, 8)
     assert_close(arrays_of(compiled(x)), arrays_of(model(x)))
     assert compiled.source.count("def add_tanh") == 1
+
+
+def test_a_kernel_of_two_sizes_is_run_to_the_end_of_each() -> None:
+    """The text is the same for both, so one kernel serves; how much is shared out to threads differs."""
+    first, second = (cr.zeros(size, requires_grad=True) for size in ((700, 1000), (1100, 1000)))
+    optimizer = optim.SGD([first, second], lr=1.0)
+
+    @compile
+    def step() -> Any:
+        for parameter in (first, second):
+            parameter.grad = cr.ones_like(parameter)
+        optimizer.step()
+
+    step()
+    assert step.source.count("in_parts(") == 2 and count(step) == 1
+    for parameter in (first, second):
+        np.testing.assert_array_equal(parameter.detach().numpy(), -1.0)

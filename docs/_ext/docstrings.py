@@ -1,0 +1,67 @@
+"""The package's docstrings, which are written for people in a terminal, as the markup that Sphinx reads.
+
+`code` between single backquotes, formulas between dollar signs, Google's sections (napoleon has turned these into
+fields by now), examples after >>>; every other character means itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+PIECE = re.compile(r"(:[a-z]+:`[^`]*`|``.+?``|`[^`]+`|\$[^$]+\$)")
+FIELD = re.compile(r"^(\s*(?::(?:param|type|raises|returns|rtype|ivar|vartype|keyword|kwtype)\b[^:]*:|\.\. \w+::))(.*)$")
+
+
+def marked(line: str) -> str:
+    r"""One line of text.
+
+    >>> print(marked("`x` times *args, $a^2$"))
+    ``x`` times \*args, :math:`a^2`
+    """
+    field = FIELD.match(line)
+    if field:
+        return field[1] + marked(field[2])
+    out = []
+    for i, piece in enumerate(PIECE.split(line)):
+        if i % 2 == 0:
+            out.append(re.sub(r"(?<!\\)([*|])|(?<!\\)_(?=\W|$)", lambda m: "\\" + m[0], piece))
+        elif piece.startswith("$"):
+            out.append(f":math:`{piece[1:-1]}`")
+        elif piece.startswith("`") and not piece.startswith("``"):
+            out.append(f"`{piece}`")
+        else:
+            out.append(piece)
+        if i % 2 and out[-1][-1] == "`" and i + 1 < len(PIECE.split(line)):
+            after = PIECE.split(line)[i + 1]
+            if after[:1].isalnum():
+                out.append("\\ ")
+    return "".join(out)
+
+
+def lines_marked(lines: list[str]) -> list[str]:
+    """All lines; examples stay as they are, and end with a blank line."""
+    out: list[str] = []
+    in_example = in_formula = False
+    text = "\n".join(lines)
+    text = re.sub(r"`([^`\n]+)\n\s*([^`\n]+)`", r"`\1 \2`", text)  # code over two lines
+    for line in text.split("\n"):
+        if line.lstrip().startswith(">>>"):
+            if not in_example and out and out[-1].strip():
+                out.append("")
+            in_example = True
+        elif not line.strip():
+            in_example = False
+        out.append(line if in_example or in_formula else marked(line))
+    return out
+
+
+def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Sphinx's event, after napoleon's."""
+    lines[:] = lines_marked(lines)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Sphinx's entry."""
+    app.connect("autodoc-process-docstring", process, priority=600)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
