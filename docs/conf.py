@@ -16,7 +16,7 @@ project = "chainrule"
 author = "The chainrule developers"
 version = release = chainrule.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "mathml", "docstrings"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "mathml", "docstrings", "interactive"]
 exclude_patterns = ["_ext", "_static", "build.py"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 nitpicky = False

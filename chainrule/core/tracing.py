@@ -10,7 +10,7 @@ import numpy as np
 
 from .table import BACK_FUNCS
 
-__all__ = ["as_it_is", "back_functions", "calculated", "in_array", "lift", "number", "recorder"]
+__all__ = ["as_it_is", "back_functions", "bounded", "calculated", "checked", "in_array", "lift", "number", "recorder"]
 
 recorder: ContextVar[Any] = ContextVar("chainrule.recorder", default=None)
 
@@ -49,6 +49,23 @@ def calculated(function: Callable[..., Any], *numbers: Any) -> Any:
 def as_it_is(value: Any) -> Any:
     """A NumPy scalar as an array; a traced value as it is."""
     return value if hasattr(value, "as_number") else np.asarray(value)
+
+
+def bounded(index: Any, size: int) -> Any:
+    """Integers that index `size` places from 0 on, negative ones being wrong.
+
+    In a trace their values are not known: there negative ones become `size`, which NumPy refuses when the program runs.
+    """
+    if not hasattr(index, "as_number") or index.dtype.kind != "i":
+        return index
+    return np.where(index < 0, size, index.astype(np.int64))
+
+
+def checked(index: Any, size: int) -> Any:
+    """`bounded` for integers that no array is indexed by; in a trace the program refuses those that are `size` or more."""
+    if not hasattr(index, "as_number"):
+        return index
+    return np.reshape(np.take_along_axis(np.arange(size), np.reshape(bounded(index, size), (-1,)), 0), index.shape)
 
 
 def in_array(numbers: Any, dtype: Any = None) -> Any:

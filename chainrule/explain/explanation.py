@@ -78,7 +78,7 @@ def explain(
 
 
 @dataclass(slots=True)
-class _Told:
+class Told:
     """A step in pieces that every format arranges in its own way."""
 
     step: Step
@@ -87,7 +87,7 @@ class _Told:
     module: str
     used: list[tuple[str, Value]]
     result: Value
-    joined: str
+    said: list[str]
 
 
 class Explanation:
@@ -124,16 +124,17 @@ class Explanation:
         rest = sum(count for _, count in most[8:])
         return text + (f", others {rest}" if rest else "")
 
-    def _shown(self) -> Iterator[_Told | int]:
+    def _shown(self) -> Iterator[Told | int]:
         """The steps to be shown; a number stands for as many that are left out."""
         steps = self.steps
         if len(steps) > ALL:
-            yield from map(self._told, steps[:ENDS])
+            yield from map(self.tell, steps[:ENDS])
             yield len(steps) - 2 * ENDS
             steps = steps[-ENDS:]
-        yield from map(self._told, steps)
+        yield from map(self.tell, steps)
 
-    def _told(self, step: Step) -> _Told:
+    def tell(self, step: Step) -> Told:
+        """A step in pieces."""
         node = self.nodes[step.node]
         arguments = ", ".join(argument.text for argument in node.arguments)
         inside = [f"{path or kind} ({kind})" for path, kind in node.modules[-1:]]
@@ -145,7 +146,9 @@ class Explanation:
                 if value is not None and name not in dict(used):
                     used.append((name, value))
         heading = f"{node.name} = {node.operation}({arguments})"
-        return _Told(step, heading, node.place, ", ".join(inside), used, step.contribution, self._joined(step))
+        hooked = "a hook replaced the gradient that had arrived" if step.hooked else ""
+        said = [words for words in (step.summed, self._joined(step), hooked) if words]
+        return Told(step, heading, node.place, ", ".join(inside), used, step.contribution, said)
 
     def _joined(self, step: Step) -> str:
         """Accumulation, in words."""
@@ -164,13 +167,15 @@ class Explanation:
         return [node for node in self.nodes if not node.operation and node.gradient is not None]
 
     @property
-    def _about_complex(self) -> str:
+    def about_complex(self) -> str:
+        """For passes with complex gradients, what the steps show; "" for others."""
         if not any(step.contribution.dtype.startswith("complex") for step in self.steps):
             return ""
         return "Complex gradients travel conjugated from step to step; those of the leaves are as .grad has them."
 
     @property
-    def _hint(self) -> str:
+    def hint(self) -> str:
+        """How more could be told; "" where it is."""
         if not self._wants_hint or any(node.place for node in self.nodes) or not self.data.operations:
             return ""
         return "The lines of your program are shown for what is computed inside `with chainrule.explain.recording():`"
@@ -180,7 +185,7 @@ class Explanation:
     def text(self) -> str:
         """For a terminal."""
         lines = [self.title]
-        lines += [about for about in (self.summary, self._about_complex) if about]
+        lines += [about for about in (self.summary, self.about_complex) if about]
         lines.append("")
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines.append(f"start  ∇_{self.nodes[end].name} L = {_with_kind(seed)}")
@@ -208,12 +213,12 @@ class Explanation:
                 lines.append(equals + plain(told.step.numbers))
             lines.append(equals + _with_kind(told.result))
             lines += [f"{pad}where {name} = {_with_kind(value)}" for name, value in told.used]
-            lines += [pad + words for words in (told.step.summed, told.joined, _hooked(told.step)) if words]
+            lines += [pad + words for words in told.said]
         if self._leaves():
             lines += ["", "Gradients of the leaves"]
             lines += [f"   ∇_{leaf.name} L = {_with_kind(leaf.gradient)}" for leaf in self._leaves()]
-        if self._hint:
-            lines += ["", self._hint]
+        if self.hint:
+            lines += ["", self.hint]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -226,7 +231,7 @@ class Explanation:
     def markdown(self) -> str:
         """Markdown with formulas between dollar signs."""
         lines = [f"### {_safe(self.title)}", ""]
-        for words in (self.summary, self._about_complex):
+        for words in (self.summary, self.about_complex):
             lines += [words, ""] if words else []
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines += [f"Start: $\\nabla_{{{latex_name(self.nodes[end].name)}}} L$ = {_with_kind(seed)}", ""]
@@ -246,7 +251,7 @@ class Explanation:
                 lines += [f"({_safe(told.step.note)})", ""]
             lines.append(f"- result: {_with_kind(told.result)}")
             lines += [f"- where {_code(name)} = {_with_kind(value)}" for name, value in told.used]
-            lines += [f"- {_safe(words)}" for words in (told.step.summed, told.joined, _hooked(told.step)) if words]
+            lines += [f"- {_safe(words)}" for words in told.said]
             lines.append("")
         if self._leaves():
             lines += ["**Gradients of the leaves**", ""]
@@ -268,7 +273,7 @@ class Explanation:
             r"\begin{document}",
             rf"\section*{{{latex_text(self.title)}}}",
         ]
-        lines += [latex_text(about) + r"\par" for about in (self.summary, self._about_complex) if about]
+        lines += [latex_text(about) + r"\par" for about in (self.summary, self.about_complex) if about]
         for end, seed in zip(self.data.ends, self.data.seeds, strict=True):
             lines.append(rf"\[ \nabla_{{{latex_name(self.nodes[end].name)}}} L = {latex_value(seed)} \]")
         for told in self._shown():
@@ -290,7 +295,7 @@ class Explanation:
             for name, value in told.used:
                 shown = rf"\nabla_{{{latex_name(name[2:-2])}}} L" if name.startswith("∇_") else latex_name(name)
                 lines.append(rf"\[ {shown} = {latex_value(value)} \]")
-            lines += [latex_text(words) + r"\par" for words in (told.step.summed, told.joined) if words]
+            lines += [latex_text(words) + r"\par" for words in told.said]
         if self._leaves():
             lines.append(r"\paragraph{Gradients of the leaves.}")
         for leaf in self._leaves():
@@ -303,7 +308,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         escape = html.escape
         parts = [f"<p><b>{escape(self.title)}</b></p>"]
-        parts += [f"<p>{escape(about)}</p>" for about in (self.summary, self._about_complex) if about]
+        parts += [f"<p>{escape(about)}</p>" for about in (self.summary, self.about_complex) if about]
         parts.append(
             '<table><thead><tr><th>step</th><th>operation</th><th style="text-align:left">gradient</th></tr></thead>'
         )
@@ -319,30 +324,38 @@ class Explanation:
             ]
             rows.append(f"= {escape(_with_kind(told.result))}")
             rows += [f"where {escape(name)} = {escape(_with_kind(value))}" for name, value in told.used]
-            rows += [
-                escape(words)
-                for words in (plain_note(told.step.note), told.step.summed, told.joined, _hooked(told.step))
-            ]
+            rows += [escape(words) for words in (plain_note(told.step.note), *told.said)]
             parts.append(
                 f"<tr><td>{told.step.number}</td><td>{'<br>'.join(operation)}</td>"
                 f'<td style="text-align:left">{"<br>".join(row for row in rows if row)}</td></tr>'
             )
         return "".join([*parts, "</table>"])
 
+    def html(self) -> str:
+        """A page to step through the pass, the graph beside it: one file that opens offline.
+
+        Raises:
+            ImportError: there is no Graphviz, which lays out the graph; names the extra that brings it.
+        """
+        from .page import page
+
+        return page(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the explanation to a file: `.txt`, `.md` or `.tex`.
+        """Write the explanation to a file: `.txt`, `.md`, `.tex` or `.html`; see `html`.
 
         Raises:
             ValueError: another ending.
         """
-        ending = os.path.splitext(os.fspath(path))[1]
-        formats = {".txt": self.text, ".md": self.markdown, ".tex": self.latex}
+        ending = os.path.splitext(os.fspath(path))[1].lower()
+        formats = {".txt": self.text, ".md": self.markdown, ".tex": self.latex, ".html": self.html}
         if ending not in formats:
             raise ValueError(
                 f"an explanation is saved as {', '.join(formats)}, not as {ending or 'a file without ending'!r}"
             )
+        text = formats[ending]()
         with open(path, "w", encoding="utf-8") as file:
-            file.write(formats[ending]())
+            file.write(text)
 
 
 # ----- small pieces of text ---------------------------------------------------------------------------------------
@@ -367,10 +380,6 @@ def _with_kind(value: Value | None) -> str:
     if value is None:
         return "nothing"
     return value.text if not value.shape and value.numbers is not None else f"{value.text}   {value.kind}"
-
-
-def _hooked(step: Step) -> str:
-    return "a hook replaced the gradient that had arrived" if step.hooked else ""
 
 
 def _safe(text: str) -> str:

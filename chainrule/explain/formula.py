@@ -16,6 +16,7 @@ from .values import number_text
 
 __all__ = [
     "argument_names",
+    "closing",
     "latex_name",
     "mentioned",
     "note_of",
@@ -118,12 +119,12 @@ def put_in(formula: str, names: Mapping[str, str], numbers: Mapping[str, Any] | 
     while i < len(tokens):
         token = tokens[i]
         if token in ("\\text", "\\mathrm", "\\begin", "\\end") and i + 1 < len(tokens) and tokens[i + 1] == "{":
-            end = _closing(tokens, i + 1)
+            end = closing(tokens, i + 1)
             out.append("".join(tokens[i : end + 1]))
             i = end + 1
             continue
         if token == "\\nabla" and "grad_out" in numbers and tokens[i + 1 : i + 4] == ["_", "{", "out"]:
-            end = _closing(tokens, i + 2)
+            end = closing(tokens, i + 2)
             if "".join(tokens[i + 3 : end]) == "out" and "".join(tokens[end + 1 : end + 3]) == " L":
                 _factor(out, numbers["grad_out"])
                 i = end + 3
@@ -153,7 +154,7 @@ def mentioned(formula: str, words: Sequence[str]) -> list[str]:
     i = 0
     while i < len(tokens):
         if tokens[i] in ("\\text", "\\mathrm") or tokens[i : i + 3] == ["\\nabla", "_", "{"]:
-            i = _closing(tokens, i + (1 if tokens[i] != "\\nabla" else 2)) + 1
+            i = closing(tokens, i + (1 if tokens[i] != "\\nabla" else 2)) + 1
             continue
         word, length = _argument_at(tokens, i, known, {})
         if word is not None:
@@ -205,7 +206,8 @@ def _factor(out: list[str], number: Any, inside: bool = False) -> None:
     out.append("\0" + text)
 
 
-def _closing(tokens: Sequence[str], opening: int) -> int:
+def closing(tokens: Sequence[str], opening: int) -> int:
+    """Where the brace that is opened at a place is closed; the last token where it never is."""
     depth = 0
     for i in range(opening, len(tokens)):
         depth += (tokens[i] == "{") - (tokens[i] == "}")
@@ -259,7 +261,7 @@ def _group(tokens: list[str], at: list[int]) -> str:
     while at[0] < len(tokens) and tokens[at[0]].isspace():
         at[0] += 1
     if at[0] < len(tokens) and tokens[at[0]] == "{":
-        end = _closing(tokens, at[0])
+        end = closing(tokens, at[0])
         at[0] += 1
         text = _plain(tokens, at, end)
         at[0] = end + 1
@@ -283,7 +285,7 @@ def _piece(tokens: list[str], at: list[int]) -> str:
     if word in ("text", "mathrm"):
         start = at[0]
         if start < len(tokens) and tokens[start] == "{":
-            at[0] = _closing(tokens, start) + 1
+            at[0] = closing(tokens, start) + 1
             inside = "".join(tokens[start + 1 : at[0] - 1])
             return re.sub(r"\\([a-z]+) ?|\\(.)", lambda m: SIGNS.get(m[1] or "", m[2] or ""), inside)
         return ""

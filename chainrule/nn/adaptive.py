@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core.tensor import Tensor
 from ..ops.indexing import where
 from . import functional as F
@@ -110,7 +112,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         input = input_.unsqueeze(0) if single else input_
         target = target_.unsqueeze(0) if single else target_
         numbers = target.array
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.n_classes):
+        known = isinstance(numbers, np.ndarray)
+        if known and numbers.size and (numbers.min() < 0 or numbers.max() >= self.n_classes):
             raise RuntimeError(
                 f"Target values should be in [0, {self.n_classes - 1}], but values in range [{numbers.min()}, "
                 f"{numbers.max()}] were found."
@@ -119,6 +122,12 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         place = target  # in the head
         output = None
         for i, (low, high) in enumerate(itertools.pairwise(self.cutoffs)):
+            if not known:  # which rows there are, is not: all are computed, and the cluster's kept
+                own = (target >= low) & (target < high)
+                inside = F.log_softmax(self.tail[i](input), dim=1).gather(1, where(own, target - low, 0).unsqueeze(1))
+                output = where(own, inside.squeeze(1), 0.0 if output is None else output)
+                place = where(own, self.shortlist_size + i, place)
+                continue
             (rows,) = ((numbers >= low) & (numbers < high)).nonzero()
             if not rows.size:
                 continue

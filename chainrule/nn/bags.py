@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
 from ..ops.common import as_tensor_argument
+from ..ops.elementwise import clamp
 from ..ops.indexing import index_add, where
 from . import functional as F
 
@@ -78,7 +79,8 @@ def embedding_bag(
         )
     starts, bags = starts_of(input, offsets, include_last_offset)
     numbers = as_tensor_argument(input).array.reshape(-1)
-    wrong = np.flatnonzero((numbers < 0) | (numbers >= weight.shape[0]))
+    known = isinstance(numbers, np.ndarray)
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= weight.shape[0])) if known else np.empty(0)
     if wrong.size:
         raise RuntimeError(
             f"embedding_bag: Index {wrong[0]} of input takes value {numbers[wrong[0]]} which is not in the valid range "
@@ -100,13 +102,15 @@ def embedding_bag(
         return maxima(rows, bag_of, counted, bags)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape(-1).unsqueeze(1)
-    if not counted.all():
+    some = not known or not counted.all()  # are not counted
+    if some:
         rows = where(Tensor(counted[:, None]), rows, 0.0)
     zeros = make_tensor(np.zeros((bags, weight.shape[1]), rows.array.dtype), None)
     result = index_add(zeros, 0, Tensor(bag_of), rows)
     if mode == "mean":
-        sizes = np.maximum(np.bincount(bag_of[counted], minlength=bags), 1).astype(rows.array.dtype)
-        result = result / make_tensor(sizes[:, None], None)
+        members = make_tensor(counted.astype(rows.array.dtype), None)
+        sizes = index_add(make_tensor(np.zeros(bags, members.array.dtype), None), 0, Tensor(bag_of), members)
+        result = result / clamp(sizes, min=1).unsqueeze(1)
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..core.tracing import as_it_is, bounded, checked
 from ..ops.alignment import aligned_likelihood
 from ..ops.elementwise import exp
 from ..ops.indexing import where
@@ -62,19 +63,23 @@ def ctc_loss(
         raise RuntimeError(f"ctc_loss: blank must be in label range, from 0 to {classes - 1}, got {blank}")
     lengths = lengths_of(input_lengths, samples, "input_lengths")
     label_lengths = lengths_of(target_lengths, samples, "target_lengths")
-    if samples and (lengths.max() > times or lengths.min() < 0):
+    lengths = checked(lengths, times + 1)
+    known = isinstance(lengths, np.ndarray)
+    if known and samples and (lengths.max() > times or lengths.min() < 0):
         raise RuntimeError(
             f"Expected input_lengths to have value at most {times}, but got value {lengths.max()} (ctc_loss with "
             f"log_probs of shape {tuple(log_probs.shape)})"
         )
-    if samples and label_lengths.min() < 0:
+    if isinstance(label_lengths, np.ndarray) and samples and label_lengths.min() < 0:
         raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {label_lengths.min()}")
     labels = padded(targets.array.astype(np.int64), label_lengths, samples, blank)
+    label_lengths = checked(label_lengths, labels.shape[1] + 1)
     real = np.arange(labels.shape[1]) < label_lengths[:, None]
     wrong = labels[real & ((labels < 0) | (labels >= classes))] if isinstance(labels, np.ndarray) else labels[:0]
     if wrong.size:
         raise RuntimeError(f"ctc_loss: label {wrong[0]} in targets is out of range for {classes} classes")
-    loss = aligned_likelihood(log_probs, np.where(real, labels, blank), label_lengths, lengths, blank)
+    labels = np.where(real, bounded(labels, classes), blank)
+    loss = aligned_likelihood(log_probs, labels, label_lengths, lengths, blank)
     if log_probs.requires_grad:  # a zero, with the derivative of the sums that are one
         counted = np.arange(times)[:, None, None] < lengths[:, None]
         total = where(Tensor(counted), exp(log_probs), 0.0).sum((0, 2))
@@ -92,7 +97,7 @@ def lengths_of(given: Any, samples: int, name: str) -> Any:
     """Lengths as an array with one for each sample."""
     if isinstance(given, Tensor):
         given = given.array
-    lengths = np.atleast_1d(np.asarray(given))
+    lengths = np.atleast_1d(as_it_is(given))
     if lengths.dtype.kind not in "iu" and lengths.size:
         raise RuntimeError(f"ctc_loss: {name} must be integral, got {lengths.dtype}")
     if lengths.shape != (samples,):
@@ -102,7 +107,10 @@ def lengths_of(given: Any, samples: int, name: str) -> Any:
 
 def padded(targets: Any, label_lengths: Any, samples: int, blank: int) -> Any:
     """Targets as (N, longest)."""
-    longest = int(label_lengths.max(initial=0))
+    if hasattr(label_lengths, "as_number") and targets.ndim == 2:
+        longest = targets.shape[1]  # a trace does not know the values
+    else:
+        longest = int(label_lengths.max(initial=0))
     if targets.ndim == 1:
         if targets.size != label_lengths.sum():
             raise RuntimeError(

@@ -15,6 +15,7 @@ import numpy as np
 from ..absent import absent as _absent
 from ..core.grad_mode import no_grad
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import bounded, checked
 from ..ops.activation import celu as celu
 from ..ops.activation import celu_ as celu_
 from ..ops.activation import elu as elu
@@ -322,6 +323,7 @@ def embedding(
         if not -rows <= padding_idx < rows:
             raise AssertionError(f"Padding_idx must be within num_embeddings: {padding_idx} with {rows} rows")
         padding_idx %= rows
+    numbers = bounded(numbers, rows)
     if max_norm is not None:
         _shorten_rows(weight, np.unique(numbers), max_norm, norm_type)
     result = weight[make_tensor(numbers, None)]
@@ -368,6 +370,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = int(numbers.max()) + 1
     elif known and numbers.size and numbers.max() >= num_classes:
         raise RuntimeError(f"Class values must be smaller than num_classes: {numbers.max()} with {num_classes} classes")
+    numbers = checked(numbers, num_classes)
     return make_tensor((np.expand_dims(numbers, -1) == np.arange(num_classes)).astype(np.int64), None)
 
 

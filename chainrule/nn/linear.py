@@ -18,7 +18,13 @@ __all__ = ["Bilinear", "Flatten", "Identity", "Linear", "Unflatten"]
 
 
 def empty_parameter(*shape: int, dtype: Any = None) -> Parameter:
-    """A parameter whose values are still to be set."""
+    """A parameter whose values are still to be set.
+
+    Raises:
+        RuntimeError: a negative size.
+    """
+    if min(shape, default=0) < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
     kind = default_float() if dtype is None else as_numpy_dtype(dtype)
     return Parameter(make_tensor(np.zeros(shape, kind), None))
 

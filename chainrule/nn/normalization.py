@@ -9,6 +9,7 @@ import numpy as np
 from ..core.dtypes import as_numpy_dtype, default_float
 from ..core.grad_mode import no_grad
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import number
 from . import functional as F
 from . import init
 from .linear import empty_parameter
@@ -228,7 +229,7 @@ class _BatchNorm(_ChannelNorm):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.array += 1
             if self.momentum is None:  # the plain average of all batches
-                momentum = 1.0 / float(self.num_batches_tracked.array)
+                momentum = 1.0 / number(self.num_batches_tracked)
         by_batch = self.training or self.running_mean is None
         keep = not self.training or self.track_running_stats
         return F.batch_norm(

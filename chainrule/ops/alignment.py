@@ -137,6 +137,11 @@ def alignment_loss_back(grad_out: Any, out: Any, emissions: Any, skips: Any, las
 alignment_tensor = wrap_forward_fn(alignment_loss)
 
 
+def alternating(first: Any, second: Any) -> Any:
+    """Columns of two (N, S) matrices in turn, (N, 2 S)."""
+    return np.reshape(np.stack((first, second), axis=2), (first.shape[0], 2 * first.shape[1]))
+
+
 def aligned_likelihood(log_probs: Any, labels: Any, label_lengths: Any, lengths: Any, blank: int) -> Any:
     """`alignment_loss` of labels.
 
@@ -147,10 +152,11 @@ def aligned_likelihood(log_probs: Any, labels: Any, label_lengths: Any, lengths:
         lengths: array (N,): each sample's number of times.
     """
     samples, width = labels.shape
-    states = np.full((samples, 2 * width + 1), blank)
-    states[:, 1::2] = labels
-    skips = np.zeros(states.shape, bool)
-    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    blanks = np.full((samples, width + 1), blank)
+    states = np.concatenate((blanks[:, :1], alternating(labels, blanks[:, 1:])), axis=1)
+    changes = labels[:, 1:] != labels[:, :-1]
+    never = np.zeros((samples, width + 3), bool)
+    skips = np.concatenate((never[:, : 3 if width else 1], alternating(changes, never[:, 4:])), axis=1)
     place = np.arange(states.shape[1])
     end = 2 * label_lengths[:, None]
     last = (place == end) | (place == end - 1)

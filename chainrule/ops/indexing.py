@@ -18,6 +18,7 @@ from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import bounded, checked
 from ..core.views import become_view, check_writable, note_write, replace, write_in_place, write_part, write_region
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numpy_names
 from .shape import _diagonal, _two_axes, broadcast_shapes, broadcast_tensors, expand, part, ravel, reshape, sum_at
@@ -639,14 +640,19 @@ def _integers(index: Any, name: str) -> Tensor:
     return index  # type: ignore[no-any-return]
 
 
-def _within(index: Tensor, size: int, name: str, lowest: int = 0) -> None:
+def _within(index: Tensor, size: int, name: str, lowest: int = 0) -> Tensor:
+    """The index, of whose values all are places from `lowest` on; in a trace that is left to the program."""
     values = index.array
+    if hasattr(values, "as_number") and not lowest:
+        reads = name in ("gather", "index_select")
+        return make_tensor(bounded(values, size) if reads else checked(values, size), None)
     if isinstance(values, ndarray) and values.size and (values.min() < lowest or values.max() >= size):
         wrong = int(values.min()) if values.min() < lowest else int(values.max())
         kind = RuntimeError if name in ("gather", "scatter", "scatter_add", "scatter_reduce") else IndexError
         raise kind(
             f"index {wrong} is out of bounds for dimension with size {size} ({name}, index of shape {index.shape})"
         )
+    return index
 
 
 @numpy_names
@@ -708,7 +714,7 @@ def index_select(input: Any, dim: int, index: Any) -> Tensor:
     if input.ndim == 0:
         _within(index, 1, "index_select")
         return reshape(_take(reshape(input, (1,)), reshape(index, (-1,)), 0), ())
-    _within(index, input.shape[axis], "index_select")
+    index = _within(index, input.shape[axis], "index_select")
     return _take(input, reshape(index, (-1,)), axis)  # type: ignore[no-any-return]
 
 
@@ -740,8 +746,7 @@ def _along(name: str, input: Any, dim: int, index: Any) -> tuple[Tensor, int, Te
                 f"Size does not match at dimension {i} expected index {list(index.shape)} to be no larger than self "
                 f"{list(input.shape)} apart from dimension {axis} ({name})"
             )
-    _within(index, input.shape[axis], name)
-    return input, axis, index, final
+    return input, axis, _within(index, input.shape[axis], name), final
 
 
 @numpy_names
@@ -870,8 +875,7 @@ def _slices(name: str, input: Any, dim: int, index: Any, source: Any) -> tuple[T
                 f"{tuple(input.shape)} do not fit along dimension {axis}: expected source of shape {wanted}"
             )
         source = reshape(source, wanted)
-    _within(index, input.shape[axis], name)
-    return input, axis, index, source, number
+    return input, axis, _within(index, input.shape[axis], name), source, number
 
 
 def _products(shape: Any, axis: int, index: Any, src: Tensor) -> Tensor:
@@ -928,14 +932,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     axis = normalize_axis(dim, input.ndim)
     count = index.array.size
     shape = (*input.shape[:axis], count, *input.shape[axis + 1 :]) if input.ndim else (count,)
-    if isinstance(index.array, ndarray) and count and index.array.min() < 0:
-        _within(
-            index,
-            shape[axis] if not input.ndim else input.shape[axis],
-            "index_fill",
-            -(input.shape[axis] if input.ndim else 1),
-        )
-        index = make_tensor(np.where(index.array < 0, index.array + input.shape[axis], index.array), None)
+    if not isinstance(index.array, ndarray) or (count and index.array.min() < 0):
+        size = input.shape[axis] if input.ndim else 1
+        _within(index, size, "index_fill", -size)
+        index = make_tensor(np.where(index.array < 0, index.array + size, index.array), None)
     return index_copy(input, axis, reshape(index, (-1,)), expand(value, shape))
 
 
@@ -992,7 +992,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor
         )
     size = input.array.size
     _within(index, size, "put", -size)
-    places = np.where(index.array < 0, index.array + size, index.array).reshape(-1)
+    places = checked(np.where(index.array < 0, index.array + size, index.array).reshape(-1), size)
     operation = _index_add_tensor if accumulate else _index_copy_tensor
     return reshape(operation(ravel(input), 0, make_tensor(places, None), ravel(source)), input.shape)
 
@@ -1094,14 +1094,15 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
             f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
         )
     input, mask = broadcast_tensors(input, mask)
-    count = int(np.count_nonzero(mask.array))
-    if count > source.array.size:
-        raise RuntimeError(
-            f"masked_scatter: expected source to have at least {count} elements, one for each true place of the "
-            f"mask, got {source.array.size}"
-        )
-    if not count:
-        return input.clone()  # type: ignore[no-any-return]
+    if isinstance(mask.array, ndarray):  # else NumPy refuses an order that is too long
+        count = int(np.count_nonzero(mask.array))
+        if count > source.array.size:
+            raise RuntimeError(
+                f"masked_scatter: expected source to have at least {count} elements, one for each true place of the "
+                f"mask, got {source.array.size}"
+            )
+        if not source.array.size:
+            return input.clone()  # type: ignore[no-any-return]
     order = np.maximum(np.cumsum(mask.array).reshape(mask.shape) - 1, 0)
     return where(mask, _take(ravel(source), order, 0), input)  # type: ignore[no-any-return]
 

@@ -19,6 +19,7 @@ from ..core.forward import array_function, cast, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import bounded
 from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
 from .memory import Memory
 from .reduction import count, mean, sum
@@ -117,7 +118,7 @@ def mean_cross_entropy_back(grad_out: Any, out: Any, x: Any, target: Any, saved:
 
 def inverse_deviation(x: Any, axis: Any, eps: float, centred: bool = True) -> Any:
     """`1 / sqrt(variance + eps)` along axes, or `1 / sqrt(mean of squares + eps)`; axes are kept with size 1."""
-    n = count(x.shape, axis)
+    n = count(x.shape, axis) or 1  # of an empty axis every mean is of nothing: the result has no elements either
     if centred:
         x = x - np.sum(x, axis=axis, keepdims=True) / n
     return 1 / np.sqrt(np.sum(x * x, axis=axis, keepdims=True) / n + eps)
@@ -137,7 +138,7 @@ def standardize(x: Any, axis: Any, eps: float, centred: bool = True, saved: Any 
     if saved is not None:
         return (x - saved[0]) * saved[1] if centred else x * saved[1]
     inverse = inverse_deviation(x, axis, eps, centred)
-    return (x - np.sum(x, axis=axis, keepdims=True) / count(x.shape, axis) if centred else x) * inverse
+    return (x - np.sum(x, axis=axis, keepdims=True) / (count(x.shape, axis) or 1) if centred else x) * inverse
 
 
 @backward(standardize, 0)
@@ -146,7 +147,7 @@ def standardize_back(
 ) -> Any:
     r"""$\nabla_x L = \frac{1}{\sigma} \left(\nabla_{out} L - \overline{\nabla_{out} L}
     - out \, \overline{out \nabla_{out} L}\right)$, bars for means; without the first one where not centred"""
-    n = count(x.shape, axis)
+    n = count(x.shape, axis) or 1
     known = saved is not None and not isinstance(grad_out, Tensor)
     inverse = saved[1] if known else inverse_deviation(x, axis, eps, centred)
     result = grad_out - out * (np.sum(grad_out * out, axis=axis, keepdims=True) / n)
@@ -383,7 +384,7 @@ def nll_loss(
     if weight is not None and weight.shape != (classes,):
         raise RuntimeError(f"weight must have a number for each of the {classes} classes, got shape {weight.shape}")
     factor = _class_weights(weight, labels, used, input.array.dtype)
-    picked = select_tensor(input, np.where(used, labels, 0), axis)
+    picked = select_tensor(input, np.where(used, bounded(labels, classes), 0), axis)
     loss = np.where(used, -picked * make_tensor(factor, None), 0)
     if reduction != "mean":
         return reduced(loss, reduction)  # type: ignore[no-any-return]
@@ -463,7 +464,10 @@ def _soft_cross_entropy(
     """Cross entropy with a probability for each class as target."""
     shape = log_probabilities.shape
     if target.shape != shape:
-        raise RuntimeError(f"target of probabilities must have the input's shape {shape}, got {target.shape}")
+        other_count = target.shape[:1] != shape[:1]  # PyTorch's choice of the exception
+        raise (ValueError if other_count else RuntimeError)(
+            f"target of probabilities must have the input's shape {shape}, got {target.shape}"
+        )
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / shape[axis]
     if weight is not None:
@@ -627,9 +631,9 @@ def _update(running: Any, batch: Any, momentum: float) -> None:
 
 
 def _running_update(x: Any, axes: tuple[int, ...], running_mean: Any, running_var: Any, momentum: float) -> None:
-    if running_mean is None and running_var is None:
-        return
     n = count(x.shape, axes)
+    if not n or (running_mean is None and running_var is None):  # an empty batch says nothing
+        return
     batch_axes = tuple(range(x.ndim - 1)) if x.ndim < 1 else axes
     averages = np.mean(x, axis=batch_axes)
     variances = np.var(x, axis=batch_axes) * (n / max(n - 1, 1))

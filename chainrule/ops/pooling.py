@@ -1052,6 +1052,8 @@ def _fractional_max_pool_nd(
         numbers = numbers_of(None).random((*planes, n)).astype(kind)
     else:
         numbers = as_tensor_argument(samples).array
+        if single and numbers.shape[1:] == (*planes[1:], n):
+            numbers = numbers[:1]  # PyTorch reads the first sample's, however many there are
         if numbers.shape != (*planes, n):
             raise RuntimeError(f"{name}: expected _random_samples of shape {(*planes, n)}, got {numbers.shape}")
     positions: Any = 0

@@ -27,7 +27,7 @@ def as_matrix(weight: Tensor, dim: int) -> Tensor:
 
 def unit(x: Any, eps: float) -> Any:
     """A vector of length 1."""
-    return x / max(float(np.linalg.norm(x)), eps)
+    return x / np.maximum(np.linalg.norm(x), eps)
 
 
 def random_unit(size: int, dtype: Any, eps: float) -> Any:
