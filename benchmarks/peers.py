@@ -11,17 +11,21 @@ INSTALL_COMMAND = "pip install torch==2.13.0 jax jaxlib autograd mygrad microgra
 
 @dataclass(frozen=True)
 class Peer:
-    """A participant: its title in the tables, the modules it imports, and the settings of its process."""
+    """A participant: its title in the tables, the modules it imports, and the settings of its process.
+
+    `needs` are modules that must be installed, though its process does not import them at once.
+    """
 
     title: str
     modules: tuple[str, ...]
     distribution: str
     torch_threads: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     def installed(self) -> bool:
         """Whether its modules can be found; imports nothing."""
-        return all(importlib.util.find_spec(module.partition(".")[0]) is not None for module in self.modules)
+        return all(importlib.util.find_spec(module.partition(".")[0]) is not None for module in (*self.modules, *self.needs))
 
 
 PEERS: dict[str, Peer] = {
@@ -31,8 +35,9 @@ PEERS: dict[str, Peer] = {
     "torch2": Peer("PyTorch, 2 threads", ("torch",), "torch", torch_threads=2),
     "compiled": Peer(
         "chainrule.compile",
-        ("chainrule", "chainrule.nn", "chainrule.optim", "chainrule.compiler", "numba"),
+        ("chainrule", "chainrule.nn", "chainrule.optim", "chainrule.compiler"),
         "numba",
+        needs=("numba",),
     ),
     "torch_compile": Peer("torch.compile", ("torch",), "torch", torch_threads=2),
     "jax": Peer("JAX (jit)", ("jax",), "jax", environment={"JAX_PLATFORMS": "cpu"}),

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 __all__ = ["PAGE", "Unsupported", "absent", "explain", "reason_for", "refuse", "refused"]
 
-PAGE = "docs/pytorch.md"
+PAGE = "docs/reference/pytorch.md"
 
 
 class Unsupported(NotImplementedError):

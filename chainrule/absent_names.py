@@ -1,4 +1,4 @@
-"""What PyTorch has and chainrule has not, and why: the one source of the messages and of the list in docs/pytorch.md.
+"""What PyTorch has and chainrule has not, and why: the one source of the messages and of the list in docs/reference/pytorch.md.
 
 `python -m chainrule.absent_names` prints the list.
 """
@@ -98,7 +98,7 @@ ABSENT: dict[str, dict[str, str]] = {
             "sparse_csr sparse_csr_tensor spmm sspaddmm "
         ),
         "PyTorch has removed it as well; use linalg": ("eig lstsq matrix_rank solve symeig "),
-        "nothing is downloaded or unpacked; use load for files": ("from_file hub package "),
+        "nothing is downloaded or unpacked; use load for files": ("from_file package "),
         "use linalg.qr, linalg.eigh": ("geqrf lobpcg orgqr ormqr "),
         "use nn.GRU, nn.LSTM, nn.RNN and their cells": (
             "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell "
@@ -182,7 +182,7 @@ ABSENT: dict[str, dict[str, str]] = {
             "deterministic file_baton generate_methods_for_privateuse1_backend get_cpp_backtrace hooks "
             "rename_privateuse1_backend serialization set_module swap_tensors throughput_benchmark weak "
         ),
-        "nothing is downloaded or compiled": ("cpp_extension model_zoo "),
+        "nothing is downloaded or compiled": ("cpp_extension "),
         "use timeit, or python -m benchmarks": ("benchmark bottleneck "),
     },
     "torch.utils.data": {

@@ -16,8 +16,8 @@ PACKAGE = __name__.partition(".")[0]
 TORCH_VERSION = "2.13.0"  # the PyTorch whose interface is followed
 
 PLATFORM = (  # chainrule.NAME is chainrule.platform.NAME
-    *("accelerator", "amp", "backends", "cpu", "cuda", "distributed", "jit", "mps", "multiprocessing", "onnx"),
-    *("profiler", "types", "version", "xpu"),
+    *("accelerator", "amp", "backends", "cpu", "cuda", "distributed", "hub", "jit", "mps", "multiprocessing"),
+    *("onnx", "profiler", "types", "version", "xpu"),
 )
 BACKENDS = ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum", "xnnpack")
 RENAMED = {  # PyTorch's places for names that have another place here
@@ -39,7 +39,9 @@ RENAMED = {  # PyTorch's places for names that have another place here
     **{f"chainrule.optim.{name}": "chainrule.optim.adaptive" for name in ("adadelta", "adagrad", "rmsprop", "rprop")},
     "chainrule.optim.asgd": "chainrule.optim.sgd",
     "chainrule.nn.utils.stateless": "chainrule.func",
+    "chainrule.nn.attention.flex_attention": "chainrule.platform.kernels",
     "chainrule.utils.hooks": "chainrule.core.recipe",
+    "chainrule.utils.model_zoo": "chainrule.platform.hub",
     "chainrule.utils.data.dataloader": "chainrule.utils.data",
     "chainrule.utils.data.dataset": "chainrule.utils.data",
     "chainrule.utils.data.distributed": "chainrule.utils.data",

@@ -92,6 +92,8 @@ def run_sphinx(source: Path, out: Path, jobs: str) -> int:
 def copy_pages_made_by_programs(source: Path, out: Path) -> None:
     """What the tutorial's programs saved (`explain(loss).save("page.html")`) goes where the tutorial shows it."""
     for page in source.rglob("*.html"):
+        if page.with_suffix(".md").exists():
+            raise FileExistsError(f"{page.name} is the name of a page of the site; save it under another")
         shutil.copyfile(page, out / page.relative_to(source))
 
 

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path(os.environ.get("CHAINRULE_DOCS_SOURCE", ROOT / "build" / "docs-source"))
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
+os.environ.setdefault("PYTHONPATH", str(ROOT))
+
 import chainrule  # noqa: E402
 
 project = "chainrule"
@@ -58,6 +60,7 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#2f6f3e", "color-brand-content": "#23608f"},
     "dark_css_variables": {"color-brand-primary": "#8fd19e", "color-brand-content": "#7fbbe8"},

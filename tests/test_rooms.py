@@ -50,6 +50,6 @@ def test_a_module_imports_only_from_its_own_or_a_lower_room(path: Path) -> None:
     room = room_of(path)
     if room in FREE:
         return
-    assert room in LEVELS, f"{room} has no level: give it one here and in docs/architecture.md"
+    assert room in LEVELS, f"{room} has no level: give it one here and in docs/explanation/architecture.md"
     higher = {name for name in rooms_imported_by(path) if LEVELS[name] > LEVELS[room]}
     assert not higher, f"{path.relative_to(PACKAGE)} imports from {', '.join(sorted(higher))}"

@@ -49,11 +49,11 @@ def test_asking_for_an_absent_name_says_so_and_why(owner: str) -> None:
     reason, names = next(iter(ABSENT[owner].items()))
     with pytest.raises(AttributeError) as caught:
         getattr(owner_of(owner), names.split()[0])
-    assert str(caught.value) == f"chainrule has no {owner}.{names.split()[0]}: {reason}; see docs/pytorch.md"
+    assert str(caught.value) == f"chainrule has no {owner}.{names.split()[0]}: {reason}; see docs/reference/pytorch.md"
 
 
 def test_the_document_lists_exactly_the_absent_names() -> None:
-    text = (ROOT / "docs" / "pytorch.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "pytorch.md").read_text(encoding="utf-8")
     assert listing().strip() in text, "run `python -m chainrule.absent_names` and put what it prints into the document"
 
 
@@ -96,12 +96,15 @@ def test_what_exists_by_name_only_says_what_to_do_instead() -> None:
     for use in (
         lambda: cr.distributed.init_process_group("gloo"),
         lambda: cr.nn.parallel.DistributedDataParallel(cr.nn.Linear(1, 1)),
+        lambda: cr.hub.load("owner/repository", "model"),
+        lambda: cr.utils.model_zoo.load_url("https://example.com/weights.pt"),
+        lambda: cr.nn.attention.flex_attention.flex_attention(None, None, None),
         lambda: cr.onnx.export(None, None, "x"),
         lambda: cr.jit.save(None, "x"),
         lambda: cr.profiler.profile(),
         lambda: cr.cuda.get_device_name(),
     ):
-        with pytest.raises(Unsupported, match=r"chainrule has no torch\..*: .*; see docs/pytorch.md"):
+        with pytest.raises(Unsupported, match=r"chainrule has no torch\..*: .*; see docs/reference/pytorch.md"):
             use()
 
 

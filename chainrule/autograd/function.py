@@ -172,7 +172,7 @@ class Function:
         super().__init_subclass__(**kwargs)
         for name in ("forward", "backward", "setup_context"):
             if name in cls.__dict__:
-                cls._not_static = None if isinstance(cls.__dict__[name], staticmethod) else name
+                cls._not_static = None if isinstance(cls.__dict__[name], (staticmethod, classmethod)) else name
                 if cls._not_static:
                     break
 
@@ -201,7 +201,7 @@ class Function:
         """Run the operation and record it.
 
         Raises:
-            RuntimeError: forward or backward is no staticmethod.
+            RuntimeError: forward or backward is an ordinary method.
             TypeError: forward returned something else than a tensor or a tuple.
         """
         if cls._not_static:

@@ -10,8 +10,9 @@ import keyword
 import linecache
 import operator
 import os
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,13 @@ import numpy as np
 from ..core.table import name_of
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node, nodes_in
-from .kernels import elementary_functions
+from .kernels import elementary_functions, kinds
+from .kernels.compiling import KernelError, all_at_once
+from .kernels.convolution import LayerKernel
 from .kernels.generate import KernelText, write_kernel
 from .memory import Plan, is_contiguous, plan
 from .passes.fusion import Kernel, fuse, is_output
+from .passes.layers import use_layers
 from .tracer import Draw, UfuncMethod
 
 __all__ = ["Program", "write_source"]
@@ -93,9 +97,10 @@ class Program:
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         namespace = dict(self.objects)
         try:
-            exec(compile(self.source, filename, "exec", dont_inherit=True), namespace)
-        except Exception as error:
-            failed = self.kernels.get(getattr(error, "name", None) or "")
+            with all_at_once(namespace):
+                exec(compile(self.source, filename, "exec", dont_inherit=True), namespace)
+        except KernelError as error:
+            failed = self.kernels.get(error.name)
             if failed is None or self.rewrite is None:
                 raise
             warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
@@ -106,7 +111,7 @@ class Program:
 
 
 class _Writer:
-    def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan, elementary: Any = None) -> None:
+    def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan, elementary: Collection[str] = ()) -> None:
         self.elementary = elementary
         self.taken = set(names.values())
         self.graph = graph
@@ -263,16 +268,22 @@ class _Writer:
     def kernel_text(self, whole: Node, results: list[Node], overwritten: dict[Node, Node]) -> KernelText:
         """The text of a kernel; that of an earlier one, if they are the same but for names."""
         kernel = whole.op
-        threads = kernel.loops[0].is_large
-        neutral = write_kernel(kernel, "kernel", {}, overwritten, self.elementary, threads)
+        if isinstance(kernel, LayerKernel):
+            neutral = kernel.write("kernel")
+        else:
+            threads = kernel.loops[0].is_large
+            neutral = write_kernel(kernel, "kernel", {}, overwritten, self.elementary, threads)
         if neutral.source not in self.kernel_texts:
             name = base = f"{kernel.__name__.replace('.', '_')}_kernel"
             while name in self.kernels or name in self.taken:
                 name = f"{base}_{len(self.kernels) + 1}"
             self.kernels[name] = kernel
-            names = {inner: self.names[node] for inner, node in zip(kernel.inputs, whole.args, strict=True)}
-            names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
-            text = write_kernel(kernel, name, names, overwritten, self.elementary, threads)
+            if isinstance(kernel, LayerKernel):
+                text = kernel.write(name)
+            else:
+                names = {inner: self.names[node] for inner, node in zip(kernel.inputs, whole.args, strict=True)}
+                names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
+                text = write_kernel(kernel, name, names, overwritten, self.elementary, threads)
             self.kernel_texts[neutral.source] = text
         known = self.kernel_texts[neutral.source]
         # what the text leaves open, such as how much there is to share out to threads, is this kernel's own
@@ -367,6 +378,12 @@ class _Writer:
             self.objects[name] = array
 
 
+def kinds_in(texts: list[str]) -> list[str]:
+    """The names of `kinds.py` that are in the heads of kernels."""
+    heads = " ".join(text.partition("):\n")[0] for text in texts)
+    return sorted(set(re.findall(r"\w+", heads)) & set(kinds.__all__))
+
+
 def together(pairs: list[tuple[str, str]]) -> str:
     """One assignment of several names."""
     return f"{', '.join(name for name, _ in pairs)} = {', '.join(value for _, value in pairs)}"
@@ -409,11 +426,12 @@ def write_source(
     functions = elementary_functions() if kernels else None
     if functions is not None:
         graph, place = fuse(graph, functions, refused)
-        in_place = [(place[value], target) for value, target in in_place]
+        layers = use_layers(graph, refused)
+        in_place = [(layers.get(place[value], place[value]), target) for value, target in in_place]
     memory = plan(graph, results, in_place)
     name_chains(graph, memory)
     names = unique_names(graph)
-    writer = _Writer(graph, names, memory, functions)
+    writer = _Writer(graph, names, memory, functions or ())
     body: list[str] = []
     steps: list[tuple[int, Node]] = []
     shown_line = shown_formula = ""
@@ -442,8 +460,8 @@ def write_source(
     parameters = [names[node] for node in original.inputs]
     texts = [text.source for text in writer.kernel_texts.values()]
     if texts:
-        writer.imports.add("from chainrule.compiler.kernels.compiling import given, kernel, single")
-        writer.imports.add("from numba import boolean, float32, float64, int32, int64, uint8, uint64")
+        writer.imports.add("from chainrule.compiler.kernels.compiling import kernel")
+        writer.imports.add(f"from chainrule.compiler.kernels.kinds import {', '.join(kinds_in(texts))}")
     head = [f'"""{intro}"""', "", *sorted(writer.imports, key=lambda line: (line.startswith("from"), line)), ""]
     head += writer.constants + memory.allocations()
     for text in texts:

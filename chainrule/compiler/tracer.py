@@ -46,7 +46,7 @@ WHOLE = frozenset(
             f"chainrule.ops.{name}"
             for name in ("alignment", "convolution", "polynomials", "pooling", "resampling", "scan")
         ),
-        *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of"),
+        *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of", "permutation_of"),
         *("_scatter", "_scatter_add", "_scatter_reduce"),
     )
 )

@@ -6,7 +6,7 @@ that it runs on arrays, on Tensors (higher derivatives), on tracers and on other
 carries its formula between dollar signs.
 
 Complex numbers: gradients travel through backward functions conjugated, so that `grad_out * y` is right for complex
-`y` as it stands; `backprop` conjugates where gradients enter and leave (see docs/architecture.md).
+`y` as it stands; `backprop` conjugates where gradients enter and leave (see docs/explanation/architecture.md).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,9 @@ from ..core.tensor import Tensor
 from ..nn.module import Module
 
 __all__ = ["Names", "name", "user_frame"]
+
+# names that Python and interactive shells give to what was computed last, none of them the user's
+KEPT_BY_SHELLS = re.compile(r"__.*|_\d*|_[iod]h|_i+\d*|In|Out")
 
 _given: dict[int, tuple[weakref.ref[Tensor], str]] = {}
 
@@ -75,7 +79,7 @@ class Names:
     def _variables(self, variables: dict[str, Any]) -> None:
         modules = []
         for text, value in variables.items():
-            if not text.isidentifier() or text.startswith("__") or text == "_":
+            if not text.isidentifier() or KEPT_BY_SHELLS.fullmatch(text):
                 continue
             if isinstance(value, (Tensor, np.ndarray)):
                 self._add(value, text)

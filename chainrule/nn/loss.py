@@ -165,6 +165,9 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         bias: whether the linear layer has one.
         options: PyTorch's, about memory: only None.
 
+    Raises:
+        RuntimeError: not a weight for each class, or smoothing by less than nothing or more than all.
+
     >>> import chainrule as cr
     >>> loss = LinearCrossEntropyLoss(4, 3)
     >>> loss(cr.randn(5, 4), cr.tensor([0, 1, 2, 0, 1])).shape == ()
@@ -187,6 +190,10 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         options: Any = None,
     ) -> None:
         super().__init__(weight, reduction=reduction)
+        if weight is not None and weight.shape != (num_classes,):
+            raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
         self.num_classes = num_classes
         self.out_features = tuple(out_features)
         self.ignore_index = ignore_index

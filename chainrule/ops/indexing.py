@@ -954,8 +954,10 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     """A copy with `values` at (or, with `accumulate`, added at) the elements that a tuple of index tensors names."""
     input = as_tensor_argument(input)
     items, _ = as_index(tuple(WHOLE if i is None else i for i in indices), input.ndim, copy=True)
+    items = tuple(x for i in items for x in (np.nonzero(i) if _is_foreign(i) and i.dtype.kind == "b" else (i,)))
+    places = tuple(np.zeros(i.shape, i.dtype) if _is_foreign(i) else i for i in items)
     try:
-        shape = np.broadcast_to(np.int8(0), input.shape)[items].shape
+        shape = np.broadcast_to(np.int8(0), input.shape)[places].shape
     except IndexError as error:
         raise _refused(error, items, input.shape) from None
     values = as_tensor_argument(values)

@@ -22,6 +22,7 @@ from ..core.dtypes import as_numpy_dtype, to_complex, to_real
 from ..core.forward import array_function, cast, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, is_complex, normalize_axes, numpy_names, real_like
 from .contraction import chain_matmul, cross_along, matmul, transposed, vecdot_last
 from .reduction import _vector_norm
@@ -964,7 +965,7 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> L
     if check_errors and info.any():
         place = int(info.max())
         raise LinAlgError(f"linalg.lu_factor: U[{place}, {place}] is zero, the factors cannot be used to solve")
-    return LUFactorExResult(factors, pivots, make_tensor(np.asarray(info), None))
+    return LUFactorExResult(factors, pivots, make_tensor(as_it_is(info), None))
 
 
 @array_function
@@ -984,6 +985,7 @@ def _pivots_of(permutation: Any, k: int) -> Any:
     return pivots.reshape(*permutation.shape[:-2], k)
 
 
+@array_function
 def permutation_of(pivots: Any, m: int) -> Any:
     """The permutation matrices P in A = P L U, as booleans, from LAPACK's row exchanges."""
     flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
@@ -1004,7 +1006,7 @@ def lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool =
         flipped = np.swapaxes(conj(B), -1, -2)
         X = lu_solve(LU, pivots, flipped, adjoint=not adjoint)
         return np.swapaxes(conj(X), -1, -2)
-    exchanges = pivots.array if isinstance(pivots, Tensor) else np.asarray(pivots)
+    exchanges = pivots.array if isinstance(pivots, Tensor) else as_it_is(pivots)
     P = permutation_of(exchanges, LU.shape[-1]).astype(LU.array.dtype)
     if not adjoint:
         inner = solve_triangular(LU, matmul(np.swapaxes(P, -1, -2), B), upper=False, unitriangular=True)
@@ -1182,7 +1184,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any =
     if not values.shape[-1]:
         return make_tensor(np.zeros(values.shape[:-1], np.int64), None)
     limit = np.expand_dims(tolerance(values, array, atol, numbers_of(rtol)), -1)
-    return make_tensor(np.asarray(np.count_nonzero(values > limit, axis=-1)), None)
+    return make_tensor(as_it_is(np.count_nonzero(values > limit, axis=-1)), None)
 
 
 @implements(np.linalg.matrix_rank)

@@ -325,6 +325,11 @@ def _check_classes(target: Any, classes: int, ignore_index: int, used: Any) -> N
         )
 
 
+def _check_class_weight(weight: Any, classes: int) -> None:
+    if weight is not None and weight.shape != (classes,):
+        raise RuntimeError(f"weight must have a number for each of the {classes} classes, got shape {weight.shape}")
+
+
 def take_classes(values: Any, labels: Any) -> Any:
     """`values[labels]` for a vector of values."""
     if type(labels) is np.ndarray and type(values) is np.ndarray:
@@ -381,8 +386,7 @@ def nll_loss(
     classes = input.shape[axis]
     used = labels != ignore_index
     _check_classes(labels, classes, ignore_index, used)
-    if weight is not None and weight.shape != (classes,):
-        raise RuntimeError(f"weight must have a number for each of the {classes} classes, got shape {weight.shape}")
+    _check_class_weight(weight, classes)
     factor = _class_weights(weight, labels, used, input.array.dtype)
     picked = select_tensor(input, np.where(used, bounded(labels, classes), 0), axis)
     loss = np.where(used, -picked * make_tensor(factor, None), 0)
@@ -468,6 +472,7 @@ def _soft_cross_entropy(
         raise (ValueError if other_count else RuntimeError)(
             f"target of probabilities must have the input's shape {shape}, got {target.shape}"
         )
+    _check_class_weight(weight, shape[axis])
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / shape[axis]
     if weight is not None:

@@ -7,7 +7,18 @@ import enum
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["SDPBackend", "sdpa_kernel"]
+from ..absent import refused
+
+__all__ = ["SDPBackend", "create_block_mask", "flex_attention", "sdpa_kernel"]
+
+flex_attention = refused(
+    "torch.nn.attention.flex_attention.flex_attention",
+    "write the scores as a mask and give it to scaled_dot_product_attention",
+)
+create_block_mask = refused(
+    "torch.nn.attention.flex_attention.create_block_mask",
+    "scaled_dot_product_attention takes a mask of booleans as attn_mask",
+)
 
 
 class SDPBackend(enum.Enum):

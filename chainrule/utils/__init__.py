@@ -12,7 +12,9 @@ __all__ = ["checkpoint", "data", "dlpack", "tensorboard"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name == "model_zoo":
+        return import_module("chainrule.platform.hub")
+    if name in __all__ or name == "_pytree":
         return import_module(f"{__name__}.{name}")
     return _say_absent(name)
 

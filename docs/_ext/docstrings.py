@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-PIECE = re.compile(r"(:[a-z]+:`[^`]*`|``.+?``|`[^`]+`|\$[^$]+\$)")
+PIECE = re.compile(r"(:[a-z]+:`[^`]*`|``.+?``|`[^`]+`|\$\$?[^$]+\$\$?)")
 FIELD = re.compile(r"^(\s*(?::(?:param|type|raises|returns|rtype|ivar|vartype|keyword|kwtype)\b[^:]*:|\.\. \w+::))(.*)$")
 
 
@@ -23,36 +23,42 @@ def marked(line: str) -> str:
     if field:
         return field[1] + marked(field[2])
     out = []
-    for i, piece in enumerate(PIECE.split(line)):
+    pieces = PIECE.split(line)
+    for i, piece in enumerate(pieces):
         if i % 2 == 0:
             out.append(re.sub(r"(?<!\\)([*|])|(?<!\\)_(?=\W|$)", lambda m: "\\" + m[0], piece))
-        elif piece.startswith("$"):
-            out.append(f":math:`{piece[1:-1]}`")
+            continue
+        if piece.startswith("$"):
+            piece = f":math:`{piece.strip('$')}`"
         elif piece.startswith("`") and not piece.startswith("``"):
-            out.append(f"`{piece}`")
-        else:
-            out.append(piece)
-        if i % 2 and out[-1][-1] == "`" and i + 1 < len(PIECE.split(line)):
-            after = PIECE.split(line)[i + 1]
-            if after[:1].isalnum():
-                out.append("\\ ")
+            piece = f"`{piece}`"
+        out.append(piece + ("\\ " if pieces[i + 1][:1].isalnum() else ""))  # markup ends at a word's end only
     return "".join(out)
+
+
+def joined(lines: list[str]) -> list[str]:
+    """Lines with code that goes on in the next one as one line."""
+    out: list[str] = []
+    for line in lines:
+        if out and out[-1].count("`") % 2 and line.strip() and not out[-1].lstrip().startswith((">>>", "...")):
+            out[-1] = f"{out[-1]} {line.strip()}"
+        else:
+            out.append(line)
+    return out
 
 
 def lines_marked(lines: list[str]) -> list[str]:
     """All lines; examples stay as they are, and end with a blank line."""
     out: list[str] = []
-    in_example = in_formula = False
-    text = "\n".join(lines)
-    text = re.sub(r"`([^`\n]+)\n\s*([^`\n]+)`", r"`\1 \2`", text)  # code over two lines
-    for line in text.split("\n"):
+    in_example = False
+    for line in joined(lines):
         if line.lstrip().startswith(">>>"):
             if not in_example and out and out[-1].strip():
                 out.append("")
             in_example = True
         elif not line.strip():
             in_example = False
-        out.append(line if in_example or in_formula else marked(line))
+        out.append(line if in_example else marked(line))
     return out
 
 

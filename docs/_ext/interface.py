@@ -79,12 +79,18 @@ def public(module: Any) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: (name[0].islower(), name.lower()))
 
 
-def page(heading: str, about: str, path: str, names: list[str], end: str = "") -> str:
+def page(indexed: set[Any], heading: str, about: str, path: str, names: list[str], end: str = "") -> str:
     """A page in Markdown with Sphinx's directives."""
     module = importlib.import_module(path)
     lines = []
     for name in names:
-        lines += described(f"{path}.{name}", getattr(module, name))
+        thing = getattr(module, name)
+        directive = described(f"{path}.{name}", thing)
+        known = (getattr(thing, "__module__", ""), getattr(thing, "__qualname__", name))
+        if directive and known in indexed:  # the same thing under another name
+            directive.insert(-1, "   :no-index:")
+        indexed.add(known)
+        lines += directive
     parts = [f"# {heading}", "", about, "", "```{eval-rst}", *lines, "```", "", end]
     return "\n".join(parts)
 
@@ -92,12 +98,13 @@ def page(heading: str, about: str, path: str, names: list[str], end: str = "") -
 def pages() -> dict[str, str]:
     """All pages by file name."""
     made = {}
+    indexed: set[Any] = set()
     attached = sorted(
         name for name, member in vars(cr.Tensor).items() if not name.startswith("_") and callable(member)
     )
     methods = "\n## Methods that are operations\n\n" + ", ".join(f"`{name}`" for name in attached) + ".\n"
     made["core.md"] = page(
-        "Tensors, the table, the way back", "The engine: what `chainrule.core` gives to programs.", "chainrule", CORE, methods
+        indexed, "Tensors, the table, the way back", "The engine: what `chainrule.core` gives to programs.", "chainrule", CORE, methods
     )
     families = []
     for module in MODULES:
@@ -106,12 +113,12 @@ def pages() -> dict[str, str]:
             continue
         about = " ".join((inspect.getdoc(module) or "").split("\n\n")[0].split())
         names = [name for name in public(module) if callable(vars(cr).get(name))]
-        made[f"of_{short}.md"] = page(f"chainrule: {short.replace('_', ' ')}", about, "chainrule", names)
+        made[f"of_{short}.md"] = page(indexed, f"chainrule: {short.replace('_', ' ')}", about, "chainrule", names)
         families.append(f"of_{short}")
     for name, (heading, path) in ROOMS.items():
         module = importlib.import_module(path)
         about = " ".join((inspect.getdoc(module) or "").split("\n\n")[0].split())
-        made[f"{name}.md"] = page(heading, about, path, public(module))
+        made[f"{name}.md"] = page(indexed, heading, about, path, public(module))
     lines = ["# The interface", "", "Every public name with its docstring. The examples in them run as tests.", ""]
     lines += ["```{toctree}", ":maxdepth: 1", "core", *families, *ROOMS, "```", ""]
     made["index.md"] = "\n".join(lines)

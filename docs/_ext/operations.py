@@ -24,6 +24,7 @@ import chainrule as cr
 from chainrule.core.table import BACK_FUNCS, EACH
 from chainrule.explain.formula import argument_names, latex_name, put_in
 
+TITLES = {"fft": "Fourier transforms", "linalg": "Linear algebra", "numpy_polynomials": "Polynomials of NumPy's"}
 MACHINERY = ("chainrule.core", "chainrule.func")  # their entries serve the engine and vmap, and are no operations
 PYTORCH_NAMES = {
     **{"absolute": "abs", "power": "pow", "divide": "div", "conjugate": "conj", "concatenate": "cat", "max": "amax"},
@@ -422,7 +423,7 @@ def pages() -> dict[str, str]:
         module = importlib.import_module(home)
         short = home.rpartition(".")[2]
         about = (inspect.getdoc(module) or "").split("\n\n")[0]
-        head = [f"# {short.replace('_', ' ').capitalize()}", "", " ".join(about.split()), ""]
+        head = [f"# {TITLES.get(short, short.replace('_', ' ').capitalize())}", "", " ".join(about.split()), ""]
         made[f"{short}.md"] = "\n".join(head) + "\n" + "\n".join(entry(function) for function in functions)
         listed.append((short, functions))
     rules = sum(len(entries(function)) for _, functions in listed for function in functions)
@@ -438,7 +439,7 @@ def pages() -> dict[str, str]:
         "| family | functions |",
         "| --- | --- |",
         *(
-            f"| [{short.replace('_', ' ')}]({short}.md) | " + ", ".join(f"`{title(f)}`" for f in functions) + " |"
+            f"| [{TITLES.get(short, short.replace('_', ' ').capitalize())}]({short}.md) | " + ", ".join(f"`{title(f)}`" for f in functions) + " |"
             for short, functions in listed
         ),
         "",

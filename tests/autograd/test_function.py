@@ -438,3 +438,20 @@ def test_a_program_with_functions_gives_pytorchs_gradients() -> None:
     theirs = program(torch, lambda v: torch.tensor(v, dtype=torch.float64, requires_grad=True))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy())
+
+
+def test_forward_and_backward_may_be_class_methods() -> None:
+    class Doubled(cr.autograd.Function):
+        factor = 2
+
+        @classmethod
+        def forward(cls, ctx: Any, x: Any) -> Any:
+            return x * cls.factor
+
+        @classmethod
+        def backward(cls, ctx: Any, grad: Any) -> Any:
+            return grad * cls.factor
+
+    x = cr.tensor([3.0], requires_grad=True)
+    Doubled.apply(x).backward()
+    assert x.grad.item() == 2

@@ -31,6 +31,8 @@ def interpreted(function: Any) -> Any:
         maximum=lambda x, y: np.maximum(x, y),
         minimum=lambda x, y: np.minimum(x, y),
         as_shape=lambda array, shape: np.reshape(array, shape, copy=False),
+        row_of=lambda count, kind: np.empty(count, kind),
+        boolean=np.bool,
         float32=np.float32,
         float64=np.float64,
         int32=np.int32,

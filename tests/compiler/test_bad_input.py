@@ -11,6 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.compiler import TraceError, compile
+from chainrule.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("numpy_only")
 HERE = r"test_bad_input.py:\d+"
@@ -202,3 +203,54 @@ def test_a_program_is_asked_for_before_the_first_call() -> None:
     f = compile(lambda x: x)
     with pytest.raises(RuntimeError, match="call it once"):
         _ = f.source
+
+
+# ----- values that are wrong when the program runs -----
+
+table = cr.arange(20.0).reshape(4, 5)
+LABELS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+    "cross_entropy": (lambda i: F.cross_entropy(table, i), [0, 1, 2, 3], (5, -1, 10**9)),
+    "nll_loss": (lambda i: F.nll_loss(table, i, weight=cr.ones(5)), [0, 1, 2, 3], (5, -1, 10**9)),
+    "embedding": (lambda i: F.embedding(i, table), [0, 3], (4, -1, -4)),
+    "embedding_bag": (lambda i: F.embedding_bag(i.reshape(1, -1), table), [0, 3], (4, -1)),
+    "one_hot": (lambda i: F.one_hot(i, 5), [0, 4], (5, -1)),
+    "multi_margin_loss": (lambda i: F.multi_margin_loss(table, i), [0, 1, 2, 3], (5, -1)),
+    "gather": (lambda i: table.gather(1, i.reshape(-1, 1)), [0, 1, 2, 3], (5, -1)),
+    "index_select": (lambda i: table.index_select(0, i), [0, 3], (4, -1)),
+    "index_add": (lambda i: table.index_add(1, i, cr.ones(4, 2)), [0, 3], (5, -1)),
+    "index_copy": (lambda i: table.index_copy(1, i, cr.ones(4, 2)), [0, 3], (5, -1)),
+    "scatter": (lambda i: table.scatter(1, i.reshape(-1, 1), 7.0), [0, 1, 2, 3], (5, -1)),
+    "scatter_add": (lambda i: table.scatter_add(1, i.reshape(-1, 1), cr.ones(4, 1)), [0, 1, 2, 3], (5, -1)),
+    "take": (lambda i: table.take(i), [0, -20], (20, -21)),
+    "put": (lambda i: table.put(i, cr.ones(2)), [0, -20], (20, -21)),
+    "x[i]": (lambda i: table[i], [0, -4], (4, -5)),
+    "ctc_loss": (lambda i: F.ctc_loss(table.reshape(4, 1, 5), i.reshape(1, -1), (4,), (2,)), [1, 4], (5, -1)),
+    "lengths": (lambda i: F.ctc_loss(table.reshape(4, 1, 5), cr.tensor([[1, 2]]), i, (2,)), [4], (5, -1)),
+    "masked_scatter": (lambda i: cr.zeros(2, 4).masked_scatter(i > 0, cr.ones(3)), [1, 0, 0, 0], (1,)),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("kernels", ["0", "1"])
+def test_places_out_of_range_raise_when_the_program_runs(
+    name: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+    function, good, bad = LABELS[name]
+    compiled = compile(function)
+    np.testing.assert_allclose(compiled(cr.tensor(good)).numpy(), function(cr.tensor(good)).numpy(), rtol=1e-5)
+    for value in bad:
+        labels = cr.tensor([*good[:-1], value])
+        for run in (function, compiled):
+            with pytest.raises((IndexError, RuntimeError), match="index|range|bounds|value|elements|negative|smaller"):
+                run(labels)
+    assert compiled.traces == 1
+
+
+def test_an_ignored_label_may_be_any_number() -> None:
+    compiled = compile(lambda i: F.cross_entropy(table, i, ignore_index=-1))
+    for labels in ([0, 1, 2, 3], [0, -1, 2, -1]):
+        expected = F.cross_entropy(table, cr.tensor(labels), ignore_index=-1).item()
+        assert compiled(cr.tensor(labels)).item() == pytest.approx(expected, rel=1e-6)

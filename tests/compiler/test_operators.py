@@ -77,12 +77,25 @@ def outcome(name: str) -> tuple[int, list[str], list[str]]:
     return right, refused, wrong
 
 
+# what depends on values, and so is refused: with all of its samples, or with those that a comment names
+REFUSED = frozenset(
+    (
+        *("argwhere", "masked_select", "nonzero", "unique", "unique_consecutive"),  # so many elements as there are
+        *("allclose", "equal", "item"),  # answers for Python
+        *("resize_", "resize_as_"),  # memory of another size
+        *("cov", "linalg.lstsq"),  # with weights, and of equations that may be dependent: conditions on values
+        *("index_put",),  # where a mask says
+        *("index_reduce", "scatter_reduce"),  # of products
+        *("linspace", "logspace", "narrow", "tensor_split"),  # places that are given as tensors
+    )
+)
+
+
 @pytest.mark.parametrize("name", comparison.compared("float64"))
 def test_a_compiled_operator_agrees_with_the_eager_one(name: str) -> None:
-    right, refused, wrong = outcome(name)
+    _, refused, wrong = outcome(name)
     assert not wrong, "\n".join(wrong)
-    if refused and not right:
-        pytest.skip(refused[0])
+    assert bool(refused) == (name in REFUSED), "\n".join(refused)
 
 
 def main() -> None:

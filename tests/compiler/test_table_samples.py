@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.compiler import TraceError, compile
+from chainrule.compiler import compile
 from chainrule.core.backprop import grad
 from chainrule.core.tensor import make_tensor
 
@@ -49,10 +49,7 @@ def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
     leaves = [make_tensor(np.array(sample.args[i]), None).requires_grad_() for i in positions(sample)]
     expected = run(*leaves)
     compiled = compile(run)
-    try:
-        found = compiled(*leaves)
-    except TraceError as error:
-        pytest.skip(f"depends on values: {error}")
+    found = compiled(*leaves)  # no sample depends on values
     again = compiled(*leaves)
     for got, more, want in zip(found, again, expected, strict=True):
         assert got.dtype == want.dtype and got.shape == want.shape

@@ -329,3 +329,23 @@ def test_every_loss_of_torch_exists_with_its_arguments() -> None:
             assert [(p.name, p.default) for p in ours.parameters.values()] == [
                 (p.name, p.default) for p in theirs.parameters.values()
             ], name
+
+
+def test_a_variance_may_be_shared_along_any_one_axis() -> None:
+    rng = np.random.default_rng(0)
+    x, y, variance = rng.standard_normal((4, 3, 2)), rng.standard_normal((4, 3, 2)), rng.random((4, 1, 2)) + 0.5
+    found = F.gaussian_nll_loss(double(x), double(y), double(variance))
+    np.testing.assert_allclose(found.item(), np.mean(0.5 * (np.log(variance) + (x - y) ** 2 / variance)))
+    with pytest.raises(ValueError, match="incorrect size"):
+        F.gaussian_nll_loss(double(x), double(y), double(variance[:, :, :1]))
+
+
+def test_settings_that_no_loss_can_have_are_refused() -> None:
+    with pytest.raises(TypeError, match="delta"):
+        nn.HuberLoss(delta=1j)
+    with pytest.raises(RuntimeError, match="label_smoothing"):
+        nn.LinearCrossEntropyLoss(3, 2, label_smoothing=2.0)
+    with pytest.raises(RuntimeError, match="weight shape"):
+        nn.LinearCrossEntropyLoss(3, 2, weight=cr.ones(3))
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        nn.Embedding(-1, 3)

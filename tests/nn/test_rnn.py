@@ -313,3 +313,36 @@ def test_what_does_not_fit_is_named(call: Any, error: type[Exception], words: st
 def test_dropout_on_a_single_layer_warns() -> None:
     with pytest.warns(UserWarning, match="num_layers greater than 1"):
         nn.LSTM(4, 3, dropout=0.5)
+
+
+def last_state(name: str) -> Any:
+    """What a layer or cell leaves at the end, and nothing else of its results, as a function of (T, B, I) inputs."""
+    layer = getattr(nn, name)(2, 3).double()
+    with cr.no_grad():
+        for i, weight in enumerate(layer.parameters()):
+            weight.copy_(cr.from_numpy(normal(*weight.shape, seed=i)) * 0.5)
+
+    def run(x: Any) -> Any:
+        state = layer(x[0]) if name.endswith("Cell") else layer(x)[1]
+        return state[0] if isinstance(state, tuple) else state
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
+def test_second_derivatives_of_a_state_alone_are_those_of_finite_differences(name: str) -> None:
+    x = cr.tensor(normal(3, 2, 2), dtype=cr.float64, requires_grad=True)
+    assert gradgradcheck(last_state(name), (x,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"bias": 1}, TypeError, "bias should be of type bool"),
+        ({"batch_first": "True"}, TypeError, "batch_first should be of type bool"),
+        ({"input_size": 0}, ValueError, "input_size must be greater than zero"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(settings: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        nn.LSTM(**{"input_size": 2, "hidden_size": 3, **settings})

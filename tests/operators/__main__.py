@@ -1,4 +1,4 @@
-"""`python -m tests.operators` writes docs/operators.md."""
+"""`python -m tests.operators` writes docs/reference/operators.md."""
 
 from .document import write
 

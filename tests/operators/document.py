@@ -1,4 +1,4 @@
-"""Writes docs/operators.md: how many operators are compared with PyTorch's, and which are left out."""
+"""Writes docs/reference/operators.md: how many operators are compared with PyTorch's, and which are left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .left_out import LEFT_OUT, LESS_EXACT_IN_PYTORCH, NAN_IN_PYTORCH
 
-PATH = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+PATH = Path(__file__).resolve().parents[2] / "docs" / "reference" / "operators.md"
 WRAP = textwrap.TextWrapper(width=120, break_on_hyphens=False, break_long_words=False)
 HEAD = """# PyTorch's table of operators
 

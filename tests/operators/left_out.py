@@ -1,6 +1,6 @@
 """Which operators of PyTorch's table are left out, and why: the one place that says so.
 
-`python -m tests.operators` writes docs/operators.md from it; a test holds the two against each other.
+`python -m tests.operators` writes docs/reference/operators.md from it; a test holds the two against each other.
 """
 
 from __future__ import annotations

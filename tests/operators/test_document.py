@@ -1,4 +1,4 @@
-"""docs/operators.md lists what tests/operators leaves out."""
+"""docs/reference/operators.md lists what tests/operators leaves out."""
 
 from __future__ import annotations
 

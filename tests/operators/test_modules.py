@@ -17,7 +17,7 @@ from . import modules
 
 pytestmark = pytest.mark.torch
 WITHOUT_OPTIONS = "linear_cross_entropy: options"  # see left_out.py
-TYPES_BROUGHT_TO_ONE = {"NLLLoss"}  # PyTorch refuses a weight of another floating type: docs/pytorch.md
+TYPES_BROUGHT_TO_ONE = {"NLLLoss"}  # PyTorch refuses a weight of another floating type: docs/reference/pytorch.md
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

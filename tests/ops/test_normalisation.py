@@ -188,6 +188,14 @@ def test_arrays_of_another_library_stay_with_it() -> None:
 def test_wrong_shapes_and_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(6,\).*\(5,\)"):
         cross_entropy(tensor(X), cr.tensor(LABELS[:5]))
+    with pytest.raises(RuntimeError, match="Expected target size"):
+        cross_entropy(cr.zeros(2, 3, 5), cr.zeros(2, 4, dtype=cr.int64))
+    with pytest.raises(RuntimeError, match="floating point type for target"):
+        cross_entropy(tensor(X), cr.zeros(6, 5, dtype=cr.int64))
+    with pytest.raises(RuntimeError, match="ignore_index"):
+        cross_entropy(tensor(X), cr.ones(6, 5), ignore_index=1)
+    with pytest.raises(RuntimeError, match="5 classes"):
+        cross_entropy(tensor(X), cr.ones(6, 5), tensor([1.0]))
     with pytest.raises(RuntimeError, match="probabilities"):
         cross_entropy(tensor(X), tensor(X[:, :4]))
     with pytest.raises(ValueError, match="average"):
@@ -261,7 +269,7 @@ IMAGES = RNG.standard_normal((4, 3, 5, 2)) * 2 + 1
 
 def test_batch_norm_in_training_normalises_each_channel_and_moves_the_running_statistics() -> None:
     mean, variance = cr.zeros(3, dtype=cr.float64), cr.ones(3, dtype=cr.float64)
-    out = batch_norm(tensor(IMAGES), mean, variance, training=True, momentum=0.25, eps=0.0).numpy()
+    out = batch_norm(tensor(IMAGES), mean, variance, training=True, momentum=0.25, eps=1e-14).numpy()
     np.testing.assert_allclose(out.mean((0, 2, 3)), 0, atol=1e-12)
     np.testing.assert_allclose(out.var((0, 2, 3)), 1)
     np.testing.assert_allclose(mean.numpy(), 0.25 * IMAGES.mean((0, 2, 3)))
@@ -282,6 +290,23 @@ def test_batch_norm_refuses_what_cannot_be_normalised() -> None:
         batch_norm(tensor(IMAGES), cr.zeros(2), cr.ones(3))
     with pytest.raises(RuntimeError, match="must be given"):
         batch_norm(tensor(IMAGES), None, None)
+    with pytest.raises(ValueError, match="eps must be positive"):
+        batch_norm(tensor(IMAGES), None, None, training=True, eps=0.0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (0, 3, 4, 4), (2, 3, 0)])
+def test_an_empty_batch_leaves_the_running_statistics_as_they_were(shape: tuple[int, ...]) -> None:
+    mean, variance, weight = tensor([1.0, 2.0, 3.0]), tensor([1.0, 4.0, 9.0]), tensor([1.0] * 3).requires_grad_()
+    out = batch_norm(cr.zeros(*shape), mean, variance, weight, training=True)
+    out.sum().backward()
+    assert out.shape == shape and mean.tolist() == [1, 2, 3] and variance.tolist() == [1, 4, 9]
+    assert weight.grad.tolist() == [0, 0, 0]
+
+
+def test_a_single_sample_without_batch_takes_its_label_as_a_number_or_alone() -> None:
+    alone = cross_entropy(tensor(X[0]), cr.tensor([1]))
+    assert alone.shape == () and alone.item() == cross_entropy(tensor(X[0]), cr.tensor(1)).item()
 
 
 def test_instance_norm_normalises_each_channel_of_each_sample() -> None:

@@ -1,9 +1,8 @@
-"""Machine code of kernels, kept on disk: a second process starts without compiling.
+"""Machine code of kernels, kept on disk: a second process starts without compiling, and without Numba.
 
-Numba's own cache belongs to source files; kernels here are generated text. So each kernel has one file of its own,
-named by a hash of all that its machine code depends on: its text, types and options, the versions of what compiles it,
-and the processor. A file is a checksum and what Numba pickles of a compiled function. It is written under another name
-and then renamed, so that a process never sees half a file; one that is damaged is compiled again and replaced.
+Each kernel has one file, named by a hash of all that its machine code depends on: its text and types, the versions of
+what compiles it, and the processor. A file is a checksum and an object file. It is written under another name and then
+renamed, so that a process never sees half a file; one that is damaged is compiled again and replaced.
 
 The files are in the user's cache directory. CHAINRULE_CACHE_DIR names another; CHAINRULE_CACHE=0 turns the store off.
 As with Python's own __pycache__, whoever can write to the directory decides what runs.
@@ -13,20 +12,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import linecache
+import importlib.util
 import os
-import pickle
 import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["cache_directory", "load_kernel"]
+import numpy as np
 
-FORMAT = 1  # of the files
+from .helpers import compile_all
+from .kinds import NumberKind
+from .loading import load
+
+__all__ = ["KernelError", "Text", "cache_directory", "load_kernel", "load_kernels"]
+
+FORMAT = 2  # of the files
 DIGEST = hashlib.sha256().digest_size
 LARGEST = 256 << 20  # bytes in all the files; beyond, those that were used longest ago go
 
@@ -35,83 +39,95 @@ _lock = threading.RLock()
 _unwritable: set[Path] = set()  # directories that the user was warned of
 
 
-def load_kernel(source: str, name: str, signature: Any, **options: Any) -> Callable[..., Any]:
-    """The function `name` that the module text `source` defines, compiled by Numba for one signature.
+class KernelError(RuntimeError):
+    """A kernel that Numba cannot compile.
 
-    The machine code comes from this process, from the disk, or from Numba, in this order. It is compiled with NumPy's
-    rules for division (`error_model="numpy"`).
+    Attributes:
+        name: of the kernel.
+    """
 
-    Args:
-        source: a module: imports, and one function or several.
-        name: the function to compile.
-        signature: of Numba: a tuple of types, or text such as "void(float32[:, ::1], float32[::1])".
-        options: of `numba.njit`: `parallel`, `fastmath`, ...
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the kernel {name} cannot be compiled: {reason}")
+        self.name = name
+
+
+class Text(NamedTuple):
+    """A kernel: a module's text, the name of a function that it defines, and what that takes."""
+
+    source: str
+    name: str
+    parameters: tuple[NumberKind, ...]
+
+
+def load_kernel(source: str, name: str, parameters: tuple[NumberKind, ...]) -> Callable[..., Any]:
+    """The function `name` that the module text `source` defines, as machine code; it returns None.
+
+    The code comes from this process, from the disk, or from Numba, in this order. It is compiled with NumPy's rules for
+    division, and arrays are given without a look at their sizes.
 
     Raises:
-        ImportError: Numba is not installed.
-        numba.core.errors.NumbaError: the text is nothing that Numba can compile.
+        KernelError: the text is nothing that Numba can compile.
 
+    >>> from chainrule.compiler.kernels.kinds import float64
     >>> source = "def double(x):\\n    for i in range(x.size):\\n        x[i] *= 2"
-    >>> double = load_kernel(source, "double", "void(float64[::1])")  # doctest: +SKIP
+    >>> double = load_kernel(source, "double", (float64[::1],))  # doctest: +SKIP
     """
-    import numba
+    (found,) = load_kernels([Text(source, name, parameters)])
+    if isinstance(found, KernelError):
+        raise found
+    return found
 
-    options = {"error_model": "numpy", "no_cfunc_wrapper": True, **options}
-    key = kernel_key(source, name, signature, options)
+
+def load_kernels(texts: Sequence[Text]) -> list[Callable[..., Any] | KernelError]:
+    """For each text its function, or why there is none; what has to be compiled is so at the same time."""
+    keys = list(map(kernel_key, texts))
+    errors: dict[str, KernelError] = {}
     with _lock:
-        if key not in _kernels:
-            function = define(source, name, key)
-            dispatcher = numba.njit(**options)(function)
-            directory = cache_directory()
+        directory = cache_directory()
+        missing = {}
+        for key, text in zip(keys, texts, strict=True):
+            if key not in _kernels and not (directory and load_file(file_of(directory, text, key), text, key)):
+                missing[key] = text
+        jobs = [(text.source, text.name, text.parameters, key) for key, text in missing.items()]
+        for (key, text), code in zip(missing.items(), compile_all(jobs) if jobs else [], strict=True):
+            if isinstance(code, str):
+                errors[key] = KernelError(text.name, code)
+                continue
+            _kernels[key] = load(code, text.name, key)
             if directory is not None:
-                dispatcher._cache = KernelFile(directory / f"{name}-{key}.kernel")
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-            _kernels[key] = dispatcher
-        return _kernels[key]
-
-
-def define(source: str, name: str, key: str) -> Callable[..., Any]:
-    """Run the module text and return its function `name`."""
-    filename = f"<chainrule kernel {name} {key[:8]}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # for tracebacks
-    namespace: dict[str, Any] = {"__name__": __name__}  # Numba imports it when it loads a pickled function
-    exec(compile(source, filename, "exec"), namespace)
-    function: Callable[..., Any] = namespace[name]
-    function.__qualname__ = f"{name}_{key}"  # symbols of two kernels never have the same name
-    return function
+                save(file_of(directory, text, key), code, key)
+        return [errors.get(key) or _kernels[key] for key in keys]
 
 
 # ----- the key -----
 
 
-def kernel_key(source: str, name: str, signature: Any, options: dict[str, Any]) -> str:
+def kernel_key(text: Text) -> str:
     """A hash of all that the kernel's machine code depends on."""
-    parts = (surroundings(), source, name, str(signature), sorted((k, canonical(v)) for k, v in options.items()))
+    parts = (surroundings(), text.source, text.name, repr(text.parameters))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def canonical(option: Any) -> Any:
-    """An option as the same text in every process; the order of a set is not."""
-    return sorted(option) if isinstance(option, (set, frozenset)) else option
 
 
 @functools.cache
 def surroundings() -> tuple[Any, ...]:
     """What machine code depends on besides the kernel: versions, processor, Numba's settings, our functions' text."""
-    import llvmlite
-    import numba
-    import numpy
-    from numba.core import config
-    from numba.core.registry import cpu_target
+    from llvmlite import binding as llvm
 
-    versions = (FORMAT, numba.__version__, llvmlite.__version__, numpy.__version__, sys.version, sys.flags.optimize)
-    processor = cpu_target.target_context.codegen().magic_tuple()
-    settings = (config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT)
-    functions = hashlib.sha256()  # what kernels import from this package
+    versions = (FORMAT, np.__version__, sys.version, sys.flags.optimize, *map(version_of, ("numba", "llvmlite")))
+    features = llvm.get_host_cpu_features().flatten()
+    processor = (llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))
+    functions = hashlib.sha256()  # what kernels import from this package, and what compiles them
     for path in sorted(Path(__file__).parent.glob("*.py")):
         functions.update(path.read_bytes())
     return (versions, processor, settings, functions.hexdigest())
+
+
+def version_of(package: str) -> str:
+    """Which version of a package is installed, as a hash of the file that says so; the package is not imported."""
+    found = importlib.util.find_spec(package)
+    assert found is not None and found.origin is not None
+    return hashlib.sha256(Path(found.origin).with_name("_version.py").read_bytes()).hexdigest()
 
 
 # ----- the directory -----
@@ -164,67 +180,44 @@ def unusable(directory: Path, error: OSError) -> None:
 # ----- a file -----
 
 
-class KernelFile:
-    """One kernel's file, with the methods that a Numba dispatcher asks of its cache."""
+def file_of(directory: Path, text: Text, key: str) -> Path:
+    return directory / f"{text.name}-{key}.kernel"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.cache_path = str(path.parent)
 
-    def load_overload(self, signature: Any, context: Any) -> Any:
-        """Numba's compiled function from the file; None if there is none, or none that can be used."""
-        try:
-            content = self.path.read_bytes()
-        except OSError:
-            return None
-        payload = content[DIGEST:]
-        if hashlib.sha256(payload).digest() != content[:DIGEST]:
-            return None
-        try:
-            from numba.core.compiler import CompileResult
-            from numba.core.runtime import rtsys
+def load_file(path: Path, text: Text, key: str) -> bool:
+    """Take a kernel from its file; False if there is none, or none that can be used."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    code = content[DIGEST:]
+    if checksum(code, key) != content[:DIGEST]:
+        return False
+    _kernels[key] = load(code, text.name, key)
+    try:
+        os.utime(path)  # used now
+    except OSError:
+        pass
+    return True
 
-            # Numba would make itself ready to compile here, `context.refresh()`, which takes half a second
-            rtsys.initialize(context)
-            result = CompileResult._rebuild(context, *pickle.loads(payload))
-        except Exception:  # another Numba, inside which something has another name: compile
-            return None
-        try:
-            os.utime(self.path)  # used now
-        except OSError:
-            pass
-        return result
 
-    def save_overload(self, signature: Any, result: Any) -> None:
-        """Write the file, or warn that it cannot be."""
-        try:
-            from numba.core.serialize import dumps
+def checksum(code: bytes, key: str) -> bytes:
+    """Of a kernel's machine code; that of another kernel has another one in any case."""
+    return hashlib.sha256(key.encode() + code).digest()
 
-            if result.library.has_dynamic_globals or result.lifted:  # addresses of this process
-                return
-            payload = dumps(result._reduce())
-        except Exception:  # as above; the kernel itself works
-            return
-        temporary = f"{self.path}.{os.getpid()}.{threading.get_ident()}"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(hashlib.sha256(payload).digest() + payload)
-            os.replace(temporary, self.path)
-            discard_old(self.path.parent)
-        except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            if not self.path.exists():  # on Windows another process may hold the file open, as good as ours
-                unusable(self.path.parent, error)
 
-    def enable(self) -> None:
-        """Nothing to do."""
-
-    def disable(self) -> None:
-        """Nothing to do."""
-
-    def flush(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
+def save(path: Path, code: bytes, key: str) -> None:
+    """Write a kernel's file, or warn that it cannot be."""
+    temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(checksum(code, key) + code)
+        os.replace(temporary, path)
+        discard_old(path.parent)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        if not path.exists():  # on Windows another process may hold the file open, as good as ours
+            unusable(path.parent, error)
 
 
 @functools.cache

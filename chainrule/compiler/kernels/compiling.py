@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import inspect
 import os
 import queue
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .cache import load_kernel
+from .cache import KernelError, Text, load_kernel, load_kernels
+from .kinds import kind_of
 
-__all__ = ["KernelError", "given", "in_parts", "kernel", "single"]
+__all__ = ["KernelError", "all_at_once", "in_parts", "kernel"]
 
 HEADER = """import math
 
@@ -20,37 +23,16 @@ import numpy as np
 from numba import boolean, float32, float64, int32, int64, uint8, uint64
 
 from chainrule.compiler.kernels.elementary import *
-from chainrule.compiler.kernels.intrinsics import as_shape, maximum, minimum, plus, separate, where
+from chainrule.compiler.kernels.intrinsics import as_shape, maximum, minimum, plus, row_of, separate, where
+from chainrule.compiler.kernels.vectors import free, load, memory, multiply_add, spread, store
 
 """
 
-
-class KernelError(RuntimeError):
-    """A kernel that Numba cannot compile.
-
-    Attributes:
-        name: of the kernel.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"the kernel {name} cannot be compiled: {reason}")
-        self.name = name
-
-
-def single(number: Any) -> Any:
-    """The type of an array without dimensions."""
-    from numba import types
-
-    return types.Array(number, 0, "C")
-
-
-def given(array: Any) -> Any:
-    """The type of an array that a kernel only reads."""
-    return array.copy(readonly=True)
+waiting: contextvars.ContextVar[dict[str, Text] | None] = contextvars.ContextVar("waiting", default=None)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function whose parameters are annotated with Numba's types.
+    """Compile a function whose parameters are annotated with the types of `kinds.py`.
 
     Raises:
         KernelError: Numba cannot.
@@ -59,10 +41,31 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     text = textwrap.dedent(inspect.getsource(function))
     _, _, rest = text.partition("):\n")
     source = f"{HEADER}def {name}({', '.join(inspect.signature(function).parameters)}):\n{rest}"
+    wanted = Text(source, name, tuple(map(kind_of, function.__annotations__.values())))
+    later = waiting.get()
+    if later is not None:
+        later[name] = wanted
+        return function
+    return load_kernel(*wanted)
+
+
+@contextlib.contextmanager
+def all_at_once(namespace: dict[str, Any]) -> Iterator[None]:
+    """Compile the kernels that are defined inside, in `namespace`, together at the end.
+
+    Raises:
+        KernelError: Numba cannot compile one of them.
+    """
+    found: dict[str, Text] = {}
+    token = waiting.set(found)
     try:
-        return load_kernel(source, name, tuple(function.__annotations__.values()), nogil=True)
-    except Exception as error:  # whatever goes wrong in Numba or LLVM
-        raise KernelError(name, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+        yield
+    finally:
+        waiting.reset(token)
+    for name, made in zip(found, load_kernels(list(found.values())), strict=True):
+        if isinstance(made, KernelError):
+            raise made
+        namespace[name] = made
 
 
 # ----- threads -----

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -98,11 +98,11 @@ def loop_types(node: Node) -> tuple[list[np.dtype[Any]], np.dtype[Any]] | None:
     return (operands, result) if known and result == node.dtype else None
 
 
-def element(node: Node, elementary: Any = None) -> Callable[[list[str]], str] | None:
+def element(node: Node, elementary: Collection[str] = ()) -> Callable[[list[str]], str] | None:
     """What makes the text of a node's element from its operands' texts; None where kernels cannot compute it.
 
     Args:
-        elementary: the module of elementary functions, where there is one.
+        elementary: the names of the elementary functions that there are.
     """
     if node.dtype not in TYPES:
         return None
@@ -132,7 +132,9 @@ def element(node: Node, elementary: Any = None) -> Callable[[list[str]], str] | 
     return text
 
 
-def pattern_of(node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any], elementary: Any) -> str | None:
+def pattern_of(
+    node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any], elementary: Collection[str]
+) -> str | None:
     if node.op is np.where:
         return "where({0}, {1}, {2})"
     name, kind = node.op.__name__, operands[0].kind
@@ -152,7 +154,7 @@ def pattern_of(node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any],
         return f"np.{name}({', '.join(f'{{{i}}}' for i in range(len(operands)))})"
     if name in HEAVY:
         function = HEAVY[name]
-        if hasattr(elementary, f"{function}_{result.name}"):
+        if f"{function}_{result.name}" in elementary:
             return f"{function}_{result.name}({{0}})"
         if function in IN_MATH:
             return f"{result.name}(math.{function}({{0}}))"
@@ -160,7 +162,7 @@ def pattern_of(node: Node, operands: list[np.dtype[Any]], result: np.dtype[Any],
         exponent = constant_value(node.args[1])
         if exponent in (2, 3):
             return " * ".join(["{0}"] * int(exponent))
-        if hasattr(elementary, f"pow_{result.name}"):
+        if f"pow_{result.name}" in elementary:
             return f"pow_{result.name}({{0}}, {{1}})"
         return f"{result.name}(math.pow({{0}}, {{1}}))"
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ __all__ = ["KernelText", "can_overwrite", "write_kernel"]
 
 IN_MEMORY = re.compile(r"[\w.]+(\[[^\[\]]*\])?")  # a name, or an element of an array
 BLOCK = 4096  # elements that a long sum adds up in the type of its terms, before they go into a total of more digits
+MOST_KEPT = 1 << 16  # bytes of rows that a kernel keeps: they are on the stack
 CHEAP = 6  # operations that are rather done again than kept
 WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(keyword.kwlist) | frozenset(
-    """np math abs min range maximum minimum where plus separate as_shape r c i first last kernel given single
+    """np math abs min range maximum minimum where plus separate as_shape row_of r c i first last kernel given single
     boolean float32 float64 int32 int64 uint8 uint64""".split()
 )
 
@@ -143,13 +145,16 @@ class Passes:
                 for node in self.computed(number):
                     counts[node] = counts.get(node, 0) + 1
             dear = [node for node in self.loop.nodes if counts.get(node, 0) > 1 and self.cost(node) > CHEAP]
-            if not dear:
+            room = MOST_KEPT // self.loop.columns - sum(node.dtype.itemsize for node in self.kept if node.dtype)
+            if not dear or room < 8:
                 return
             self.kept.add(dear[-1])
 
 
 def can_overwrite(kernel: Kernel, output: Node, given: Node) -> bool:
     """Whether a kernel may write an output to the memory of an input: each element is read before it is written."""
+    if not kernel.loops:  # kernels/convolution.py
+        return False
     if (output.shape, output.dtype) != (given.shape, given.dtype):
         return False
     readers = [loop for loop in kernel.loops if any(same_memory(o) is given for n in loop.nodes for o in n.operands())]
@@ -202,14 +207,19 @@ def picked(loop: Loop, passes: Passes, given: Node, written: int) -> bool:
 
 class _Writer:
     def __init__(
-        self, kernel: Kernel, names: dict[Node, str], overwritten: dict[Node, Node], elementary: Any, split: bool
+        self,
+        kernel: Kernel,
+        names: dict[Node, str],
+        overwritten: dict[Node, Node],
+        elementary: Collection[str],
+        split: bool,
     ) -> None:
         self.kernel = kernel
         self.elementary = elementary
         self.split = split
         self.outputs = set(kernel.outputs)
         self.passed_on = passed_on(kernel)
-        self.used = set(RESERVED) | set(dir(elementary) if elementary else ())
+        self.used = set(RESERVED) | set(elementary)
         self.arrays: dict[Node, str] = {}
         self.numbers: dict[Node, str] = {}
         for node in kernel.inputs:
@@ -343,7 +353,7 @@ class _Writer:
         behind: list[str] = []
         for node in sorted(passes.kept, key=loop.nodes.index):
             self.values[node] = self.unique(f"{node.name or name_of(node.op)}_row")
-            before.append(f"{self.values[node]} = np.empty({loop.columns}, np.{node.dtype})")
+            before.append(f"{self.values[node]} = row_of({loop.columns}, {type_name(node.dtype)})")
         for node in loop.nodes:
             if loop.adds_up(node):
                 self.prepare(loop, node, before, behind)
@@ -563,11 +573,16 @@ def indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
+def type_name(dtype: Any) -> str:
+    """A type of elements as kernels call it."""
+    return "boolean" if dtype == np.bool else str(dtype.name)
+
+
 def parameter_type(node: Node, written: bool) -> str:
     """The type of a kernel's parameter; what it does not write to may be read-only."""
     if node.dtype is None:
         return "float64"
-    name = "boolean" if node.dtype == np.bool else node.dtype.name
+    name = type_name(node.dtype)
     shape = node.shape or ()
     kind = f"{name}[{', '.join([':'] * (len(shape) - 1) + ['::1'])}]" if shape else f"single({name})"
     return kind if written else f"given({kind})"
@@ -578,7 +593,7 @@ def write_kernel(
     name: str,
     names: dict[Node, str],
     overwritten: dict[Node, Node] | None = None,
-    elementary: Any = None,
+    elementary: Collection[str] = (),
     threads: bool = False,
 ) -> KernelText:
     """The text of a kernel.
@@ -587,7 +602,7 @@ def write_kernel(
         name: of the function.
         names: of the kernel's inputs and outputs, which its parameters get.
         overwritten: for outputs that are written to the memory of an input, that input.
-        elementary: the module of elementary functions.
+        elementary: the names of the elementary functions that there are.
         threads: whether it shall be split into parts that run at the same time.
     """
     overwritten = overwritten or {}

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-__all__ = ["as_shape", "maximum", "minimum", "plus", "separate", "where"]
+__all__ = ["as_shape", "maximum", "minimum", "plus", "row_of", "separate", "where"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -79,6 +79,27 @@ def where(typing: Any, condition: Any, x: Any, y: Any) -> Any:
         return builder.select(*args)
 
     return x(condition, x, x), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def row_of(typing: Any, count: Any, kind: Any) -> Any:
+    """An array of one dimension, for as long as the function runs: on the stack, where nobody has to free it."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    length = count.literal_value
+    result = types.Array(kind.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data_type = context.get_data_type(result.dtype)
+        new = arrayobj.make_array(result)(context, builder)
+        data = cgutils.alloca_once(builder, data_type, size=length)
+        data.align = 64
+        width = context.get_constant(types.intp, context.get_abi_sizeof(data_type))
+        size = context.get_constant(types.intp, length)
+        arrayobj.populate_array(new, data=data, shape=[size], strides=[width], itemsize=width, meminfo=None)
+        return new._getvalue()
+
+    return result(count, kind), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ArrayKind", "NumberKind", "given", "kind_of", "single"]
+__all__ = ["boolean", "float32", "float64", "given", "int32", "int64", "single", "uint8", "uint64"]
 
 
 class NumberKind:

@@ -31,11 +31,11 @@ LIBRARY = frozenset(
     fmax fmin fmod frexp hypot ldexp lgamma log log10 log1p log2 nearbyint pow remainder rint round roundeven sin sinh
     sqrt tan tanh tgamma trunc""".split()
     for suffix in ("", "f")
-) | {"memcpy", "memmove", "memset", "bzero"}
+) | {"memcpy", "memmove", "memset", "bzero", "malloc", "calloc", "free"}
 
 # fields of an array object, in pointers from the end of the object's head
 DATA, COUNT, SIZES, TYPE, FLAGS = 0, 1, 2, 5, 6
-KIND = 12  # bytes from the end of the head of a type object to the number of its type
+ORDER, NUMBER = 2, 4  # of a type object: bytes from the end of its first pointer to its order of bytes, and its number
 CONTIGUOUS, ALIGNED, WRITABLE = 0x1, 0x100, 0x400
 INTEGER_TYPES = ("b", "B", "h", "H", "i", "I", "l", "L", "q", "Q")
 
@@ -115,8 +115,12 @@ def entry(context: Any, description: Any, parameters: Any, key: str, source: str
 
     def fail(error: str, text: str) -> None:
         message = cgutils.global_constant(module, "message", cgutils.make_bytearray(text.encode() + b"\0"))
-        call("PyErr_SetString", ir.VoidType(), builder.load(builder.bitcast(python(error), pointer.as_pointer())),
-             builder.bitcast(message, pointer))
+        call(
+            "PyErr_SetString",
+            ir.VoidType(),
+            builder.load(builder.bitcast(python(error), pointer.as_pointer())),
+            builder.bitcast(message, pointer),
+        )
         builder.ret(ir.Constant(pointer, None))
 
     with cgutils.if_unlikely(builder, builder.icmp_signed("!=", count, size(len(parameters)))):
@@ -127,7 +131,9 @@ def entry(context: Any, description: Any, parameters: Any, key: str, source: str
         if isinstance(parameter, ArrayKind):
             fits = is_array(builder, item, parameter, python("PyArray_Type"))
             with cgutils.if_unlikely(builder, builder.not_(fits)):
-                fail("PyExc_TypeError", f"argument {i + 1} of a kernel must be an array {parameter}, in order in memory")
+                fail(
+                    "PyExc_TypeError", f"argument {i + 1} of a kernel must be an array {parameter}, in order in memory"
+                )
             values.append(array(context, builder, item, parameter))
         else:
             value, failed = (
@@ -165,17 +171,21 @@ def is_array(builder: Any, item: Any, parameter: ArrayKind, array_type: Any) -> 
     """Whether an object is an array of this type and number of dimensions whose elements are in order in memory."""
     head, step = object.__basicsize__, size.width // 8
     right = builder.icmp_unsigned("==", field(builder, item, head - step, pointer), array_type)
-    builder.position_at_end(block := builder.block)
+    block = builder.block
     with builder.if_then(right):
         count = field(builder, item, head + COUNT * step, int32)
         flags = field(builder, item, head + FLAGS * step, int32)
-        number = field(builder, field(builder, item, head + TYPE * step, pointer), head + KIND + step - 8, int32)
+        kind = field(builder, item, head + TYPE * step, pointer)
+        number = field(builder, kind, head + step + NUMBER, int32)
+        order = field(builder, kind, head + step + ORDER, byte)
         wanted = CONTIGUOUS | ALIGNED | (WRITABLE if parameter.written else 0)
         fits = builder.icmp_signed("==", count, int32(parameter.count))
         fits = builder.and_(fits, builder.icmp_signed("==", builder.and_(flags, int32(wanted)), int32(wanted)))
         same = [np.dtype(c).num for c in (*INTEGER_TYPES, parameter.dtype.char) if np.dtype(c) == parameter.dtype]
         known = functools.reduce(builder.or_, [builder.icmp_signed("==", number, int32(n)) for n in sorted({*same})])
         fits = builder.and_(fits, known)
+        native = builder.or_(*(builder.icmp_signed("==", order, byte(ord(letter))) for letter in "=|"))
+        fits = builder.and_(fits, native)
         inside = builder.block
     found = builder.phi(ir.IntType(1))
     found.add_incoming(ir.Constant(ir.IntType(1), 0), block)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.pooling import _constant
 from ..graph import Graph, Node
 from .constants import FILLS, uniform_value
 
@@ -139,6 +140,12 @@ def expand_dims(node: Node) -> Node | None:
     """As a reshape, so that pairs of them meet."""
     x = node.args[0]
     return node.like(np.reshape, x, node.shape) if isinstance(x, Node) else None
+
+
+@rule_for(_constant)
+def without_derivative(node: Node) -> Node | None:
+    """The same array: derivatives have been written down already."""
+    return node.args[0] if isinstance(node.args[0], Node) else None
 
 
 @rule_for(np.broadcast_to)

@@ -148,7 +148,7 @@ class Role:
         return place_of(self.shape, kept, columns)
 
 
-def role_of(node: Node, elementary: Any) -> Role | None:
+def role_of(node: Node, elementary: Collection[str]) -> Role | None:
     """A node's part in a loop; None where it can have none."""
     if node.effect or not callable(node.op) or node.shape is None or not node.size:
         return None
@@ -306,7 +306,7 @@ class Units:
     Sets of units are the bits of a number: `before[unit]` are those that must run before it, `after` those behind it.
     """
 
-    def __init__(self, graph: Graph, elementary: Any, refused: Collection[int]) -> None:
+    def __init__(self, graph: Graph, elementary: Collection[str], refused: Collection[int]) -> None:
         self.graph = graph
         self.order = {node: i for i, node in enumerate(graph.nodes)}
         self.unread: set[Node] = set()
@@ -365,7 +365,7 @@ def bits(number: int) -> Iterator[int]:
         number ^= lowest
 
 
-def group(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) -> Units:
+def group(graph: Graph, elementary: Collection[str] = (), refused: Collection[int] = ()) -> Units:
     """Merge each node with the loops of its operands, then loops that read the same large array."""
     units = Units(graph, elementary, refused)
     for node in graph.nodes:
@@ -631,13 +631,15 @@ def too_many(loops: list[Loop]) -> bool:
     return len(arrays) + len(loops) > MOST_ARRAYS
 
 
-def fuse(graph: Graph, elementary: Any = None, refused: Collection[int] = ()) -> tuple[Graph, dict[Node, Node]]:
+def fuse(
+    graph: Graph, elementary: Collection[str] = (), refused: Collection[int] = ()
+) -> tuple[Graph, dict[Node, Node]]:
     """A graph whose loops are kernels, and for each output of the old one that of the new.
 
     The nodes are copied, but for inputs and constants.
 
     Args:
-        elementary: the module of elementary functions for kernels.
+        elementary: the names of the elementary functions that kernels can call.
         refused: positions of nodes that are to be left as they are.
     """
     copies: dict[Node, Node] = {}

@@ -42,7 +42,7 @@ def page(told: Explanation) -> str:
         ImportError: there is no Graphviz, which lays out the graph; names the extra that brings it.
     """
     parts = {name: _part(name) for name in ("page.html", "page.css", "page.js")}
-    data = json.dumps(page_data(told), allow_nan=False, separators=(",", ":"))
+    data = json.dumps(packed(page_data(told)), allow_nan=False, separators=(",", ":"))
     for sign in "<>&":  # no text can end the element that it stands in
         data = data.replace(sign, f"\\u{ord(sign):04x}")
     fields = {
@@ -79,7 +79,7 @@ def page_data(told: Explanation) -> dict[str, Any]:
         "total": len(told.steps),
         **boxes.data(),
         "seeds": [
-            {"node": boxes.numbers[end], "name": _name(told.nodes[end].name), "short": short(seed), **_value(seed)}
+            {"node": boxes.numbers[end], "name": _name(told.nodes[end].name), "short": short(seed), "value": _value(seed)}
             for end, seed in zip(told.data.ends, told.data.seeds, strict=True)
         ],
         "steps": [_step(told, step, boxes) for step in steps],
@@ -101,7 +101,7 @@ def _step(told: Explanation, step: Step, boxes: _Boxes) -> dict[str, Any]:
         "right": typeset(right) if right else None,
         "numbers": typeset(step.numbers) if step.numbers else None,
         "note": [typeset(part) if i % 2 else part for i, part in enumerate(step.note.split("$"))] if step.note else None,
-        "used": [{"name": _name(name), **_value(value)} for name, value in pieces.used],
+        "used": [{"name": _name(name), "value": _value(value)} for name, value in pieces.used],
         "result": _value(step.contribution),
         "said": pieces.said,
         "before": None if step.before is None else short(step.before),
@@ -151,7 +151,7 @@ class _Boxes:
             "value": _value(node.value),
             "gradient": None if node.gradient is None else _value(node.gradient),
             "given": [
-                {"text": argument.text, "node": self.numbers.get(argument.node), **_value(argument.value)}
+                {"text": argument.text, "node": self.numbers.get(argument.node), "value": _value(argument.value)}
                 for argument in node.arguments
                 if argument.value is not None and argument.node != number
             ],
@@ -257,6 +257,62 @@ def _frames(homes: list[tuple[tuple[str, str], ...]]) -> Frame:
     return whole
 
 
+# ----- packing ----------------------------------------------------------------------------------------------------
+
+
+def packed(thing: Any) -> dict[str, Any]:
+    """Plain values with what occurs more than once written once: in a pool, with {"$": n} in its places.
+
+    >>> packed([["a", "b"], ["a", "b"]])
+    {'pool': [['a', 'b']], 'page': [{'$': 0}, {'$': 0}]}
+    """
+    numbers: dict[Any, int] = {}  # what a thing is made of -> its number
+    made_of: list[Any] = []
+    uses: list[int] = []
+
+    def number_of(thing: Any) -> int:
+        if isinstance(thing, dict):
+            key: Any = ("dict", *((name, number_of(value)) for name, value in thing.items()))
+            parts = [number for _, number in key[1:]]
+        elif isinstance(thing, (list, tuple)):
+            parts = [number_of(value) for value in thing]
+            key = ("list", *parts)
+        else:
+            key, parts = (type(thing), thing), []
+        known = numbers.get(key)
+        if known is None:
+            known = numbers[key] = len(made_of)
+            made_of.append(key)
+            uses.append(0)
+            for part in parts:
+                uses[part] += 1
+        return known
+
+    pool: list[Any] = []
+    places: dict[int, int] = {}
+
+    def written(number: int) -> Any:
+        if number in places:
+            return {"$": places[number]}
+        kind, *parts = made_of[number]
+        if kind == "dict":
+            found: Any = {name: written(part) for name, part in parts}
+        elif kind == "list":
+            found = [written(part) for part in parts]
+        else:
+            found = parts[0]
+        is_long = len(parts) > 1 or (kind is str and len(found) > 12)
+        if uses[number] > 1 and is_long:
+            places[number] = len(pool)
+            pool.append(found)
+            return {"$": places[number]}
+        return found
+
+    root = number_of(thing)
+    page = written(root)
+    return {"pool": pool, "page": page}
+
+
 # ----- small pieces -----------------------------------------------------------------------------------------------
 
 
@@ -271,7 +327,7 @@ def _value(value: Value | None) -> dict[str, Any]:
     """A value: its text, its kind where that is not plain, and its rows where it is a small vector or matrix."""
     if value is None:
         return {}
-    found: dict[str, Any] = {"value": value.text}
+    found: dict[str, Any] = {"text": value.text}
     if value.shape or value.numbers is None:
         found["kind"] = value.kind
     if value.numbers is not None and 1 <= len(value.shape) <= 2 and value.size:
@@ -295,16 +351,16 @@ def short(value: Value) -> str:
         numbers = _flat(value.numbers)
         if any(isinstance(number, complex) for number in numbers):
             return text[: FITS - 1] + "…"
-        return f"{_digits(min(numbers))} … {_digits(max(numbers))}"
+        return _range(min(numbers), max(numbers))
     if value.low is not None and value.high is not None:
-        if value.low == value.high and not value.infinities:
-            return f"all {number_text(value.low)}"
-        return f"{_digits(value.low)} … {_digits(value.high)}" + (" ∞" if value.infinities else "")
+        return _range(value.low, value.high) + (" ∞" if value.infinities else "")
     return value.text if len(value.text) <= FITS else ""
 
 
-def _digits(number: float) -> str:
-    return f"{number:.2g}" if isinstance(number, float) else number_text(number)
+def _range(low: Any, high: Any) -> str:
+    if low == high:
+        return f"all {number_text(low)}"
+    return " … ".join(f"{number:.2g}" if isinstance(number, float) else number_text(number) for number in (low, high))
 
 
 def _flat(numbers: Any) -> list[Any]:

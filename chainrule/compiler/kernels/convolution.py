@@ -1,0 +1,521 @@
+"""Convolutions and the maxima of windows as kernels, without columns in memory.
+
+`Correlation` multiplies a padded sample with the weights: a tile of `height` outputs and `width` vectors of positions is
+kept in registers while it goes over all channels and all places of the kernel, so that each number that is loaded is
+used many times (Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD architectures").
+Positions are counted through whole padded lines, one after another: those between the end of one line of the result and
+the start of the next are computed and dropped. The gradient of the input is the same with the weights turned round.
+`WeightGradient` keeps a tile of weights in registers while it goes over all positions of a sample.
+
+With a stride, the padded sample is kept in phases: positions that lie a stride apart stand side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Node
+from ..passes.fusion import Kernel
+from .generate import KernelText, parameter_type
+from .registers import register_bytes, register_count
+
+__all__ = ["Correlation", "MaxPool", "Settings", "SpreadMaxima", "WeightGradient"]
+
+Sizes = tuple[int, ...]
+AXES = "ijk"
+
+
+class Settings(NamedTuple):
+    """A convolution of (N, channels, *spatial) with (outputs, channels / groups, *kernel) to (N, outputs, *size)."""
+
+    samples: int
+    channels: int
+    outputs: int
+    groups: int
+    spatial: Sizes
+    kernel: Sizes
+    size: Sizes
+    stride: Sizes
+    padding: tuple[tuple[int, int], ...]
+    dilation: Sizes
+    dtype: np.dtype[Any]
+
+    @property
+    def lanes(self) -> int:
+        """Numbers in a vector."""
+        return register_bytes() // self.dtype.itemsize
+
+    @property
+    def number(self) -> str:
+        """The type of an element as text."""
+        return str(self.dtype.name)
+
+    @property
+    def taps(self) -> int:
+        """Places of the kernel."""
+        return math.prod(self.kernel)
+
+    @property
+    def inner(self) -> int:
+        """The first of the axes whose lines follow each other: the last two."""
+        return max(0, len(self.size) - 2)
+
+    @property
+    def phases(self) -> Sizes:
+        """Into how many parts each axis of the padded sample is split."""
+        return (*(1,) * self.inner, *self.stride[self.inner :])
+
+    @property
+    def padded(self) -> Sizes:
+        """The sizes of one part."""
+        whole = (n + a + b for n, (a, b) in zip(self.spatial, self.padding, strict=True))
+        return tuple(-(-n // s) for n, s in zip(whole, self.phases, strict=True))
+
+    @property
+    def part(self) -> int:
+        """Elements of one part of a channel."""
+        return math.prod(self.padded)
+
+    @property
+    def volume(self) -> int:
+        """Elements of a padded channel."""
+        return self.part * math.prod(self.phases)
+
+    @property
+    def line(self) -> int:
+        """Elements from one line of positions to the next."""
+        return self.padded[-1]
+
+    @property
+    def positions(self) -> int:
+        """From the first position to the last, of the last two axes."""
+        if len(self.size) == 1:
+            return self.size[0]
+        return (self.size[-2] - 1) * self.line + self.size[-1]
+
+    @property
+    def planes(self) -> int:
+        """How many such runs of positions there are."""
+        return self.size[0] if self.inner else 1
+
+    @property
+    def waste(self) -> float:
+        """How many times the needed multiplications are done."""
+        return self.planes * rounded(self.positions, self.lanes) / math.prod(self.size)
+
+    def index(self, axis: int, text: str, step: int = 1) -> str:
+        """Where the padded coordinate `text` lies along an axis."""
+        spacing = math.prod(self.padded[axis + 1 :])
+        phases, phase = self.phases[axis], self.part * math.prod(self.phases[axis + 1 :])
+        if step != 1:
+            text = times(text, step)
+        if phases == 1:
+            return times(text, spacing)
+        text = f"({text})" if " " in text else text
+        return f"{text} % {phases} * {phase} + {times(f'{text} // {phases}', spacing)}"
+
+    def reach(self, width: int) -> int:
+        """The elements of the padded sample, with what vectors of positions read beyond it."""
+        place = sum(
+            (d * (k - 1) // s + (n - 1 if axis < self.inner else 0)) * math.prod(self.padded[axis + 1 :])
+            for axis, (d, k, s, n) in enumerate(zip(self.dilation, self.kernel, self.phases, self.size, strict=True))
+        )
+        return self.channels * self.volume + place + rounded(self.positions, width)
+
+
+def rounded(number: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-number // step) * step
+
+
+def times(text: str, factor: int) -> str:
+    """A product as text."""
+    if factor == 1:
+        return text
+    return f"({text}) * {factor}" if " " in text and not text.isdigit() else f"{text} * {factor}"
+
+
+def plus(*terms: str) -> str:
+    """A sum as text, without zeros."""
+    return " + ".join(term for term in terms if term not in ("", "0")) or "0"
+
+
+class Text:
+    """Lines of a function, indented by loops."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.depth = 1
+        self.taken: list[str] = []
+
+    def add(self, *lines: str) -> None:
+        """Write lines."""
+        self.lines += ["    " * self.depth + line for line in lines]
+
+    def loop(self, *heads: str) -> None:
+        """Begin loops; what follows stands in the innermost."""
+        for head in heads:
+            self.add(head)
+            self.depth += 1
+
+    def over(self, names: str, sizes: Iterable[int]) -> None:
+        """Begin a loop for each letter."""
+        self.loop(*(f"for {name} in range({size}):" for name, size in zip(names, sizes, strict=True)))
+
+    def memory(self, name: str, size: int, number: str, zero: bool = True) -> None:
+        """Take memory for the function's own use."""
+        self.add(f"{name} = memory({size}, {number})")
+        self.taken.append(name)
+        if zero:
+            self.add(f"for i in range({size}):", f"    {name}[i] = {number}(0)")
+
+    def end(self, depth: int = 1) -> None:
+        """Go back to a depth."""
+        self.depth = depth
+
+
+def tile(outputs: int, positions: int, lanes: int, one_more: bool) -> tuple[int, int]:
+    """The (height, width) of a tile in registers that takes least time.
+
+    Args:
+        outputs: how many numbers multiply each vector.
+        positions: how many vectors there are.
+        one_more: whether the numbers are vectors as well, and each is loaded.
+    """
+    registers = register_count()
+    best, least = (1, 1), math.inf
+    for height in range(1, min(outputs, 12) + 1):
+        for width in range(1, min(positions, 12) + 1):
+            if height * width + min(height, width) + 1 > registers:
+                continue
+            # two products a cycle, or two loads, of which one that crosses a line of the cache counts twice
+            loads = height + 2 * width
+            cycles = max(height * width, loads, 8)
+            time = -(-outputs // height) * -(-positions // width) * (cycles + (2 if one_more else 0))
+            if time < least:
+                best, least = (height, width), time
+    return best
+
+
+class LayerKernel(Kernel):
+    """A kernel that is no loop over elements; see `passes.fusion.Kernel`.
+
+    Attributes:
+        operations: multiplications and additions that it takes.
+    """
+
+    def __init__(self, name: str, nodes: list[Node], inputs: list[Node], outputs: list[Node], position: int) -> None:
+        self.loops = []
+        self.inputs = inputs
+        self.outputs = outputs
+        self.positions = {position}
+        self.members = nodes
+        self.__name__ = name
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What it computes, in order."""
+        return self.members
+
+    def write(self, name: str) -> KernelText:
+        """Its text."""
+        raise NotImplementedError
+
+    def text(self, name: str, names: list[str], body: Text, sums: list[tuple[int, str]], split: int) -> KernelText:
+        """The function around a body."""
+        arrays = [*self.inputs, *self.outputs]
+        written = [False] * len(self.inputs) + [True] * len(self.outputs)
+        parameters = ["first: uint64", "last: uint64"]
+        parameters += [
+            f"{called}: {parameter_type(node, write)}"
+            for called, node, write in zip(names, arrays, written, strict=True)
+        ]
+        head = ["@kernel", f"def {name}({', '.join(parameters)}):", "    separate()"]
+        body.end()
+        body.add(*(f"free({taken})" for taken in body.taken))
+        return KernelText(name, "\n".join([*head, *body.lines]), list(range(len(self.outputs))), split, sums)
+
+
+def fill_padded(text: Text, s: Settings, array: str) -> None:
+    """Copy a sample to the middle of its padded array, phase by phase."""
+    depth = text.depth
+    axes = AXES[: len(s.spatial)]
+    text.over("c" + axes, (s.channels, *s.spatial))
+    terms = [times("c", s.volume)]
+    for axis, (letter, (before, _)) in enumerate(zip(axes, s.padding, strict=True)):
+        terms.append(s.index(axis, f"{letter} + {before}" if before else letter))
+    text.add(f"padded[{plus(*terms)}] = {array}[n, c, {', '.join(axes)}]")
+    text.end(depth)
+
+
+class Correlation(LayerKernel):
+    """A convolution, or with `turned` the gradient of one for its input; with `relu` and `pool` what follows it.
+
+    Its outputs are the result (after relu, if there is one), then the maxima of windows.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        nodes: list[Node],
+        inputs: list[Node],
+        outputs: list[Node],
+        position: int,
+        *,
+        turned: bool = False,
+        relu: bool = False,
+        pool: Any = None,
+    ) -> None:
+        super().__init__(name, nodes, inputs, outputs, position)
+        self.settings = settings
+        self.turned = turned
+        self.relu = relu
+        self.pool = pool
+
+    def write(self, name: str) -> KernelText:
+        """Its text."""
+        s, text = self.settings, Text()
+        has_bias = len(self.inputs) == 3
+        each = s.outputs // s.groups
+        height, width = tile(each, -(-s.positions // s.lanes), s.lanes, False)
+        tiles = s.groups * -(-each // height)
+        run = rounded(s.positions, width * s.lanes)
+        kernel, size = AXES[: len(s.kernel)], AXES[: len(s.size)]
+        text.memory("padded", s.reach(width * s.lanes), s.number)
+        text.memory("sums", tiles * height * run, s.number, zero=False)
+        self.pack_weights(text, each, height)
+        text.loop("for n in range(int64(first), int64(last)):")
+        fill_padded(text, s, "g" if self.turned else "x")
+        if s.inner:
+            text.loop(f"for i in range({s.size[0]}):")
+        depth = text.depth
+        text.add(f"# tiles of {height} outputs and {width * s.lanes} positions")
+        text.loop(f"for p in range(0, {run}, {width * s.lanes}):", f"for t in range({tiles}):")
+        sums = [[f"s{a}_{b}" for b in range(width)] for a in range(height)]
+        text.add(*(f"{each} = spread({s.number}(0.0))" for line in sums for each in line))
+        text.add(f"at = {times('t', s.channels // s.groups * s.taps * height)}")
+        inside = text.depth
+        channel = "c"
+        text.loop(f"for c in range({s.channels // s.groups}):")
+        if s.groups > 1:
+            own = f"t // {tiles // s.groups}" if tiles > s.groups else "t"
+            channel = f"({times(own, s.channels // s.groups)} + c)"
+        taps = ["uvw"[axis] for axis in range(len(kernel))]
+        text.loop(*(f"for {u} in range({k}):" for u, k in zip(taps, s.kernel, strict=True)))
+        terms = ["p", times(channel, s.volume)]
+        for axis, u in enumerate(taps):
+            shifted = times(u, s.dilation[axis])
+            if axis < s.inner:
+                shifted = f"{times('i', s.stride[axis])} + {shifted}"
+            terms.append(s.index(axis, shifted))
+        text.add(f"q = {plus(*terms)}")
+        text.add(*(f"x{b} = load(padded, {plus('q', str(b * s.lanes))})" for b in range(width)))
+        for a in range(height):
+            text.add(f"w{a} = spread(weights[{plus('at', str(a))}])")
+            text.add(*(f"{sums[a][b]} = multiply_add(w{a}, x{b}, {sums[a][b]})" for b in range(width)))
+        text.add(f"at += {height}")
+        text.end(inside)
+        text.add(f"at = {plus(times('t', height * run), 'p')}")
+        for a, b in itertools.product(range(height), range(width)):
+            text.add(f"store(sums, {plus('at', str(a * run + b * s.lanes))}, {sums[a][b]})")
+        text.end(depth)
+        row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
+        flat = size[s.inner :]
+        text.loop(f"for o in range({s.outputs}):")
+        text.over(flat, s.size[s.inner :])
+        terms = [times(row, run), *([times(flat[0], s.line)] if len(flat) == 2 else []), flat[-1]]
+        value = f"sums[{plus(*terms)}]"
+        if has_bias:
+            value += " + bias[o]"
+        if self.relu:
+            value = f"maximum({value}, {s.number}(0.0))"
+        text.add(f"out[n, o, {', '.join(size)}] = {value}")
+        if self.pool is not None:
+            text.end(2)
+            maxima_of_windows(text, "out", "pooled", s.outputs, self.pool)
+        names = ["g" if self.turned else "x", "w", *(["bias"] if has_bias else []), "out"]
+        return self.text(name, names + (["pooled"] if self.pool is not None else []), text, [], s.samples)
+
+    def pack_weights(self, text: Text, each: int, height: int) -> None:
+        """The weights in the order in which they are read, the outputs of a tile side by side."""
+        s = self.settings
+        kernel = AXES[: len(s.kernel)]
+        inputs = s.channels // s.groups
+        size = s.groups * rounded(each, height) * inputs * s.taps
+        text.memory("weights", size, s.number)
+        text.over("oc" + kernel, (s.outputs, inputs, *s.kernel))
+        place = "c"
+        for letter, k in zip(kernel, s.kernel, strict=True):
+            place = f"({place} * {k} + {letter})"
+        tile_of, lane = f"o // {height}", f"o % {height}"
+        if each % height and s.groups > 1:
+            tile_of = f"(o // {each} * {-(-each // height)} + o % {each} // {height})"
+            lane = f"o % {each} % {height}"
+        if height == 1:
+            tile_of, lane = "o" if s.groups == 1 or each % height == 0 else tile_of, "0"
+        at = plus(f"({tile_of} * {inputs * s.taps} + {place}) * {height}", lane)
+        where = ["o", "c", *kernel]
+        if self.turned:
+            where = [
+                "c" if s.groups == 1 else f"o // {each} * {inputs} + c",
+                "o" if s.groups == 1 else f"o % {each}",
+                *(f"{k - 1} - {letter}" for letter, k in zip(kernel, s.kernel, strict=True)),
+            ]
+        text.add(f"weights[{at}] = w[{', '.join(where)}]")
+        text.end()
+
+
+class WeightGradient(LayerKernel):
+    """The gradient of a convolution for its weight."""
+
+    def __init__(self, settings: Settings, name: str, node: Node, inputs: list[Node], position: int) -> None:
+        super().__init__(name, [node], inputs, [node], position)
+        self.settings = settings
+
+    def write(self, name: str) -> KernelText:
+        """Its text."""
+        s, text = self.settings, Text()
+        each, inputs = s.outputs // s.groups, s.channels // s.groups
+        rows = inputs * s.taps
+        height, width = tile(each, rows, 1, True)
+        high, wide = rounded(each, height), rounded(rows, width)
+        run = rounded(s.positions, s.lanes)
+        size = height * width * s.lanes
+        kernel, positions = AXES[: len(s.kernel)], AXES[: len(s.size)]
+        text.memory("padded", s.reach(s.lanes), s.number)
+        text.memory("grads", s.groups * high * s.planes * run, s.number)
+        text.memory("places", s.groups * wide, "int64")
+        text.over("bc" + kernel, (s.groups, inputs, *s.kernel))
+        place = "c"
+        for letter, k in zip(kernel, s.kernel, strict=True):
+            place = f"({place} * {k} + {letter})"
+        terms = [times(f"b * {inputs} + c" if s.groups > 1 else "c", s.volume)]
+        terms += [s.index(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(kernel)]
+        text.add(f"places[{plus(times('b', wide), place)}] = {plus(*terms)}")
+        text.end()
+        tiles = s.groups * (high // height) * (wide // width)
+        text.memory("sums", tiles * size, s.number)
+        text.loop("for n in range(int64(first), int64(last)):")
+        fill_padded(text, s, "x")
+        row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {high} + o % {each})"
+        text.over("o" + positions, (s.outputs, *s.size))
+        flat = positions[s.inner :]
+        terms = [times(row, s.planes * run), *([times("i", run)] if s.inner else [])]
+        terms += [*([times(flat[0], s.line)] if len(flat) == 2 else []), flat[-1]]
+        text.add(f"grads[{plus(*terms)}] = g[n, o, {', '.join(positions)}]")
+        text.end(2)
+        text.add(f"# tiles of {height} outputs and {width} weights of each")
+        text.add("at = 0")
+        text.over("bt", (s.groups, high // height))
+        text.loop(f"for r in range({times('b', wide)}, {times('b', wide)} + {wide}, {width}):")
+        sums = [[f"s{a}_{b}" for b in range(width)] for a in range(height)]
+        places = [(a, b, (a * width + b) * s.lanes) for a, b in itertools.product(range(height), range(width))]
+        text.add(*(f"{sums[a][b]} = load(sums, {plus('at', str(k))})" for a, b, k in places))
+        text.add(*(f"q{b} = places[{plus('r', str(b))}]" for b in range(width)))
+        text.add(f"o = {times(plus(times('b', high // height), 't'), height * s.planes * run)}")
+        if s.inner:
+            text.loop(f"for i in range({s.size[0]}):")
+        text.loop(f"for p in range(0, {run}, {s.lanes}):")
+        depth = "i" if s.inner else ""
+        here = plus("o", times(depth, run) if depth else "", "p")
+        text.add(*(f"g{a} = load(grads, {plus(here, str(a * s.planes * run))})" for a in range(height)))
+        shift = s.index(0, "i", s.stride[0]) if s.inner else ""
+        for b in range(width):
+            text.add(f"x{b} = load(padded, {plus(f'q{b}', 'p', shift)})")
+            text.add(*(f"{sums[a][b]} = multiply_add(g{a}, x{b}, {sums[a][b]})" for a in range(height)))
+        text.end(5)
+        text.add(*(f"store(sums, {plus('at', str(k))}, {sums[a][b]})" for a, b, k in places))
+        text.add(f"at += {size}")
+        text.end()
+        # what the lanes have added up
+        text.over("oc" + kernel, (s.outputs, inputs, *s.kernel))
+        text.add(f"row, r = {row}, {place}")
+        text.add(f"at = ((row // {height} * {wide // width} + r // {width}) * {height} + row % {height}) * {width}")
+        text.add(f"at = (at + r % {width}) * {s.lanes}", f"total = {s.number}(0.0)")
+        text.loop(f"for lane in range({s.lanes}):")
+        text.add("total = plus(total, sums[at + lane])")
+        text.depth -= 1
+        text.add(f"out[o, c, {', '.join(kernel)}] = total")
+        return self.text(name, ["x", "g", "out"], text, [(0, "np.add")], s.samples)
+
+
+# ----- maxima of windows ----------------------------------------------------------------------------------------------
+
+
+def elements_of(windows: Any, axes: str) -> list[str]:
+    """The places of a window's elements, as indices of the array it looks at."""
+    starts = [times(letter, w.stride) for letter, w in zip(axes, windows, strict=True)]
+    places = itertools.product(*(range(w.kernel) for w in windows))
+    return [
+        ", ".join(plus(start, str(k * w.dilation)) for start, k, w in zip(starts, place, windows, strict=True))
+        for place in places
+    ]
+
+
+def maxima_of_windows(text: Text, source: str, target: str, channels: int, windows: Any) -> None:
+    """Loops that write the maximum of each window of a sample."""
+    axes = AXES[: len(windows)]
+    text.over("o" + axes, (channels, *(w.out for w in windows)))
+    places = elements_of(windows, axes)
+    text.add(f"most = {source}[n, o, {places[0]}]")
+    text.add(*(f"most = maximum(most, {source}[n, o, {place}])" for place in places[1:]))
+    text.add(f"{target}[n, o, {', '.join(axes)}] = most")
+
+
+class MaxPool(LayerKernel):
+    """The maxima of windows that lie inside of their array."""
+
+    def __init__(self, name: str, node: Node, x: Node, windows: Any, position: int) -> None:
+        super().__init__(name, [node], [x], [node], position)
+        self.windows = windows
+
+    def write(self, name: str) -> KernelText:
+        """Its text."""
+        x, text = self.inputs[0], Text()
+        assert x.shape is not None
+        text.loop("for n in range(int64(first), int64(last)):")
+        maxima_of_windows(text, "x", "out", x.shape[1], self.windows)
+        return self.text(name, ["x", "out"], text, [], x.shape[0])
+
+
+class SpreadMaxima(LayerKernel):
+    """Values for windows, put where each window's first maximum stands (its last NaN, if it has one); zeros elsewhere.
+
+    The windows lie inside of the array, side by side, and may leave elements at its ends.
+    """
+
+    def __init__(self, name: str, node: Node, inputs: list[Node], windows: Any, position: int) -> None:
+        super().__init__(name, [node], inputs, [node], position)
+        self.windows = windows
+
+    def write(self, name: str) -> KernelText:
+        """Its text."""
+        node, text = self.outputs[0], Text()
+        assert node.shape is not None and node.dtype is not None
+        axes = AXES[: len(self.windows)]
+        zero = f"{node.dtype.name}(0.0)"
+        text.loop("for n in range(int64(first), int64(last)):")
+        text.loop(f"for o in range({node.shape[1]}):")
+        if any(w.out * w.stride != w.size or w.stride != w.kernel for w in self.windows):
+            text.over(axes, (w.size for w in self.windows))
+            text.add(f"out[n, o, {', '.join(axes)}] = {zero}")
+            text.end(3)
+        text.over(axes, (w.out for w in self.windows))
+        text.add(f"most = maxima[n, o, {', '.join(axes)}]", f"value = values[n, o, {', '.join(axes)}]")
+        places = elements_of(self.windows, axes)
+        last = len(places) - 1
+        text.add(*(f"x{k} = x[n, o, {place}]" for k, place in enumerate(places)))
+        for k in range(last + 1):
+            text.add(f"hit{k} = x{k} == most" if k == 0 else f"hit{k} = (x{k} == most) & (not seen)")
+            text.add("seen = hit0" if k == 0 else f"seen = seen | hit{k}")
+        for k in range(last, -1, -1):
+            text.add(f"hit{k} = hit{k} | ((x{k} != x{k}) & (not seen))")
+            text.add(f"seen = seen | hit{k}")
+        text.add(*(f"out[n, o, {place}] = where(hit{k}, value, {zero})" for k, place in enumerate(places)))
+        return self.text(name, ["values", "maxima", "x", "out"], text, [], node.shape[0])

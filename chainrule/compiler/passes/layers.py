@@ -1,0 +1,201 @@
+"""Give convolutions and the maxima of windows to kernels of their own, with the relu and the maxima that follow them.
+
+What those kernels do not cover stays a call of the NumPy form: a stride in the gradient of the input, windows that leave
+the array or overlap, results so small that most of a vector would be wasted, other element types than the two floats.
+Read first: `kernels/convolution.py`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from ...ops.convolution import convolve, convolve_input, convolve_weight
+from ...ops.pooling import _max_pool, _spread_maxima
+from ..graph import Graph, Node, map_nodes
+from ..kernels.convolution import Correlation, LayerKernel, MaxPool, Settings, SpreadMaxima, WeightGradient
+from .constants import uniform_value
+
+__all__ = ["use_layers"]
+
+MOST_WASTE = 2.5  # products done for each that is needed, above which matrix products are quicker
+LONGEST_KERNEL = 1 << 12  # places of a window
+
+
+def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
+    """Replace calls by kernels, in place; returns what stands for which result.
+
+    Args:
+        refused: positions -1, -2, ... of calls that are to be left as they are, counted among those that could be
+            replaced.
+    """
+    users = graph.users()
+    kernels: dict[Node, LayerKernel] = {}
+    taken: set[Node] = set()
+    replaced: dict[Node, Node] = {}
+    nodes: list[Node] = []
+    count = 0
+    for node in graph.nodes:
+        if node in taken:
+            continue
+        node.args = map_nodes(node.args, lambda other: replaced.get(other, other))
+        node.kwargs = map_nodes(node.kwargs, lambda other: replaced.get(other, other))
+        make = KERNELS.get(node.op) if callable(node.op) and node.size else None
+        kernel = None
+        if make is not None:
+            count += 1
+            kernel = None if -count in refused else make(node, graph, users, -count)
+        if kernel is None:
+            nodes.append(node)
+            continue
+        whole = Node(kernel, tuple(kernel.inputs), line=node.line, formula=node.formula)
+        nodes.append(whole)
+        kernels[whole] = kernel
+        for i, inner in enumerate(kernel.outputs):
+            replaced[inner] = inner.like(operator.getitem, whole, i)
+            replaced[inner].name = inner.name or inner.op.__name__.strip("_")
+            nodes.append(replaced[inner])
+        taken.update(kernel.nodes)
+    graph.nodes = nodes
+    graph.outputs = [replaced.get(node, node) for node in graph.outputs]
+    return replaced
+
+
+def floats(*arrays: Any) -> bool:
+    """Whether all are arrays of one of the two float types."""
+    kinds = {array.dtype if isinstance(array, Node) else None for array in arrays}
+    return len(kinds) == 1 and kinds <= {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def fits(settings: Settings) -> bool:
+    """Whether a kernel is quicker than matrix products."""
+    if len(settings.size) > 3 or 0 in (settings.samples, settings.channels, settings.outputs, *settings.size):
+        return False
+    return settings.waste <= MOST_WASTE and settings.taps <= LONGEST_KERNEL
+
+
+def convolution(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel of a convolution, with the relu and the maxima of windows that follow."""
+    x, w, *rest = node.args
+    inputs = [x, w, *(bias for bias in rest if bias is not None)]
+    if not floats(*inputs):
+        return None
+    given = node.kwargs
+    settings = Settings(
+        *x.shape[:2], w.shape[0], given["groups"], x.shape[2:], w.shape[2:], given["size"], given["stride"],
+        given["padding"], given["dilation"], x.dtype,
+    )  # fmt: skip
+    return with_what_follows(settings, node, inputs, graph, users, position) if fits(settings) else None
+
+
+def convolution_of_input(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel of a convolution's gradient for its input: a convolution with the weight turned round."""
+    g, w, *rest = node.args
+    inputs = [g, w, *(bias for bias in rest if bias is not None)]
+    given = node.kwargs
+    if not floats(*inputs) or any(step != 1 for step in given["stride"]):
+        return None
+    reach = [d * (k - 1) for d, k in zip(given["dilation"], w.shape[2:], strict=True)]
+    before = [r - b for r, (b, _) in zip(reach, given["padding"], strict=True)]
+    sizes = zip(given["size"], reach, g.shape[2:], before, strict=True)
+    padding = tuple((b, n + r - b - have) for n, r, have, b in sizes)
+    if min(min(pair) for pair in padding) < 0:
+        return None
+    settings = Settings(
+        *g.shape[:2], w.shape[1] * given["groups"], given["groups"], g.shape[2:], w.shape[2:], given["size"],
+        given["stride"], padding, given["dilation"], g.dtype,
+    )  # fmt: skip
+    return with_what_follows(settings, node, inputs, graph, users, position, True) if fits(settings) else None
+
+
+def with_what_follows(
+    settings: Settings,
+    node: Node,
+    inputs: list[Node],
+    graph: Graph,
+    users: dict[Node, list[Node]],
+    position: int,
+    turned: bool = False,
+) -> LayerKernel:
+    """The kernel of a convolution, and of a relu that alone reads it, and of the maxima of windows of the result."""
+    nodes, result = [node], node
+    relu = users[node][0] if len(users[node]) == 1 and node not in graph.outputs else None
+    if relu is not None and is_relu(relu, node):
+        nodes.append(relu)
+        result = relu
+    maxima = [user for user in users[result] if user.op is _max_pool and inside(user.args[1])]
+    outputs = [result, *maxima[:1]]
+    nodes += maxima[:1]
+    name = "_".join(inner.op.__name__.strip("_") for inner in nodes).replace("maximum", "relu")
+    pool = maxima[0].args[1] if maxima else None
+    return Correlation(
+        settings, name, nodes, inputs, outputs, position, turned=turned, relu=result is not node, pool=pool
+    )
+
+
+def is_relu(node: Node, operand: Node) -> bool:
+    """Whether a node is the maximum of an operand and 0."""
+    if node.op is not np.maximum or len(node.args) != 2 or (node.shape, node.dtype) != (operand.shape, operand.dtype):
+        return False
+    other = node.args[1] if node.args[0] is operand else node.args[0]
+    value = uniform_value(other) if isinstance(other, Node) else other
+    return not isinstance(value, (Node, bool)) and value is not None and bool(value == 0)
+
+
+def inside(windows: Any) -> bool:
+    """Whether windows never leave the array."""
+    return len(windows) <= 3 and all(
+        not w.padding and (w.out - 1) * w.stride + (w.kernel - 1) * w.dilation < w.size for w in windows
+    )
+
+
+def weight_gradient(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel of a convolution's gradient for its weight."""
+    x, g = node.args
+    given = node.kwargs
+    if not floats(x, g):
+        return None
+    settings = Settings(
+        *x.shape[:2], g.shape[1], given["groups"], x.shape[2:], given["size"], g.shape[2:], given["stride"],
+        given["padding"], given["dilation"], x.dtype,
+    )  # fmt: skip
+    return WeightGradient(settings, "convolve_weight", node, [x, g], position) if fits(settings) else None
+
+
+def max_pool(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel of the maxima of windows."""
+    x, windows = node.args
+    if not floats(x) or not inside(windows) or len(x.shape) != len(windows) + 2:
+        return None
+    return MaxPool("max_pool", node, x, windows, position) if small(windows) else None
+
+
+def spread_maxima(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel that puts values where maxima stand."""
+    values, maxima, x, windows = node.args
+    side_by_side = all(w.stride >= w.kernel and w.dilation == 1 for w in windows)
+    if not floats(values, maxima, x) or not inside(windows) or not side_by_side or not small(windows):
+        return None
+    if len(x.shape) != len(windows) + 2:
+        return None
+    return SpreadMaxima("spread_maxima", node, [values, maxima, x], windows, position)
+
+
+def small(windows: Any) -> bool:
+    """Whether a window's elements can be written out."""
+    elements = 1
+    for w in windows:
+        elements *= w.kernel
+    return elements <= 16
+
+
+KERNELS: dict[Any, Any] = {
+    convolve: convolution,
+    convolve_input: convolution_of_input,
+    convolve_weight: weight_gradient,
+    _max_pool: max_pool,
+    _spread_maxima: spread_maxima,
+}
