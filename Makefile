@@ -3,6 +3,7 @@
 #   make demo     train on handwritten digits; DEMO_ARGS="--epochs 5 --out somewhere"
 #   make test     run the tests; TEST_ARGS="-k views"
 #   make pytorch  install PyTorch, and run the tests that compare with it
+#   make docs     build the documentation site in build/docs; DOCS_ARGS="--fresh"
 #   make lint types notes bench format clean
 
 # the first Python that is new enough; PYTHON=... names another
@@ -16,9 +17,10 @@ TORCH := torch==2.13.0 expecttest
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
+DOCS_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test pytorch lint format types notes bench clean help
+.PHONY: demo test pytorch docs lint format types notes bench clean help
 
 help: ## what plain `make` does
 	@sed -n 's/^#   //p' Makefile
@@ -27,10 +29,14 @@ demo: $(VENV)/.with-train
 	$(BIN)/chainrule demo $(DEMO_ARGS)
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest -n auto -m "not torch" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m "not torch and not site" $(TEST_ARGS)
 
 pytorch: $(VENV)/.with-torch
 	$(BIN)/python -m pytest -n auto -m torch $(TEST_ARGS)
+
+docs: $(VENV)/.with-docs
+	$(BIN)/python docs/build.py $(DOCS_ARGS)
+	$(BIN)/python -m pytest -m site tests/test_site.py
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
@@ -67,6 +73,10 @@ $(VENV)/.with-train: pyproject.toml | $(VENV)/.made
 $(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,draw,jit,train]'
 	@touch $@ $(VENV)/.with-train
+
+$(VENV)/.with-docs: pyproject.toml | $(VENV)/.with-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 $(VENV)/.with-torch: pyproject.toml | $(VENV)/.with-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) || { \

@@ -6,9 +6,10 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NoReturn
 
-EXPLAIN = ("h", "help", "latex", "markdown")  # the options of `chainrule explain`
+EXPLAIN = ("-h", "--help", "--latex", "--markdown")  # the options of `chainrule explain`, beside --html FILE
 BAD_USAGE = 2  # the exit code for a value that makes no sense
 
 
@@ -93,12 +94,13 @@ def make_parser() -> argparse.ArgumentParser:
         "explain",
         help="differentiate an expression and tell every step",
         description="Differentiate an expression and tell every step of the backward pass.",
-        usage="chainrule explain [-h] [--latex | --markdown] EXPRESSION [NAME=VALUE ...]",
+        usage="chainrule explain [-h] [--latex | --markdown | --html FILE] EXPRESSION [NAME=VALUE ...]",
         epilog='example: chainrule explain "log(a * b * log(c))" a=2 b=3 "c=[10, 20]"',
     )
     form = explain.add_mutually_exclusive_group()
     form.add_argument("--latex", action="store_true", help="print the derivation as a LaTeX document")
     form.add_argument("--markdown", action="store_true", help="print it as Markdown")
+    form.add_argument("--html", metavar="FILE", help="write a page to step through it")
     explain.add_argument("expression", metavar="EXPRESSION", help="arithmetic, operations of the table, and names")
     explain.add_argument("values", metavar="NAME=VALUE", nargs="*", help="a number, or a list as [1,2,3]")
     explain.set_defaults(run=run_explain)
@@ -123,7 +125,21 @@ def run_explain(options: argparse.Namespace) -> int:
     """`chainrule explain`."""
     from .explain.expression import main as explain
 
-    return explain(options.expression, options.values, options.latex, options.markdown)
+    return explain(options.expression, options.values, options.latex, options.markdown, options.html)
+
+
+def _protected(arguments: Sequence[str]) -> list[str]:
+    """The arguments of `chainrule explain`: options first, and a space before what only looks like one."""
+    options, others = [], []
+    rest = iter(arguments)
+    for text in rest:
+        if text in EXPLAIN or text.startswith("--html="):
+            options.append(text)
+        elif text == "--html":
+            options += [text, *(f" {file}" if file[:1] == "-" else file for file in islice(rest, 1))]
+        else:
+            others.append(f" {text}" if text[:1] == "-" else text)
+    return options + others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,9 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["explain"]:  # an expression may begin with a minus: the space says that it is no option
-        options_given = [text for text in arguments if text[:1] == "-" and text.strip("-") in EXPLAIN]
-        others = [text for text in arguments[1:] if text not in options_given]
-        arguments = ["explain", *options_given, *(f" {text}" if text[:1] == "-" else text for text in others)]
+        arguments = ["explain", *_protected(arguments[1:])]
     options = parser.parse_args(arguments)
     if options.version:
         from . import __version__

@@ -1,4 +1,4 @@
-"""What PyTorch has and chainrule has not, and why: the one source of the messages and of the list in docs/reference/pytorch.md.
+"""What PyTorch has and chainrule has not, and why: the one source of the messages and of docs/reference/pytorch.md.
 
 `python -m chainrule.absent_names` prints the list.
 """

@@ -8,6 +8,7 @@ result is loaded from elsewhere: it opens from the disk, without a network.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -79,9 +80,23 @@ def prepare(source: Path) -> None:
         write(source / relative, text)
 
 
+def cache_for_this_package(folder: Path) -> Path:
+    """Where results of the pages' programs are kept: a folder for each state of the package, only the last one."""
+    state = hashlib.sha256()
+    for path in sorted((ROOT / "chainrule").rglob("*")):
+        if path.suffix in (".py", ".js", ".css", ".html"):
+            state.update(path.read_bytes())
+    cache = folder / state.hexdigest()[:16]
+    for old in folder.glob("*"):
+        if old != cache:
+            shutil.rmtree(old, ignore_errors=True)
+    return cache
+
+
 def run_sphinx(source: Path, out: Path, jobs: str) -> int:
     """Sphinx; 0 if there was no warning."""
     environment = {**os.environ, "CHAINRULE_DOCS_SOURCE": str(source), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment["CHAINRULE_DOCS_CACHE"] = str(cache_for_this_package(source.parent / "docs-cache"))
     for name in [name for name in environment if name.startswith(("OPENBLAS_", "NVPL_"))]:
         del environment[name]
     options = ["-W", "--keep-going", "-q", "-j", jobs, "-b", "html"]

@@ -18,7 +18,15 @@ project = "chainrule"
 author = "The chainrule developers"
 version = release = chainrule.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "mathml", "docstrings", "interactive"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    "mathml",
+    "docstrings",
+    "interactive",
+]
 exclude_patterns = ["_ext", "_static", "build.py"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 nitpicky = False
@@ -32,11 +40,13 @@ myst_links_external_new_tab = False
 # ----- code that runs -----------------------------------------------------------------------------------------------
 
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(SOURCE.parent / "docs-cache")
+nb_execution_cache_path = os.environ.get("CHAINRULE_DOCS_CACHE", str(SOURCE.parent / "docs-cache"))
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_execution_in_temp = False
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
+nb_mime_priority_overrides = [("html", "text/markdown", 0)]  # explanations, with their formulas typeset
 nb_number_source_lines = False
 
 # ----- the reference ------------------------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ def test_every_way_of_importing_torch_gives_chainrules_own_modules(tmp_path: Pat
         ("torch.distributed.init_process_group('gloo')", "torch.distributed.init_process_group"),
         ("torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))", "DistributedDataParallel"),
         ("torch.onnx.export(None, None, 'x')", "torch.onnx.export"),
+        ("from torch.nn.attention.flex_attention import flex_attention as flex; flex()", "flex_attention"),
         ("torch.profiler.profile()", "torch.profiler.profile"),
     ],
 )

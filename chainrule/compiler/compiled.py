@@ -127,7 +127,7 @@ class Variant:
             if gradient.node is None:
                 tensor.grad = None
             else:
-                tensor.grad = make_tensor(outputs[position], None)
+                tensor.grad = make_tensor(as_array(outputs[position]), None)
                 position += 1
         for state in traced.states:
             value = state.value
@@ -135,7 +135,7 @@ class Variant:
                 value = outputs[position]
                 position += 1
             where = state.reference
-            where.optimizer.state[where.parameter][where.key] = make_tensor(value, None) if state.is_tensor else value
+            where.optimizer.state[where.parameter][where.key] = make_tensor(as_array(value), None) if state.is_tensor else value
         values = self.values(outputs, arguments)
         if self.backward is not None and grad_mode():
             rest = iter(outputs[position:])
@@ -146,14 +146,14 @@ class Variant:
     def values(self, outputs: Any, arguments: Any) -> list[Any]:
         """What the function returns, flattened."""
         if self.plain:
-            return [make_tensor(output, None) for output in outputs[: self.returned]]
+            return [make_tensor(as_array(output), None) for output in outputs[: self.returned]]
         rest = iter(outputs)
         return [self.value(result, rest, arguments) for result in self.trace.results]
 
     @staticmethod
     def value(result: Result, outputs: Any, arguments: Any) -> Any:
         if result.kind == "tensor":
-            return make_tensor(next(outputs), None)
+            return make_tensor(as_array(next(outputs)), None)
         if result.kind == "same":
             return result.reference.holder(arguments)
         if result.kind == "view":
@@ -184,6 +184,11 @@ class Variant:
         node = record(func, raw, NO_KWARGS, tuple(tensors), tuple(edges), out)
         for k, i in enumerate(places):
             values[i]._node = node if len(places) == 1 else output_node(node, k)
+
+
+def as_array(value: Any) -> Any:
+    """NumPy gives a scalar where an array has no dimensions; a tensor holds an array."""
+    return value if type(value) is np.ndarray else np.asarray(value)
 
 
 class BackwardProgram:

@@ -43,9 +43,10 @@ class Node:
         line: `file:line` of the user's code that asked for it.
         formula: for a step of the backward pass, the formula of the backward function it belongs to.
         effect: whether it must run even if nobody uses its result, and in its place.
+        inside: (file, line) of this package's code that asked for it, the innermost first.
     """
 
-    __slots__ = ("args", "dtype", "effect", "formula", "kwargs", "line", "name", "op", "shape")
+    __slots__ = ("args", "dtype", "effect", "formula", "inside", "kwargs", "line", "name", "op", "shape")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Node:
         line: str = "",
         formula: str = "",
         effect: bool = False,
+        inside: tuple[tuple[str, int], ...] = (),
     ) -> None:
         self.op = op
         self.args = args
@@ -69,6 +71,7 @@ class Node:
         self.line = line
         self.formula = formula
         self.effect = effect
+        self.inside = inside
 
     @property
     def size(self) -> int:

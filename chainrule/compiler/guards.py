@@ -40,6 +40,7 @@ class Guards:
         self.bindings = traced.found.bindings
         self.snapshots = traced.found.snapshots
         self.parts = traced.found.parts
+        self.contents = traced.found.watched()
         self.changes = CHANGES.now
         self.groups = [
             (optimizer, i, _Group(optimizer, i))
@@ -137,7 +138,7 @@ class Guards:
             base = array.base
             if roots and (id(array) in roots or (base is not None and id(owner(base)) in roots)):
                 return not self.broken(arguments)
-        return True
+        return not any(contents.difference() for contents in self.contents)
 
     def broken(self, arguments: Any) -> str:
         """What no longer holds, in words; empty where everything does."""
@@ -150,6 +151,9 @@ class Guards:
             difference = snapshot.difference()
             if difference:
                 return difference
+        difference = first_difference(self.contents)
+        if difference:
+            return difference
         if self.changes != CHANGES.now:
             difference = first_difference(self.parts)
             if difference:
@@ -312,7 +316,7 @@ def owner(array: Any) -> Any:
         array = base
 
 
-def first_difference(snapshots: list[Snapshot]) -> str:
+def first_difference(snapshots: list[Any]) -> str:
     """The first thing that is not as it was."""
     return next(filter(None, (snapshot.difference() for snapshot in snapshots)), "")
 

@@ -6,14 +6,24 @@ import ast
 import functools
 import linecache
 
+import numpy as np
+
 from .graph import CONSTANT, INPUT, Node
+from .references import OfTensor
 from .trace import Trace
 
 __all__ = ["name_values"]
 
 
+MEANINGLESS = frozenset(("array", "found", "out", "result", "results", "value", "values"))
+
+
 def name_values(traced: Trace) -> None:
-    """Call the last value of each line `name = ...` by that name, and gradients after what they belong to."""
+    """Name what has a name in somebody's code.
+
+    The last value of each of the user's lines `name = ...` is called by that name, a layer's result by the layer's
+    name, gradients after what they belong to, and other values as the lines of this package call them.
+    """
     last: dict[str, Node] = {}
     for node in traced.graph.nodes:
         if node.op in (INPUT, CONSTANT) or node.formula or node.dtype is None:
@@ -24,9 +34,41 @@ def name_values(traced: Trace) -> None:
         name = assigned(file).get(int(number)) if number.isdigit() else None
         if name and not node.name:
             node.name = name
+    name_layers(traced)
+    name_inner_values(traced.graph.nodes)
     for gradient, value in traced.pairs:
         if value.name and not gradient.name and value.op is not CONSTANT:
             gradient.name = f"{value.name}_grad"
+
+
+def name_layers(traced: Trace) -> None:
+    """Call the last value that is computed with the parameters of a layer by the layer's name."""
+    parameters = {node: node.name for node, reference in traced.inputs.items() if isinstance(reference, OfTensor)}
+    last: dict[str, Node] = {}
+    for node in traced.graph.nodes:
+        if node.formula or node.effect or node.op in (INPUT, CONSTANT):
+            continue
+        for operand in node.operands():
+            if operand.op is np.transpose and isinstance(operand.args[0], Node):
+                operand = operand.args[0]
+            layer, _, parameter = parameters.get(operand, "").rpartition("_")
+            if layer and parameter in ("weight", "bias") and node.op in (np.dot, np.matmul, np.add, np.multiply):
+                last[layer] = node
+    for layer, node in last.items():
+        node.name = node.name or layer
+
+
+def name_inner_values(nodes: list[Node]) -> None:
+    """Call the last value that a line `name = ...` of this package computes by that name."""
+    running: dict[tuple[str, int], Node] = {}
+    for node in [*nodes, Node(INPUT)]:
+        for place in [place for place in running if place not in node.inside]:
+            done = running.pop(place)
+            name = assigned(place[0]).get(place[1], "")
+            if not done.name and len(name) > 1 and name not in MEANINGLESS:
+                done.name = name.strip("_")
+        if node.op not in (INPUT, CONSTANT):
+            running.update(dict.fromkeys(node.inside, node))
 
 
 @functools.lru_cache(64)

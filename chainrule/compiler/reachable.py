@@ -7,6 +7,8 @@ through containers and objects, not into modules of Python or into chainrule's o
 from __future__ import annotations
 
 import operator
+import pickle
+import random
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,7 @@ from ..core.tensor import Tensor
 
 __all__ = ["ATOMS", "Found", "names_in", "present", "same", "walk"]
 
+Generators = (np.random.Generator, np.random.RandomState, random.Random)
 ATOMS = (str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, np.dtype, types.ModuleType, range)
 SIMPLE = frozenset((int, float, bool, str, bytes, complex, type(None)))
 PACKAGE = __name__.partition(".")[0]
@@ -73,6 +76,41 @@ class Snapshot:
             self.values.update(self.items)
 
 
+class Contents:
+    """An array that the function closes over, as it was: NumPy computes with it outside of the program.
+
+    Attributes:
+        path: how it is called in messages.
+        array: the array itself.
+    """
+
+    __slots__ = ("array", "bits", "path", "shape")
+
+    def __init__(self, path: str, array: np.ndarray[Any, Any]) -> None:
+        self.path = path
+        self.array = array
+        self.shape = (array.shape, array.dtype)
+        self.bits = bits_of(array).copy()
+
+    def difference(self) -> str:
+        """What is not as it was: a description, empty where all is."""
+        array = self.array
+        if (array.shape, array.dtype) == self.shape and np.array_equal(bits_of(array), self.bits):
+            return ""
+        return f"the values in the array {self.path}"
+
+
+def bits_of(array: np.ndarray[Any, Any]) -> Any:
+    """An array's memory, in words as long as possible."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(np.uint64 if flat.nbytes % 8 == 0 else np.uint8)
+
+
+def state_of(generator: Any) -> Any:
+    """What a generator of random numbers will draw."""
+    return pickle.dumps(generator)
+
+
 def same(x: Any, y: Any) -> bool:
     """Whether Python code cannot tell the two apart: one object, or equal plain values of one type."""
     return x is y or (type(x) is type(y) and type(x) in SIMPLE and x == y)
@@ -102,6 +140,8 @@ class Found:
         parts: attributes and registries of modules, which `CHANGES` counts.
         inner: attributes of chainrule's own objects, such as schedulers.
         names: the names and attributes that the user's code mentions.
+        arrays: (path, the last name in it, array): NumPy's, which the trace takes for constants.
+        draws: (path, generator of Python's or NumPy's, its state): numbers from these would be drawn once.
     """
 
     def __init__(self) -> None:
@@ -113,6 +153,14 @@ class Found:
         self.parts: list[Snapshot] = []
         self.inner: list[Snapshot] = []
         self.names: set[str] = set()
+        self.arrays: list[tuple[str, str, Any]] = []
+        shared: list[tuple[str, Any]] = [("random", random._inst), ("np.random", np.random.mtrand._rand)]  # type: ignore[attr-defined]
+        self.draws = [(path, generator, state_of(generator)) for path, generator in shared]
+
+    def watched(self) -> list[Contents]:
+        """The arrays that the user's code mentions, with what they hold."""
+        found = [Contents(path, x) for path, name, x in self.arrays if (not name or name in self.names) and x.size]
+        return [contents for contents in found if contents.array.dtype.kind != "O"]
 
     def changed(self) -> str:
         """What of the names, containers and attributes the function has changed: a description, or nothing."""
@@ -124,6 +172,9 @@ class Found:
             difference = snapshot.difference()
             if difference:
                 return f"changes the {snapshot.kind} {difference}, which it closes over"
+        for path, generator, state in self.draws:
+            if state_of(generator) != state:
+                return f"draws random numbers from {path} (use chainrule's rand, randn, ... in their place)"
         return ""
 
     def restore(self) -> None:
@@ -163,6 +214,13 @@ def walk(*roots: tuple[str, Any]) -> Found:
     stack = list(reversed(roots))
     while stack:
         path, value = stack.pop()
+        if type(value) is np.ndarray and id(value) not in seen:
+            seen.add(id(value))
+            last = path.rpartition(".")[2] if "." in path else ""
+            found.arrays.append((path, "" if last.isdigit() else last, value))
+        if isinstance(value, Generators) and id(value) not in seen:
+            seen.add(id(value))
+            found.draws.append((path, value, state_of(value)))
         if id(value) in seen or isinstance(value, ATOMS):
             continue
         seen.add(id(value))

@@ -10,6 +10,7 @@ Read next: `trace.py`, which runs a function on tracers.
 
 from __future__ import annotations
 
+import functools
 import linecache
 import operator
 import os
@@ -17,13 +18,13 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..core import tracing
-from ..core.recipe import NOT_THE_USER
+from ..core.recipe import NOT_THE_USER, PACKAGE
 from ..core.table import name_of
 from ..core.tensor import Tensor
 from ..core.views import write_region
@@ -52,8 +53,13 @@ WHOLE = frozenset(
 )
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
 
+ENGINE = (os.path.join(PACKAGE, "core", ""), os.path.join(PACKAGE, "compiler", ""))
+
 # what the backward pass is computing while it is traced: the formula of the backward function
 formula: ContextVar[str] = ContextVar("chainrule_formula", default="")
+
+
+Anything = TypeVar("Anything")
 
 
 class TraceError(RuntimeError):
@@ -63,6 +69,30 @@ class TraceError(RuntimeError):
 def is_compiling() -> bool:
     """Whether the code that asks runs while a function is traced."""
     return tracing.recorder.get() is not None
+
+
+def allow_in_graph(fn: Anything) -> Anything:
+    """The function itself: every function of tensors may be part of a compiled one."""
+    return fn
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """Mark a function that no compiled function may call; as decorator with or without arguments.
+
+    Raises:
+        TraceError: it is called while a function is traced.
+    """
+    if fn is None:
+        return lambda function: disable(function, recursive, reason=reason)
+
+    @functools.wraps(fn)
+    def uncompiled(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling():
+            why = f" ({reason})" if reason else ""
+            raise TraceError(f"{name_of(fn)} is marked with compiler.disable{why}: call it outside compiled functions")
+        return fn(*args, **kwargs)
+
+    return uncompiled
 
 
 class NeedsArray(TraceError):
@@ -78,6 +108,21 @@ def user_line() -> str:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return "<unknown>"
+
+
+def lines_inside() -> tuple[tuple[str, int], ...]:
+    """(file, line) of the frames of this package between the user's code and the engine."""
+    frame: Any = sys._getframe(1)
+    found = []
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(PACKAGE):
+            if not file.startswith(ENGINE):
+                found.append((file, frame.f_lineno))
+        elif not file.startswith(NOT_THE_USER):
+            break
+        frame = frame.f_back
+    return tuple(found)
 
 
 def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoReturn:
@@ -165,6 +210,7 @@ class Recorder:
                 line=user_line(),
                 formula=formula.get(),
                 effect=effect,
+                inside=lines_inside(),
             )
         )
 

@@ -213,7 +213,9 @@ def explain_expression(text: str, given: Sequence[str]) -> tuple[Any, Explanatio
     return result, Explanation(backward_pass(result, None, names), hint=False)
 
 
-def main(text: str, given: Sequence[str], latex: bool = False, markdown: bool = False) -> int:
+def main(
+    text: str, given: Sequence[str], latex: bool = False, markdown: bool = False, html: str | None = None
+) -> int:
     """`chainrule explain`; returns the exit code."""
     import sys
 
@@ -229,6 +231,14 @@ def main(text: str, given: Sequence[str], latex: bool = False, markdown: bool = 
         print(told.latex())
     elif markdown:
         print(told.markdown())
+    elif html is not None:
+        try:
+            written = told.html()
+            with open(html.strip(), "w", encoding="utf-8") as file:
+                file.write(written)
+        except (ImportError, OSError) as error:
+            print(f"chainrule explain: {error}", file=sys.stderr)
+            return 1
     else:
         value = told.nodes[told.data.ends[0]].value
         print(f"result = {text.strip()} = {value}" + (f"   {value.kind}" if value.shape else ""))

@@ -35,6 +35,10 @@ __all__ = ["Export", "Origin", "Place", "Recording", "latest", "place_of", "reco
 PASSES = 4  # that a recording keeps
 
 
+# the files that notebooks give to their cells
+CELL = re.compile(r"ipykernel_\d+[/\\]\d+\.py$|^<ipython-input")
+
+
 class Place(NamedTuple):
     """A line of the user's program."""
 
@@ -43,7 +47,8 @@ class Place(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}" + (f": {self.text}" if self.text else "")
+        where = f"cell line {self.line}" if CELL.search(self.file) else f"{self.file}:{self.line}"
+        return where + (f": {self.text}" if self.text else "")
 
 
 class Seen(str):
@@ -277,6 +282,8 @@ class Recording:
                 self._mark(node)
 
     def _mark(self, node: Recipe) -> None:
+        if node._func is forward_module.take_output and isinstance(node._edges[0], Recipe):
+            node = node._edges[0]  # it has the line
         extra = node._extra
         if extra is not None and extra.trace is not None and not isinstance(extra.trace, Seen):
             seen = extra.trace = Seen(extra.trace)

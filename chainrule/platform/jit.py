@@ -8,11 +8,15 @@ from typing import Any, Final, TypeVar
 
 from ..absent import absent as _absent
 from ..absent import refused as _refused
-from ..nn.module import Module as ScriptModule
+from ..nn.module import Module
 
 __all__ = ["Final", "ScriptModule", "annotate", "export", "ignore", "script", "script_method", "trace", "unused"]
 
 Anything = TypeVar("Anything")
+
+
+class ScriptModule(Module):
+    """A module whose class says that it may be compiled; it runs as Python, as any other."""
 
 
 def script(obj: Anything, *args: Any, **kwargs: Any) -> Anything:

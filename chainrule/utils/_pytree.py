@@ -90,7 +90,7 @@ def register_pytree_node(
 
 
 def _node(tree: Any) -> Node | None:
-    kind = type(tree)
+    kind: Any = type(tree)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return NODES.get(kind, NAMED)
     return NODES.get(kind)

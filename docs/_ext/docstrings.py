@@ -10,7 +10,9 @@ import re
 from typing import Any
 
 PIECE = re.compile(r"(:[a-z]+:`[^`]*`|``.+?``|`[^`]+`|\$\$?[^$]+\$\$?)")
-FIELD = re.compile(r"^(\s*(?::(?:param|type|raises|returns|rtype|ivar|vartype|keyword|kwtype)\b[^:]*:|\.\. \w+::))(.*)$")
+FIELD = re.compile(
+    r"^(\s*(?::(?:param|type|raises|returns|rtype|ivar|vartype|keyword|kwtype)\b[^:]*:|\.\. \w+::))(.*)$"
+)
 
 
 def marked(line: str) -> str:

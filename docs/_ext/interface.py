@@ -99,12 +99,15 @@ def pages() -> dict[str, str]:
     """All pages by file name."""
     made = {}
     indexed: set[Any] = set()
-    attached = sorted(
-        name for name, member in vars(cr.Tensor).items() if not name.startswith("_") and callable(member)
-    )
+    attached = sorted(name for name, member in vars(cr.Tensor).items() if not name.startswith("_") and callable(member))
     methods = "\n## Methods that are operations\n\n" + ", ".join(f"`{name}`" for name in attached) + ".\n"
     made["core.md"] = page(
-        indexed, "Tensors, the table, the way back", "The engine: what `chainrule.core` gives to programs.", "chainrule", CORE, methods
+        indexed,
+        "Tensors, the table, the way back",
+        "The engine: what `chainrule.core` gives to programs.",
+        "chainrule",
+        CORE,
+        methods,
     )
     families = []
     for module in MODULES:

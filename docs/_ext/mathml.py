@@ -1,6 +1,6 @@
 """Formulas as MathML, which browsers typeset and read aloud themselves: nothing is loaded from anywhere.
 
-It is the converter with which the package's own pages are made, and it is strict here: what it does not know is an error.
+It is the converter with which the package's own pages are made. Here it is strict: what it does not know is an error.
 """
 
 from __future__ import annotations

@@ -22,15 +22,15 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.core.table import BACK_FUNCS, EACH
-from chainrule.explain.formula import argument_names, latex_name, put_in
+from chainrule.explain.formula import argument_names, put_in
 
 TITLES = {"fft": "Fourier transforms", "linalg": "Linear algebra", "numpy_polynomials": "Polynomials of NumPy's"}
 MACHINERY = ("chainrule.core", "chainrule.func")  # their entries serve the engine and vmap, and are no operations
 PYTORCH_NAMES = {
     **{"absolute": "abs", "power": "pow", "divide": "div", "conjugate": "conj", "concatenate": "cat", "max": "amax"},
-    **{"min": "amin", "broadcast_to": "broadcast_to", "transpose": "permute", "arctan2": "atan2", "remainder": "remainder"},
-    **{"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"},
-    **{"expand_dims": "unsqueeze", "trunc_divide": "div", "subtract": "sub", "multiply": "mul"},
+    **{"min": "amin", "transpose": "permute", "expand_dims": "unsqueeze", "subtract": "sub", "multiply": "mul"},
+    **{"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "trunc_divide": "div"},
+    **{"arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"},
 }  # fmt: skip
 SERVES = {  # steps of operations that have other names
     **{"alignment_loss": "nn.functional.ctc_loss", "attention": "nn.functional.scaled_dot_product_attention"},
@@ -46,8 +46,9 @@ SERVES = {  # steps of operations that have other names
     **{"normalise_layer": "nn.functional.layer_norm", "standardize": "nn.functional.batch_norm"},
     **{"max_pool": "nn.functional.max_pool2d", "spread_maxima": "nn.functional.max_pool2d"},
     **{"pick": "nn.functional.max_pool2d", "place": "nn.functional.max_pool2d", "unpool": "nn.functional.max_unpool2d"},
-    **{"root": "nn.functional.lp_pool2d", "gru": "nn.GRU", "lstm": "nn.LSTM", "rnn": "nn.RNN", "input_shares": "nn.LSTM"},
-    **{"spread": "sum", "resample": "nn.functional.interpolate", "linear_recurrence": "cumprod"},
+    **{"gru": "nn.GRU", "lstm": "nn.LSTM", "rnn": "nn.RNN", "input_shares": "nn.LSTM"},
+    **{"root": "nn.functional.lp_pool2d", "spread": "sum", "linear_recurrence": "cumprod"},
+    **{"resample": "nn.functional.interpolate"},
     **{"take_along": "take_along_dim", "add_along": "take_along_dim", "permute_along": "sort"},
     **{"constant_pad": "nn.functional.pad", "place_diagonal": "diagonal", "place_strided": "as_strided"},
     **{"lower_median": "median", "lower_nanmedian": "nanmedian", "spherical_bessel_j1": "special.spherical_bessel_j0"},
@@ -110,7 +111,7 @@ def public_names(function: Any) -> list[str]:
     found = []
     for name in dict.fromkeys((plain_name(function), PYTORCH_NAMES.get(plain_name(function), ""))):
         for place in PLACES:
-            room = getattr(cr, "nn").functional if place == "nn.functional" else getattr(cr, place) if place else cr
+            room = cr.nn.functional if place == "nn.functional" else getattr(cr, place) if place else cr
             if name and callable(vars(room).get(name)):
                 found.append(f"cr.{place}.{name}" if place else f"cr.{name}")
         if name and callable(getattr(cr.Tensor, name, None)):
@@ -292,7 +293,11 @@ def calls(function: Any) -> Iterator[tuple[list[str], str]]:
 SEQUENCE = ["x = cr.tensor([[[1.0, 3.0, 2.0, 5.0]]], requires_grad=True)"]
 IMAGE = ["x = cr.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]], requires_grad=True)"]
 THROUGH = {  # where arguments are of kinds that programs do not make: a call of the operation that they serve
-    "convolve": [*SEQUENCE, "w = cr.tensor([[[1.0, -1.0]]], requires_grad=True)", "out = cr.nn.functional.conv1d(x, w)"],
+    "convolve": [
+        *SEQUENCE,
+        "w = cr.tensor([[[1.0, -1.0]]], requires_grad=True)",
+        "out = cr.nn.functional.conv1d(x, w)",
+    ],
     "windows": [*IMAGE, "out = cr.nn.functional.unfold(x, 2)"],
     "add_windows": [
         "x = cr.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]], requires_grad=True)",
@@ -343,7 +348,9 @@ def own_programs(function: Any) -> Iterator[str]:
                     lines.append(f"{name} = cr.tensor({text}, requires_grad=True)")
                     leaves.append(name)
                 else:
-                    lines.append(f"{name} = cr.tensor({text})" if value.dtype.kind in "fc" else f"{name} = np.array({text})")
+                    lines.append(
+                        f"{name} = cr.tensor({text})" if value.dtype.kind in "fc" else f"{name} = np.array({text})"
+                    )
                 given.append(name)
             else:
                 constants = {name: literal(value) for name, value in sample.kwargs.items()}
@@ -351,7 +358,10 @@ def own_programs(function: Any) -> Iterator[str]:
                     given += [f"{name}={text}" for name, text in constants.items()]
                     if any("np." in line for line in lines) and "import numpy as np" not in imports:
                         imports = ["import numpy as np", *imports]
-                    head = sorted([*imports, "import chainrule as cr"], key=lambda line: (line.startswith("from"), "numpy" not in line))
+                    head = sorted(
+                        [*imports, "import chainrule as cr"],
+                        key=lambda line: (line.startswith("from"), "numpy" not in line),
+                    )
                     yield from endings([*head, "", *lines, f"out = {call}({', '.join(given)})"], leaves)
 
 
@@ -391,7 +401,11 @@ def entry(function: Any) -> str:
         lines += ["In programs: " + ", ".join(f"`{name}`" for name in names) + ".", ""]
     else:
         serves = SERVES.get(plain_name(function))
-        within = f", of `cr.{serves}` among others" if serves and home_of(function, None) != "chainrule.ops.numpy_polynomials" else ""
+        within = (
+            f", of `cr.{serves}` among others"
+            if serves and home_of(function, None) != "chainrule.ops.numpy_polynomials"
+            else ""
+        )
         lines += [f"A step of other operations{within}: `{function.__module__}.{function.__name__}`.", ""]
     seen: dict[Any, None] = {}
     for position, back in entries(function):
@@ -405,7 +419,10 @@ def entry(function: Any) -> str:
     rows = shapes(function)
     if rows:
         lines += ["| arguments | result |", "| --- | --- |"]
-        lines += [f"| `{given}` | `{out}` |".replace("||", "|") for given, out in ((g.replace("|", r"\|"), o) for g, o in rows)]
+        lines += [
+            f"| `{given}` | `{out}` |".replace("||", "|")
+            for given, out in ((g.replace("|", r"\|"), o) for g, o in rows)
+        ]
         lines += [""]
     shown_example = example(function)
     if shown_example:
@@ -439,7 +456,9 @@ def pages() -> dict[str, str]:
         "| family | functions |",
         "| --- | --- |",
         *(
-            f"| [{TITLES.get(short, short.replace('_', ' ').capitalize())}]({short}.md) | " + ", ".join(f"`{title(f)}`" for f in functions) + " |"
+            f"| [{TITLES.get(short, short.replace('_', ' ').capitalize())}]({short}.md) | "
+            + ", ".join(f"`{title(f)}`" for f in functions)
+            + " |"
             for short, functions in listed
         ),
         "",

@@ -35,7 +35,12 @@ def result(name: str, said: dict[str, Any]) -> Result:
         Bound(limit=b["limit"], against=tuple(b["against"]), of=b["of"], quantity=b["quantity"]) for b in said["bounds"]
     ]
     found = Result(
-        name, said["title"], measurements=measurements, numbers=said["numbers"], units=said["units"], error=said["error"]
+        name,
+        said["title"],
+        measurements=measurements,
+        numbers=said["numbers"],
+        units=said["units"],
+        error=said["error"],
     )
     found.verdicts = [Verdict(bound, b["value"]) for bound, b in zip(bounds, said["bounds"], strict=True)]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import Any
 
@@ -254,3 +255,22 @@ def test_an_ignored_label_may_be_any_number() -> None:
     for labels in ([0, 1, 2, 3], [0, -1, 2, -1]):
         expected = F.cross_entropy(table, cr.tensor(labels), ignore_index=-1).item()
         assert compiled(cr.tensor(labels)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_function_marked_with_disable_runs_by_itself_but_in_no_compiled_one() -> None:
+    @cr.compiler.disable(reason="it prints")
+    def shown(x: Any) -> Any:
+        return x * 2
+
+    assert cr.compiler.allow_in_graph(shown) is shown
+    assert shown(cr.tensor(2.0)).item() == 4
+    with pytest.raises(cr.TraceError, match=r"shown is marked with compiler.disable \(it prints\)"):
+        cr.compile(lambda x: shown(x) + 1)(cr.tensor(2.0))
+
+
+@pytest.mark.parametrize("where", ["np.random", "random", "generator"])
+def test_random_numbers_that_would_be_drawn_once(where: str) -> None:
+    generator = np.random.default_rng(0)
+    draws = {"np.random": lambda: np.random.rand(), "random": random.random, "generator": lambda: generator.normal()}
+    draw = draws[where]
+    assert f"draws random numbers from {where}" in refused(lambda x: x * draw(), cr.ones(2))

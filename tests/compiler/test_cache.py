@@ -342,7 +342,7 @@ except IndexError as error:
     [
         ("out[0] = x.no_such_method()", "nopython"),
         ("out[:] = np.empty(x.size)", "nopython"),  # which needs Numba's memory
-        ("print(x[0])", "calls Py"),
+        ("print(x[0])", "calls numba_gil_ensure"),
     ],
 )
 def test_a_text_that_cannot_be_machine_code_raises_and_leaves_nothing(directory: Path, line: str, reason: str) -> None:

@@ -483,3 +483,47 @@ def test_compilation_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     f = compile(lambda x: float(x) + 1)
     assert f(t(1.0)) == 2.0 and f.traces == 0
     assert compile(len, disable=True) is len
+
+
+def test_arrays_of_numpy_that_change() -> None:
+    table = np.ones(3)
+    large = np.zeros(1000)
+    holder = [table]
+
+    class Settings:
+        offsets = None
+
+    settings = Settings()
+    settings.offsets = np.ones(2)
+
+    @compile
+    def f(x: Any) -> Any:
+        return x * float(np.sin(table).sum()) + float(large.sum()) + float(holder[0][0]) + float(settings.offsets[1])
+
+    for array in (None, table, large, table[1:], settings.offsets):
+        if array is not None:
+            array += 1
+        for _ in range(2):
+            assert f(t(2.0)).item() == pytest.approx(f.function(t(2.0)).item(), rel=1e-15)
+    holder[0] = np.full(2, 7.0)
+    assert f(t(2.0)).item() == pytest.approx(f.function(t(2.0)).item(), rel=1e-15)
+    assert f.traces == 6
+    table[0] = np.nan  # is no other value than itself
+    f(t(2.0)), f(t(2.0))
+    assert f.traces == 7
+
+
+def test_results_without_dimensions_are_tensors_of_arrays() -> None:
+    w = t(2.0, 3.0, grad=True)
+
+    @compile
+    def f(x: Any) -> Any:
+        loss = (x.exp() * w[0] * w.sum()).sum()
+        w.grad = None
+        loss.backward()
+        return loss.detach(), w.grad.sum(), np.sum(x)
+
+    for out in f(t(1.0, 2.0)):
+        assert type(out.array) is np.ndarray and out.shape == ()
+        out.zero_()
+        assert out.item() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.compiler import compile
+from chainrule.compiler.kernels import compiling
 from chainrule.compiler.passes import PASSES
 from chainrule.nn import functional as F
+from tests.compiler.programs import interpreted
 
 UNARY: list[Any] = [
     cr.exp, cr.tanh, cr.sin, cr.sigmoid, cr.relu, cr.neg, cr.abs, cr.square, F.gelu, F.silu,
@@ -125,17 +128,36 @@ def check(program: Any, dtype: Any, leave_out: Any) -> None:
                     np.testing.assert_array_equal(np.isfinite(got.numpy()), np.isfinite(want.numpy()))
 
 
-SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+EXAMPLES = int(os.environ.get("CHAINRULE_TEST_PROGRAMS", "300"))  # how many programs
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 
 
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_random_programs(dtype: Any) -> None:
-    settings(SETTINGS, max_examples=300)(given(programs)(lambda program: check(program, dtype, ())))()
+    settings(SETTINGS, max_examples=EXAMPLES)(given(programs)(lambda program: check(program, dtype, ())))()
 
 
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("name", [*PASSES, "all"])
 def test_random_programs_without_a_pass(name: str) -> None:
     leave_out = tuple(PASSES) if name == "all" else (name,)
-    settings(SETTINGS, max_examples=40)(given(programs)(lambda program: check(program, np.float64, leave_out)))()
+    count = max(1, EXAMPLES // 7)
+    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, np.float64, leave_out)))()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_random_programs_with_kernels_that_python_runs(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    monkeypatch.setattr(compiling, "kernel", interpreted)
+    count = max(1, EXAMPLES // 4)
+    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, dtype, ())))()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_random_programs_with_compiled_kernels(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    count = max(1, EXAMPLES // 50)
+    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, dtype, ())))()

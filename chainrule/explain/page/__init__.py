@@ -32,7 +32,7 @@ WIDEST = 30  # characters in a line of a box
 FITS = 24  # characters of numbers in a box
 LINE, CHARACTER, PADDING = 16.0, 7.3, 20.0  # of the text in a box, in pixels
 
-PLACE = re.compile(r"(?P<file>.*?):(?P<line>\d+)(?:: (?P<text>.*))?", re.DOTALL)
+PLACE = re.compile(r"(?P<where>cell line \d+|.*?:\d+)(?:: (?P<text>.*))?", re.DOTALL)
 
 
 def page(told: Explanation) -> str:
@@ -196,6 +196,20 @@ class _Boxes:
             elif i not in used and i not in told.data.ends:
                 self.pairs.append((self.numbers[i], number))
 
+    def _long(self) -> set[int]:
+        """The arrows into a module whose first operation has leaves or constants.
+
+        These stand in the row above it, and would stand beside the module before: modules would form a staircase.
+        """
+        first = {end for start, end in self.pairs if self.boxes[start]["kind"] in ("leaf", "constant")}
+        return {
+            i
+            for i, (start, end) in enumerate(self.pairs)
+            if end in first
+            and self.boxes[start]["kind"] in ("operation", "rest")
+            and self.homes[start] != self.homes[end]
+        }
+
     def data(self) -> dict[str, Any]:
         """Boxes, arrows and frames with their places."""
         sizes = []
@@ -204,7 +218,7 @@ class _Boxes:
             widest = max([len(text) for text in box["lines"]] + [gradient + 2 if gradient else 0])
             lines = len(box["lines"]) + bool(gradient)
             sizes.append((max(round(widest * CHARACTER + PADDING), 36.0), lines * LINE + 10.0))
-        placed = place(sizes, self.pairs, _frames(self.homes))
+        placed = place(sizes, self.pairs, _frames(self.homes), self._long())
         for box, (x, y), (width, height) in zip(self.boxes, placed.centres, sizes, strict=True):
             box["at"] = [x, y, width, height]
         return {
@@ -228,19 +242,20 @@ def _near(told: Explanation, steps: list[Step]) -> set[int]:
 
 
 def _modules(nodes: list[GraphNode], kept: Iterable[int]) -> dict[int, tuple[tuple[str, str], ...]]:
-    """The modules of each node; a leaf is in those that all its users share."""
-    inside = {number: nodes[number].modules for number in kept}
+    """The modules of each node: as recorded, else those that all its users share, as those of a leaf."""
+    inside: dict[int, tuple[tuple[str, str], ...]] = {}
     shared: dict[int, tuple[tuple[str, str], ...]] = {}
-    for number in inside:
-        for argument in nodes[number].arguments:
-            source = argument.node
-            if source is not None and source in inside and not nodes[source].operation:
-                path = shared.get(source, inside[number])
+    for number in sorted(kept, reverse=True):
+        node = nodes[number]
+        path = inside[number] = node.modules if node.modules or node.place else shared.get(number, ())
+        for argument in node.arguments:
+            if argument.node is not None:
+                known = shared.get(argument.node, path)
                 length = 0
-                while length < min(len(path), len(inside[number])) and path[length] == inside[number][length]:
+                while length < min(len(path), len(known)) and path[length] == known[length]:
                     length += 1
-                shared[source] = path[:length]
-    return inside | shared
+                shared[argument.node] = known[:length]
+    return inside
 
 
 def _frames(homes: list[tuple[tuple[str, str], ...]]) -> Frame:
@@ -389,5 +404,4 @@ def _place(text: str) -> list[str]:
     found = PLACE.fullmatch(text)
     if found is None:
         return []
-    file = re.split(r"[\\/]", found["file"])[-1]
-    return [f"{file}:{found['line']}", found["text"] or ""]
+    return [re.split(r"[\\/]", found["where"])[-1], found["text"] or ""]

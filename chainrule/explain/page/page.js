@@ -75,7 +75,6 @@
   const world = draw("g");
   const spark = draw("path", { id: "spark" });
   const arrows = edges.map(([, , curve]) => draw("path", { class: "arrow", d: curve }));
-  const extents = edges.map(extentOf);
   const gradients = []; // box -> the text that shows its gradient
   const groups = boxes.map(drawBox);
 
@@ -114,19 +113,30 @@
     return `${box.text}${box.value ? `, value ${box.value.text}` : ""}${gradient}`;
   }
 
-  world.append(
-    ...data.frames.map(([text, x, y, width, height]) =>
-      draw(
-        "g",
-        { class: "frame" },
-        draw("rect", { x, y, width, height, rx: 12 }),
-        draw("text", { x: x + width / 2, y: y + 15, "text-anchor": "middle" }, text),
-      ),
+  const frames = data.frames.map(([text, x, y, width, height]) =>
+    draw(
+      "g",
+      { class: "frame" },
+      draw("rect", { x, y, width, height, rx: 12 }),
+      draw("text", { x: x + width / 2, y: y + 15, "text-anchor": "middle" }, text),
     ),
-    ...arrows,
-    spark,
-    ...groups,
   );
+  // Everything with its rectangle (left, top, right, bottom) and the layer that it is in while it is in sight.
+  const layers = [draw("g"), draw("g"), draw("g")];
+  const things = [
+    ...frames.map((element, i) => {
+      const [, x, y, width, height] = data.frames[i];
+      return { element, layer: layers[0], extent: [x, y, x + width, y + height], seen: false };
+    }),
+    ...arrows.map((element, i) => ({ element, layer: layers[1], extent: extentOf(edges[i]), seen: false })),
+    ...groups.map((element, i) => {
+      const [x, y, width, height] = boxes[i].at;
+      const extent = [x - width / 2, y - height / 2, x + width / 2, y + height / 2];
+      return { element, layer: layers[2], extent, seen: false };
+    }),
+  ];
+  const thingOfBox = (i) => things[frames.length + arrows.length + i];
+  world.append(layers[0], layers[1], spark, layers[2]);
   picture.append(world);
 
   // ----- where one looks ---------------------------------------------------------------------------------------
@@ -142,17 +152,26 @@
     const { width, height } = room();
     const [left, top] = [-view.x / view.scale - 60, -view.y / view.scale - 60];
     const [right, low] = [(width - view.x) / view.scale + 60, (height - view.y) / view.scale + 60];
-    boxes.forEach(({ at: [x, y, wide, high] }, i) => {
-      const inside = x + wide / 2 > left && x - wide / 2 < right && y + high / 2 > top && y - high / 2 < low;
-      setSeen(groups[i], inside || i === reachable);
-    });
-    extents.forEach((side, i) => setSeen(arrows[i], side[2] > left && side[0] < right && side[3] > top && side[1] < low));
+    const kept = thingOfBox(reachable);
+    for (const thing of things) {
+      const side = thing.extent;
+      setSeen(thing, (side[2] > left && side[0] < right && side[3] > top && side[1] < low) || thing === kept);
+    }
   }
 
-  function setSeen(element, inside) {
-    if (element.seen === inside) return;
-    element.seen = inside;
-    element.style.display = inside ? "" : "none";
+  function setSeen(thing, inside) {
+    if (thing.seen === inside) return;
+    thing.seen = inside;
+    if (inside && thing.layer === layers[0]) placeFrame(thing);
+    else if (inside) thing.layer.append(thing.element);
+    else thing.element.remove();
+  }
+
+  // Inner frames come after those around them.
+  function placeFrame(thing) {
+    const at = things.indexOf(thing);
+    const next = things.slice(at + 1, frames.length).find((other) => other.seen);
+    layers[0].insertBefore(thing.element, next ? next.element : null);
   }
 
   let size = null; // of the picture; asked for anew when the window changes
@@ -438,6 +457,7 @@
   function markInList() {
     if (marked) marked.removeAttribute("aria-current");
     marked = at ? entries[at - 1] : null;
+    if (!marked) list.scrollTop = 0;
     if (!marked || list.scrollHeight <= list.clientHeight) {
       if (marked) marked.setAttribute("aria-current", "step");
       return;
@@ -464,7 +484,7 @@
   function reach(i) {
     groups[reachable].setAttribute("tabindex", "-1");
     reachable = i;
-    setSeen(groups[i], true);
+    setSeen(thingOfBox(i), true);
     groups[i].setAttribute("tabindex", "0");
     groups[i].setAttribute("aria-label", label(i));
   }

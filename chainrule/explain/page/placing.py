@@ -6,7 +6,7 @@ No text of the user's goes through it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ..drawing import Drawing
@@ -55,8 +55,16 @@ class Placed:
     curves: list[str]
 
 
-def place(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], frame: Frame) -> Placed:
+def place(
+    sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], frame: Frame, long: Collection[int] = ()
+) -> Placed:
     """Find places for boxes of these sizes, joined by these edges.
+
+    Args:
+        sizes: width and height of each.
+        edges: pairs of boxes.
+        frame: what is in which module.
+        long: the edges that span two rows at least.
 
     Raises:
         ImportError: there is no Graphviz.
@@ -69,7 +77,8 @@ def place(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]
         "edge [arrowsize=0.6]",
     ]
     _frame_lines(lines, frame, sizes, frames)
-    lines += [f"b{start} -> b{end} [id={i}]" for i, (start, end) in enumerate(edges)]
+    for i, (start, end) in enumerate(edges):
+        lines.append(f"b{start} -> b{end} [id={i}{', minlen=2' if i in long else ''}]")
     answer = json.loads(Drawing("\n".join([*lines, "}"])).render("json0"))
     _, _, width, height = map(float, answer["bb"].split(","))
     placed = Placed(width + 2 * MARGIN, height + 2 * MARGIN, [(0.0, 0.0)] * len(sizes), [], [""] * len(edges))
@@ -106,17 +115,17 @@ def _curve(text: str, height: float) -> str:
     points = []
     for part in text.split():
         numbers = part.split(",")
-        x, y = float(numbers[-2]) + MARGIN, height - float(numbers[-1]) + MARGIN
+        point = float(numbers[-2]) + MARGIN, height - float(numbers[-1]) + MARGIN
         if numbers[0] == "e":
-            tip = x, y
+            tip = point
         elif numbers[0] != "s":
-            points.append((x, y))
+            points.append(point)
     path = f"M{_point(points[0])}C" + " ".join(map(_point, points[1:]))
     if tip is None:
         return path
-    back_x, back_y = points[-1][0] - tip[0], points[-1][1] - tip[1]
-    left = tip[0] + back_x + 0.6 * back_y, tip[1] + back_y - 0.6 * back_x
-    right = tip[0] + back_x - 0.6 * back_y, tip[1] + back_y + 0.6 * back_x
+    x, y = points[-1][0] - tip[0], points[-1][1] - tip[1]  # from the tip back
+    left = tip[0] + x + 0.6 * y, tip[1] + y - 0.6 * x
+    right = tip[0] + x - 0.6 * y, tip[1] + y + 0.6 * x
     return f"{path}L{_point(tip)}M{_point(left)}L{_point(tip)} {_point(right)}"
 
 
