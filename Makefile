@@ -3,6 +3,7 @@
 #   make demo     train on handwritten digits; DEMO_ARGS="--epochs 5 --out somewhere"
 #   make test     run the tests; TEST_ARGS="-k views"
 #   make pytorch  install PyTorch, and run the tests that compare with it
+#   make browser  install Chromium (as root, on Debian) and look at pages in it
 #   make docs     build the documentation site in build/docs; DOCS_ARGS="--fresh"
 #   make lint types notes bench format clean
 
@@ -14,13 +15,16 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 # PyTorch, and what its table of operators needs
 TORCH := torch==2.13.0 expecttest
+# what opens pages in Chromium, and the names under which that is found
+PLAYWRIGHT := playwright~=1.49
+CHROMIUM := chromium chromium-browser google-chrome
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
 DOCS_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test pytorch docs lint format types notes bench clean help
+.PHONY: demo test pytorch browser docs lint format types notes bench clean help
 
 help: ## what plain `make` does
 	@sed -n 's/^#   //p' Makefile
@@ -29,10 +33,13 @@ demo: $(VENV)/.with-train
 	$(BIN)/chainrule demo $(DEMO_ARGS)
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest -n auto -m "not torch and not site" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m "not torch and not site and not browser" $(TEST_ARGS)
 
 pytorch: $(VENV)/.with-torch
 	$(BIN)/python -m pytest -n auto -m torch $(TEST_ARGS)
+
+browser: $(VENV)/.with-browser
+	CHAINRULE_NEEDS_BROWSER=1 $(BIN)/python -m pytest -n auto -m browser tests/explain $(TEST_ARGS)
 
 docs: $(VENV)/.with-docs
 	$(BIN)/python docs/build.py $(DOCS_ARGS)
@@ -76,6 +83,13 @@ $(VENV)/.with-dev: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.with-docs: pyproject.toml | $(VENV)/.with-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.with-browser: pyproject.toml | $(VENV)/.with-dev
+	@$(foreach name,$(CHROMIUM),command -v $(name) >/dev/null ||) { \
+		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq chromium; } || { \
+		echo "there is no Chromium, and Debian's could not be installed: pages cannot be looked at" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PLAYWRIGHT)
 	@touch $@
 
 $(VENV)/.with-torch: pyproject.toml | $(VENV)/.with-dev

@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, NoReturn
 
 EXPLAIN = ("-h", "--help", "--latex", "--markdown")  # the options of `chainrule explain`, beside --html FILE
@@ -130,13 +129,17 @@ def run_explain(options: argparse.Namespace) -> int:
 
 def _protected(arguments: Sequence[str]) -> list[str]:
     """The arguments of `chainrule explain`: options first, and a space before what only looks like one."""
-    options, others = [], []
+    options: list[str] = []
+    others: list[str] = []
     rest = iter(arguments)
     for text in rest:
         if text in EXPLAIN or text.startswith("--html="):
             options.append(text)
         elif text == "--html":
-            options += [text, *(f" {file}" if file[:1] == "-" else file for file in islice(rest, 1))]
+            file = next(rest, None)
+            if file is None:
+                return [*options, *others, text]
+            options.append(f"{text}={file}")
         else:
             others.append(f" {text}" if text[:1] == "-" else text)
     return options + others

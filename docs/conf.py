@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path(os.environ.get("CHAINRULE_DOCS_SOURCE", ROOT / "build" / "docs-source"))
-sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
 os.environ.setdefault("PYTHONPATH", str(ROOT))
 

@@ -1,7 +1,7 @@
 """The documents tell the truth: their programs run, and print what the documents say they print.
 
-Every ```python block of a document is executed, in one process a document, in an empty folder. A ```text block that
-follows one directly is what it prints.
+Every ```python block of a document, and every ```{code-cell} of a page of the site, is executed, in one process a
+document, in an empty folder. A ```text block that follows one directly is what it prints.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").glob("*.md")),
 ]
-WITH_PROGRAMS = [path for path in DOCUMENTS if "```python\n" in path.read_text(encoding="utf-8")]
+BEGINNING = re.compile(r"^ *```(?:python|\{code-cell\})\n", re.MULTILINE)
+WITH_PROGRAMS = [path for path in DOCUMENTS if BEGINNING.search(path.read_text(encoding="utf-8"))]
 BLOCK = re.compile(
-    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n(?:\n?^ *```text\n(?P<printed>.*?)^ *```$)?",
+    r"^(?P<indent> *)```(?:python|\{code-cell\})\n(?P<code>.*?)^(?P=indent)```\n"
+    r"(?:\n?^ *```text\n(?P<printed>.*?)^ *```$)?",
     re.DOTALL | re.MULTILINE,
 )
 MARK = "<end of block>"
@@ -46,14 +48,15 @@ def test_the_programs_of_a_document_run_and_print_what_it_says(path: Path, tmp_p
     text = path.read_text(encoding="utf-8")
     script = tmp_path / f"{path.name}.py"
     script.write_text(script_of(text), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # CONTRIBUTING shows samples, which live in tests/
+    # CONTRIBUTING shows samples, which live in tests/; plots are drawn without a window
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.split(f"{MARK}\n")[:-1]
     blocks = list(BLOCK.finditer(text))
-    assert len(printed) == len(blocks) == text.count("```python\n")
+    assert len(printed) == len(blocks) == len(BEGINNING.findall(text))
     for block, output in zip(blocks, printed, strict=True):
         if block["printed"] is not None:
             assert output.split() == block["printed"].split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
+import os
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .trace import Trace
 __all__ = ["name_values"]
 
 
-MEANINGLESS = frozenset(("array", "found", "out", "result", "results", "value", "values"))
+MEANINGLESS = frozenset("array found input out output result results source src target value values".split())
 
 
 def name_values(traced: Trace) -> None:
@@ -35,7 +36,7 @@ def name_values(traced: Trace) -> None:
         if name and not node.name:
             node.name = name
     name_layers(traced)
-    name_inner_values(traced.graph.nodes)
+    name_inner_values(traced.graph.nodes, {node.name for node in traced.graph.nodes})
     for gradient, value in traced.pairs:
         if value.name and not gradient.name and value.op is not CONSTANT:
             gradient.name = f"{value.name}_grad"
@@ -46,26 +47,28 @@ def name_layers(traced: Trace) -> None:
     parameters = {node: node.name for node, reference in traced.inputs.items() if isinstance(reference, OfTensor)}
     last: dict[str, Node] = {}
     for node in traced.graph.nodes:
-        if node.formula or node.effect or node.op in (INPUT, CONSTANT):
+        if node.op not in (np.dot, np.matmul, np.add, np.multiply) or node.formula:
+            continue
+        if any(f"{os.sep}optim{os.sep}" in file for file, _ in node.inside):
             continue
         for operand in node.operands():
-            if operand.op is np.transpose and isinstance(operand.args[0], Node):
+            while operand.op in (np.transpose, np.swapaxes):
                 operand = operand.args[0]
             layer, _, parameter = parameters.get(operand, "").rpartition("_")
-            if layer and parameter in ("weight", "bias") and node.op in (np.dot, np.matmul, np.add, np.multiply):
+            if layer and parameter in ("weight", "bias"):
                 last[layer] = node
     for layer, node in last.items():
         node.name = node.name or layer
 
 
-def name_inner_values(nodes: list[Node]) -> None:
+def name_inner_values(nodes: list[Node], taken: set[str]) -> None:
     """Call the last value that a line `name = ...` of this package computes by that name."""
     running: dict[tuple[str, int], Node] = {}
     for node in [*nodes, Node(INPUT)]:
         for place in [place for place in running if place not in node.inside]:
             done = running.pop(place)
             name = assigned(place[0]).get(place[1], "")
-            if not done.name and len(name) > 1 and name not in MEANINGLESS:
+            if not done.name and len(name) > 1 and name not in MEANINGLESS and name not in taken:
                 done.name = name.strip("_")
         if node.op not in (INPUT, CONSTANT):
             running.update(dict.fromkeys(node.inside, node))

@@ -154,7 +154,7 @@ class Found:
         self.inner: list[Snapshot] = []
         self.names: set[str] = set()
         self.arrays: list[tuple[str, str, Any]] = []
-        shared: list[tuple[str, Any]] = [("random", random._inst), ("np.random", np.random.mtrand._rand)]  # type: ignore[attr-defined]
+        shared: list[tuple[str, Any]] = [("random", random._inst), ("np.random", np.random.mtrand._rand)]
         self.draws = [(path, generator, state_of(generator)) for path, generator in shared]
 
     def watched(self) -> list[Contents]:

@@ -298,7 +298,11 @@ class _Writer:
 
     def overwriting(self, node: Node, target: Node) -> str:
         """A result that takes the memory, and the name, of an operand."""
-        name = self.names[node] = self.names[target]
+        name = self.names[target]
+        if node.name and node.name != target.name and not node.name.startswith(f"{name}_"):
+            call = f"{self.function(node.op)}({', '.join([*map(self.argument, node.args), f'out={name}'])})"
+            return f"{self.names[node]} = {call}"
+        self.names[node] = name
         if node.op in AUGMENTED and node.args[0] is target and self.infix_is_the_same(node):
             return f"{name} {AUGMENTED[node.op]} {self.argument(node.args[1])}"
         shown = ", ".join([*map(self.argument, node.args), f"out={name}"])
@@ -494,7 +498,7 @@ def name_chains(graph: Graph, memory: Plan) -> None:
         target = memory.targets.get(node)
         if isinstance(target, Node) and target.op is not INPUT:
             heads[node] = head = heads.get(target, target)
-            if node.name and not head.name:
+            if node.name and not head.name and bool(node.formula) == bool(head.formula):
                 head.name = node.name
 
 

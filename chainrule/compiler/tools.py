@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.table import name_of
+from .bundle import PACKAGE, bundle
 from .graph import CONSTANT, INPUT, Node
 from .memory import VIEWS
 from .passes.fusion import Kernel, is_output
@@ -20,6 +23,7 @@ from .tracer import UfuncMethod
 
 __all__ = ["Line", "Profile", "Stats", "profile", "save", "stats"]
 
+IMPORT = re.compile(rf"^from ({PACKAGE}\S*) import (\w+)$", re.MULTILINE)
 PRODUCTS = frozenset((np.dot, np.matmul, np.vdot, np.inner))
 
 
@@ -234,6 +238,8 @@ def save_program(program: Program, path: str) -> None:
     plain = program if program.rewrite is None else program.rewrite(set(), kernels=False)
     arrays: dict[str, Any] = {}
     head: list[str] = []
+    last: list[str] = []  # after the functions
+    imports: list[str] = []
     for name, value in plain.objects.items():
         if isinstance(value, np.ndarray):
             arrays[name] = value
@@ -243,17 +249,55 @@ def save_program(program: Program, path: str) -> None:
                 f"{name} = types.SimpleNamespace(numbers=np.random.default_rng())",
                 f"{name}.numbers.bit_generator.state = {value.numbers.bit_generator.state!r}",
             ]
+        elif type(value).__module__.partition(".")[0] == PACKAGE:
+            imports.append(f"from {type(value).__module__} import {type(value).__name__}\n")
+            last.append(f"{name} = {type(value).__name__}({', '.join(made_of(name, value, arrays))})")
         else:
             raise TypeError(f"{program.name} refers to {name_of(value)}, which cannot be written to a file")
-    text = plain.source
-    if head:
+    text = plain.source.replace("import numpy as np\n", "".join(["import numpy as np\n", *imports]), 1)
+    text = with_functions(text)
+    if last:
+        text = text.replace(f"\ndef {program.name}(", "\n".join(["", *last, "", f"def {program.name}("]), 1)
+    if head or arrays:
         beside = os.path.splitext(os.path.basename(path))[0] + ".npz"
-        imports = (
-            ["import os", "import types", "import numpy as np"] if arrays else ["import types", "import numpy as np"]
-        )
+        needed = ["import types"]
         if arrays:
+            needed.insert(0, "import os")
             np.savez(os.path.join(os.path.dirname(os.path.abspath(path)), beside), **arrays)
             head.insert(0, f'_saved = np.load(os.path.join(os.path.dirname(os.path.abspath(__file__)), "{beside}"))')
-        text = text.replace("import numpy as np\n", "\n".join([*imports, "", *head, ""]), 1)
+        text = text.replace("import numpy as np\n", "\n".join([*needed, "import numpy as np", *head, ""]), 1)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def made_of(name: str, value: Any, arrays: dict[str, Any]) -> Iterator[str]:
+    """The arguments with which an object of this package is made again; arrays go to `arrays`.
+
+    Raises:
+        TypeError: an argument is neither an array nor a number.
+    """
+    for parameter in inspect.signature(type(value)).parameters:
+        part = getattr(value, parameter, None)
+        if isinstance(part, np.ndarray):
+            arrays[f"{name}_{parameter}"] = part
+            yield f"{parameter}=_saved[{f'{name}_{parameter}'!r}]"
+        elif part is None or isinstance(part, (bool, int, float, str)):
+            yield f"{parameter}={part!r}"
+        else:
+            raise TypeError(f"{parameter} of {value!r} cannot be written to a file")
+
+
+def with_functions(text: str) -> str:
+    """A program's text with the functions of this package that it imports written into it."""
+    ours = [(f"from {module} import {name}\n", module, name) for module, name in IMPORT.findall(text)]
+    if not ours:
+        return text
+    imports, functions = bundle([(module, name) for _, module, name in ours])
+    for line, _, _ in ours:
+        text = text.replace(line, "")
+    first = text.index("\ndef ")
+    head, body = text[:first], text[first:]
+    more = [line for line in imports if f"{line}\n" not in head]
+    head = head.replace("import numpy as np\n", "\n".join([*more, "import numpy as np", ""]), 1)
+    start = head.index("\n\n") + 2  # after the docstring
+    return f"{head[:start]}from __future__ import annotations\n\n{head[start:]}\n\n{functions}\n\n{body}"

@@ -718,14 +718,14 @@ class _ByPosition(dict[int, Callable[..., Any]]):
     def __bool__(self) -> bool:
         return True  # also before the first backward function was asked for
 
-    def __contains__(self, position: object) -> bool:
-        if not dict.__contains__(self, position):
+    def get(self, position: Any, default: Any = None) -> Any:
+        if position not in self:
             try:
-                back = BACK_FUNCS.get_back_func(self.func, position)  # type: ignore[arg-type]
+                back = BACK_FUNCS.get_back_func(self.func, position)
             except KeyError:
-                return False
-            self[position] = explained(back, self.func, position)  # type: ignore[index]
-        return True
+                return default
+            self[position] = explained(back, self.func, position)
+        return self[position]
 
 
 def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..., Any]:

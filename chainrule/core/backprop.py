@@ -23,7 +23,7 @@ from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
 from .levels import LEVELS, PLAIN, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
-from .table import BACK_FUNCS, name_of
+from .table import BACK_FUNCS, CALLED_AGAIN, name_of
 from .tensor import Alias, Tensor, as_array, is_array, make_tensor, storage_of
 from .tracing import back_functions
 from .views import note_writes
@@ -326,7 +326,10 @@ def still_saved(node: Recipe) -> tuple[tuple[Any, ...], Any]:
     if extra is None:
         return args, out
     if extra.out_storage is not None and extra.out_storage.written > node._saved_at:
-        out = Overwritten(out, overwritten_message(node, "its result", out, extra.out_storage))
+        if node._func in CALLED_AGAIN and args is node._args:
+            out = node._func(*args, **node._kwargs)
+        else:
+            out = Overwritten(out, overwritten_message(node, "its result", out, extra.out_storage))
     elif any(storage.written > node._saved_at for storage in extra.out_storages):
         out = Several(
             Overwritten(array, overwritten_message(node, f"its result {i}", array, storage))

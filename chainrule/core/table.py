@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["BACK_FUNCS", "EACH", "BackwardFuncLookup", "backward"]
+__all__ = ["BACK_FUNCS", "EACH", "BackwardFuncLookup", "backward", "result_may_change"]
 
 Back = TypeVar("Back", bound=Callable[..., Any])
 
@@ -30,6 +30,18 @@ class _Each:
 
 
 EACH = _Each()
+
+
+CALLED_AGAIN: set[Any] = set()
+
+
+def result_may_change(*functions: Any) -> None:
+    """Let programs write to the results of these functions before backward, as PyTorch does.
+
+    It keeps their arguments and not their results for the derivative. A backward function that uses a result that was
+    written to gets it computed anew from the arguments.
+    """
+    CALLED_AGAIN.update(functions)
 
 
 def name_of(function: Any) -> str:

@@ -97,10 +97,12 @@ class Explanation:
         steps: the steps, in the order in which they ran.
         nodes: the nodes of the graph, in forward order.
         data: all of it as plain values, for whoever wants to show it in another way.
+        of: the expression that was typed, if there was one.
     """
 
-    def __init__(self, data: Pass, hint: bool = True) -> None:
+    def __init__(self, data: Pass, hint: bool = True, of: str = "") -> None:
         self.data = data
+        self.of = of
         self._wants_hint = hint
         self.steps = data.steps
         self.nodes = data.nodes
@@ -354,7 +356,7 @@ class Explanation:
                 f"an explanation is saved as {', '.join(formats)}, not as {ending or 'a file without ending'!r}"
             )
         text = formats[ending]()
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
 
 

@@ -210,12 +210,10 @@ def explain_expression(text: str, given: Sequence[str]) -> tuple[Any, Explanatio
     if not isinstance(result, Tensor) or not result.requires_grad:
         raise ExpressionError("there is nothing to differentiate: use a name with a value, such as a=2", text)
     names = Names({**values, "result": result})
-    return result, Explanation(backward_pass(result, None, names), hint=False)
+    return result, Explanation(backward_pass(result, None, names), hint=False, of=text)
 
 
-def main(
-    text: str, given: Sequence[str], latex: bool = False, markdown: bool = False, html: str | None = None
-) -> int:
+def main(text: str, given: Sequence[str], latex: bool = False, markdown: bool = False, html: str | None = None) -> int:
     """`chainrule explain`; returns the exit code."""
     import sys
 
@@ -234,10 +232,13 @@ def main(
     elif html is not None:
         try:
             written = told.html()
-            with open(html.strip(), "w", encoding="utf-8") as file:
+            with open(html, "w", encoding="utf-8") as file:
                 file.write(written)
-        except (ImportError, OSError) as error:
+        except ImportError as error:
             print(f"chainrule explain: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"chainrule explain: cannot write {html}: {error.strerror or error}", file=sys.stderr)
             return 1
     else:
         value = told.nodes[told.data.ends[0]].value

@@ -92,7 +92,7 @@ def _unescaped(text: str) -> str:
         known = LETTERS.get(word) or OPERATORS.get(word)
         return known or ("\u00a0" if word == " " else word)
 
-    return re.sub(r"\\(?:([A-Za-z]+) ?|(.))", sign, text.replace("''", '"')).replace("< ", "<").replace(" ", "\u00a0")
+    return re.sub(r"\\(?:([A-Za-z]+) ?|(.))", sign, text).replace(" ", "\u00a0")
 
 
 class _Reader:
@@ -125,7 +125,8 @@ class _Reader:
         base = self.part(before)
         if base is None:
             return None
-        below = above = None
+        below: Tree | None = None
+        above: Tree | None = None
         while (token := self.next()) in ("_", "^", "'"):
             self.at += 1
             if token == "'":
@@ -179,7 +180,7 @@ class _Reader:
             return ("mo.flat", token)
         if token == "|":
             return ("mo.bar", token)
-        if token in "+-" and (not before or (before[-1][0][:2] == "mo" and before[-1][1] not in CLOSING | {"|"})):
+        if token in "+-" and (not before or _is_operator(before[-1])):
             return ("mo.sign", token.replace("-", "−"))
         return ("mo", token.replace("-", "−"))
 
@@ -188,6 +189,8 @@ class _Reader:
         if word in WORDS:
             text = self.words()
             kind = WORDS[word]
+            if kind == "mi":  # a name, in which `latex_name` has written these otherwise
+                text = text.replace("<\u00a0", "<").replace("''", '"')
             return (f"{kind}.up" if kind == "mi" and len(text) == 1 else kind, text) if text else None
         if word in ("frac", "tfrac", "dfrac"):
             return ("mfrac", self.group(), self.group())
@@ -240,15 +243,20 @@ class _Reader:
                 break
         self.words()
         table = ("mtable", *(("mtr", *row) for row in rows))
-        left, right = {"pmatrix": "()", "bmatrix": "[]", "vmatrix": "||"}.get(kind, "  ").replace(" ", "\0")
-        if left == "\0":
-            return table
-        return ("mrow", ("mo.open", left), table, ("mo.close", right))
+        fences = {"pmatrix": "()", "bmatrix": "[]", "vmatrix": "||"}.get(kind)
+        return ("mrow", ("mo.open", fences[0]), table, ("mo.close", fences[1])) if fences else table
+
+
+def _is_operator(tree: Tree) -> bool:
+    """Whether a sign after it is the sign of what follows."""
+    tag: str = tree[0]
+    return (tag == "mo" or tag.startswith("mo.")) and tree[1] not in CLOSING | {"|"}
 
 
 def _is_ordinary(tree: Tree) -> bool:
     """Whether something is written beside it as a factor."""
-    return tree[0][:2] != "mo" and tree[0][:6] != "mspace"
+    tag: str = tree[0]
+    return tag != "mo" and not tag.startswith(("mo.", "mspace"))
 
 
 def _are_words(*trees: Tree) -> bool:

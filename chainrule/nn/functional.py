@@ -327,6 +327,8 @@ def embedding(
     if max_norm is not None:
         _shorten_rows(weight, np.unique(numbers), max_norm, norm_type)
     result = weight[make_tensor(numbers, None)]
+    if not numbers.ndim:  # which gives a view
+        result = result.clone()
     if result.requires_grad and (padding_idx is not None or scale_grad_by_freq):
         scale = np.ones(numbers.shape, weight.array.dtype)
         if scale_grad_by_freq:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.broadcasting import unbroadcast
 from ..core.forward import array_function, implements, wrap_forward_fn
 from ..core.grad_mode import grad_mode
-from ..core.table import backward
+from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
@@ -343,6 +343,8 @@ def tanhshrink_back(grad_out: Any, out: Any, x: Any) -> Any:
     t = np.tanh(x)
     return grad_out * (t * t)
 
+
+result_may_change(_elu, _silu)
 
 # ----- the operations ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ..core.dtypes import default_float, promote_pair, to_complex
 from ..core.forward import _unary, array_function, cast, implements, promote, record, wrap_forward_fn, wrapped_array
 from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
-from ..core.table import backward
+from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
 from .common import as_tensor_argument, attach, attach_in_place, in_place, is_complex, real_like
 
@@ -754,6 +754,8 @@ def addcdiv_back2(grad_out: Any, out: Any, x: Any, y: Any, z: Any, value: Any = 
     r"""$\nabla_z L = -value \frac{y}{z^2} \nabla_{out} L$"""
     return unbroadcast(-grad_out * (value * (y / (z * z))), z)
 
+
+result_may_change(np.logaddexp, np.logaddexp2, np.sinc)
 
 # ----- the operations ---------------------------------------------------------------------------------------------
 

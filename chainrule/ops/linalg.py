@@ -669,14 +669,19 @@ def inverse(input: Any) -> Tensor:
     return inv(input)
 
 
-def pinv(A: Any, *, rtol: Any = None, atol: Any = None, hermitian: bool = False) -> Tensor:
+def pinv(
+    A: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None, atol: Any = None
+) -> Tensor:
     """The pseudo-inverse (Moore-Penrose) of each matrix: (..., m, n) gives (..., n, m).
 
     Singular values up to max(atol, rtol * the largest) count as zero; `rtol` is max(m, n) times the type's epsilon if
-    neither is given.
+    neither is given; `rcond` is its older name.
     """
     return _pinv(  # type: ignore[no-any-return]
-        matrices("pinv", A, square=hermitian), atol=numbers_of(atol), rtol=numbers_of(rtol), hermitian=bool(hermitian)
+        matrices("pinv", A, square=hermitian),
+        atol=numbers_of(atol),
+        rtol=numbers_of(rtol if rcond is None else rcond),
+        hermitian=bool(hermitian)
     )
 
 

@@ -17,7 +17,7 @@ from ..core.broadcasting import unbroadcast
 from ..core.dtypes import as_numpy_dtype
 from ..core.forward import array_function, cast, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
-from ..core.table import backward
+from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import bounded
 from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
@@ -242,6 +242,8 @@ def normalise_layer_back_bias(
     r"""$\nabla_{bias} L = \sum_{rows} \nabla_{out} L$"""
     return unbroadcast(grad_out, bias)
 
+
+result_may_change(standardize)
 
 # ----- the operations: softmax ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.tensor import Tensor
 from .common import as_tensor_argument
-from .shape import permute, reshape
+from .shape import clone, permute, reshape
 
 __all__ = ["channel_shuffle", "pixel_shuffle", "pixel_unshuffle"]
 
@@ -38,7 +38,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f"but input.size(-3)={channels} is not divisible by {r * r}"
         )
     b = len(batch)
-    parts = reshape(input, (*batch, channels // (r * r), r, r, height, width))
+    parts = reshape(input if r > 1 else clone(input), (*batch, channels // (r * r), r, r, height, width))
     parts = permute(parts, (*range(b), b, b + 3, b + 1, b + 4, b + 2))
     return reshape(parts, (*batch, channels // (r * r), height * r, width * r))
 
@@ -60,7 +60,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
                 f"not divisible by {r}"
             )
     b = len(batch)
-    parts = reshape(input, (*batch, channels, height // r, r, width // r, r))
+    parts = reshape(input if r > 1 else clone(input), (*batch, channels, height // r, r, width // r, r))
     parts = permute(parts, (*range(b), b, b + 2, b + 4, b + 1, b + 3))
     return reshape(parts, (*batch, channels * r * r, height // r, width // r))
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.forward import array_function, wrap_forward_fn
-from ..core.table import backward
+from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
 from ..random import numbers_of
 from .common import as_tensor_argument
@@ -406,6 +406,9 @@ def _constant(x: Any) -> Any:
 def max_pool_back(grad_out: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
     r"""$\nabla_{x_j} L = \sum_i \nabla_{out_i} L$ over the windows $i$ whose first maximum is $x_j$"""
     return _spread_maxima(grad_out, _constant(out), _constant(x), windows)
+
+
+result_may_change(_max_pool)
 
 
 @backward(_spread_maxima, 0)

@@ -14,15 +14,17 @@ Gates stand in PyTorch's order: input, forget, cell, output for an LSTM; reset, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.forward import array_function, wrap_forward_fn
+from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .elementwise import keep_where
 from .memory import Memory, remembered
+from .parallel import WORTH, shared_out
 
 __all__: list[str] = []
 
@@ -110,6 +112,11 @@ def as_matrix(x: Any) -> Any:
     return np.reshape(x, (x.shape[0], x.shape[1] * x.shape[2]))
 
 
+def sum_of_columns(x: Any) -> Any:
+    """The sums along the rows: a product with ones takes a seventh of the time."""
+    return np.matmul(x, np.ones(x.shape[1], x.dtype))
+
+
 @backward(input_shares, 0)
 def input_shares_back_x(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{x_t} L = (\nabla_{out_t} L)^T \, weight$"""
@@ -125,7 +132,7 @@ def input_shares_back_weight(grad_out: Any, out: Any, x: Any, weight: Any, bias:
 @backward(input_shares, 2)
 def input_shares_back_bias(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{bias} L = \sum_{t, b} \nabla_{out_{tb}} L$"""
-    return np.sum(as_matrix(grad_out), axis=1)
+    return sum_of_columns(as_matrix(grad_out))
 
 
 # ----- the table: LSTM ------------------------------------------------------------------------------------------------
@@ -153,10 +160,12 @@ def lstm_run(z: Any, h: Any, c: Any, w_hh: Any, w_hr: Any, batch_sizes: tuple[in
 
 @array_function
 def lstm(
-    z: Any,
+    x: Any,
     h0: Any,
     c0: Any,
+    w_ih: Any,
     w_hh: Any,
+    bias: Any = None,
     w_hr: Any = None,
     batch_sizes: tuple[int, ...] = (),
     reverse: bool = False,
@@ -165,10 +174,12 @@ def lstm(
     """An LSTM through a sequence (Hochreiter, Schmidhuber 1997; projections: Sak et al. 2014).
 
     Args:
-        z: (4 H, T, B), the inputs' share of the gates, biases added.
+        x: (T, B, I).
         h0: (P, B) first output; P is H where nothing is projected.
         c0: (H, B) first cell state.
+        w_ih: (4 H, I).
         w_hh: (4 H, P).
+        bias: (4 H,) or None.
         w_hr: (P, H) projection of the output, or None.
         batch_sizes: the sequences running at each step.
         reverse: from the last step to the first.
@@ -177,110 +188,37 @@ def lstm(
     Returns:
         The outputs (T, B, P), the last output (P, B) and the last cell state (H, B).
     """
-    saved = usable(saved, z, h0, c0, w_hh)
-    if saved is not None:
+    arrays = [a for a in (x, h0, c0, w_ih, w_hh, bias, w_hr) if a is not None]
+    if not is_plain(*arrays):
+        saved = None
+    elif w_hr is None and min(batch_sizes) == x.shape[1]:
+        return lstm_by_columns(x, h0, c0, w_ih, w_hh, bias, reverse, saved)
+    elif saved is not None:
         h0, c0 = kept(h0), kept(c0)
-        if w_hr is None and min(batch_sizes) == h0.shape[1]:
-            return lstm_run_in_place(z, h0, c0, w_hh, reverse, saved)
-    outputs, h, c, steps = lstm_run(z, h0, c0, w_hh, w_hr, batch_sizes, reverse)
+    outputs, h, c, steps = lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)
     if saved is not None:
         saved.steps = steps
     return np.stack([flip(out) for out in outputs]), h, c
 
 
-def lstm_run_in_place(z: Any, h: Any, c: Any, w_hh: Any, reverse: bool, saved: Memory) -> Any:
-    """`lstm` on plain arrays where no sequence ends early and nothing is projected: no array is made in the loop."""
-    _, length, columns = z.shape
-    size = c.shape[0]
-    kind = z.dtype
-    gates = np.empty((length, 4 * size, columns), kind)
-    cells = np.empty((length + 1, size, columns), kind)  # before each step, in the order in which they are taken
-    shown = np.empty((length, size, columns), kind)
-    outputs = np.empty((length + 1, columns, size), kind)  # before each step
-    cells[0] = c
-    outputs[0] = h.T
-    product = np.empty((size, columns), kind)
-    factor = np.full((4 * size, columns), 0.5, kind)  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
-    shift = np.full((4 * size, columns), 0.5, kind)
-    factor[2 * size : 3 * size] = 1
-    shift[2 * size : 3 * size] = 0
-    for step in range(length):
-        a, after, visible = gates[step], cells[step + 1], shown[step]
-        np.matmul(w_hh, h, out=a)
-        a += z[:, -1 - step if reverse else step]
-        a *= factor
-        np.tanh(a, out=a)
-        a *= factor
-        a += shift
-        np.multiply(a[size : 2 * size], cells[step], out=after)
-        np.multiply(a[:size], a[2 * size : 3 * size], out=product)
-        after += product
-        np.tanh(after, out=visible)
-        np.multiply(a[3 * size :], visible, out=h)
-        outputs[step + 1] = h.T
-    saved.steps = gates, cells, shown, outputs
-    return (outputs[:0:-1] if reverse else outputs[1:]).copy(), h, cells[-1].copy()
-
-
-STEPS_AT_ONCE = 1 << 16  # numbers in the gates of the steps whose slopes are computed together: they stay in the cache
-
-
-def lstm_gradients_in_place(grad_out: Any, w_hh: Any, reverse: bool, saved: Memory) -> Any:
-    """What `lstm_gradients` computes, after `lstm_run_in_place`."""
-    gates, cells, shown, _ = saved.steps
-    length, size, columns = shown.shape
-    grad_outputs, dh, dc = grad_out[0], *(np.array(g, order="C") for g in grad_out[1:])
-    at_gates = np.empty((4 * size, length, columns), gates.dtype)
-    dz = np.empty((4 * size, columns), gates.dtype)
-    by_cell, at_exit = dz[: 3 * size].reshape(3, size, columns), dz[3 * size :]
-    work = np.empty((size, columns), gates.dtype)
-    back_hh = np.ascontiguousarray(w_hh.T)
-    together = max(1, STEPS_AT_ONCE // max(1, 4 * size * columns))
-    for end in range(length, 0, -together):
-        start = max(0, end - together)
-        slopes, exits = lstm_slopes(gates[start:end], cells[start:end], shown[start:end])
-        for step in range(end - 1, start - 1, -1):
-            t = length - 1 - step if reverse else step
-            slope = slopes[step - start]
-            dh += grad_outputs[t].T
-            np.multiply(dh, exits[step - start], out=work)
-            dc += work
-            np.multiply(slope[: 3 * size].reshape(3, size, columns), dc, out=by_cell)
-            np.multiply(slope[3 * size :], dh, out=at_exit)
-            at_gates[:, t] = dz
-            dc *= gates[step, size : 2 * size]
-            np.matmul(back_hh, dz, out=dh)
-    return at_gates, dh, dc, None, saved.steps
-
-
-def lstm_slopes(gates: Any, cells: Any, shown: Any) -> tuple[Any, Any]:
-    """For some steps: how the cell moves with i, f, g, and the output with o; how the output moves with the cell."""
-    size = cells.shape[1]
-    i, _, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
-    slopes = gates * gates
-    di, df, dg, do = (slopes[:, k * size : (k + 1) * size] for k in range(4))
-    np.subtract(gates[:, : 2 * size], slopes[:, : 2 * size], out=slopes[:, : 2 * size])
-    di *= g
-    df *= cells
-    np.subtract(1, dg, out=dg)
-    dg *= i
-    np.subtract(o, do, out=do)
-    do *= shown
-    exits = shown * shown
-    np.subtract(1, exits, out=exits)
-    exits *= o
-    return slopes, exits
-
-
 def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """The gradients at z; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations."""
+    """The gradients at the gates; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations.
+
+    The gradients at the gates are (4 H, T, B), or as `lstm_columns_back` leaves them if the activations are a `Walk`.
+    """
     *inputs, saved = args
-    w_hh, w_hr, batch_sizes, reverse = inputs[3:]
+    x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse = inputs
 
     def compute() -> Any:
-        if known_in_place(saved, grad_out):
-            return lstm_gradients_in_place(grad_out, w_hh, reverse, saved)
-        steps = steps_known(saved, grad_out, lambda: lstm_run(*inputs)[3])
+        if saved is not None and type(saved.steps) is Walk and is_plain(*grad_out):
+            return lstm_by_columns_back(grad_out, w_hh, reverse, saved.steps)
+
+        def run_again() -> Any:
+            return lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)[3]
+
+        steps = steps_known(saved, grad_out, run_again)
+        if type(steps) is Walk:  # what came from plain arrays, and a gradient that is none
+            steps = run_again()
         grad_outputs, dh, dc = grad_out
         columns = dh.shape[1]
         at_gates: list[Any] = [None] * len(batch_sizes)
@@ -305,62 +243,277 @@ def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
     return remembered(grad_out, compute)  # type: ignore[no-any-return]
 
 
-def known_in_place(saved: Memory | None, grad_out: Any) -> bool:
-    """Whether `lstm_run_in_place` has left its buffers, and the gradient may use them."""
-    return saved is not None and type(saved.steps) is tuple and is_plain(*grad_out)
-
-
 @backward(lstm, 0)
-def lstm_back_z(
-    grad_out: Any, out: Any, z: Any, h0: Any, c0: Any, w_hh: Any, w_hr: Any = None, batch_sizes: Any = (),
-    reverse: bool = False, saved: Any = None,
+def lstm_back_x(
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
-    r"""$\nabla_{z_t} L = \left(g \, i (1 - i) \nabla_{c_t} L, \; c_{t-1} f (1 - f) \nabla_{c_t} L, \;
-    i (1 - g^2) \nabla_{c_t} L, \; \tanh(c_t) \, o (1 - o) \nabla_{h_t} L\right)$ with
+    r"""$\nabla_{x_t} L = w_{ih}^T \nabla_{z_t} L$ with
+    $\nabla_{z_t} L = \left(g \, i (1 - i) \nabla_{c_t} L, \; c_{t-1} f (1 - f) \nabla_{c_t} L, \;
+    i (1 - g^2) \nabla_{c_t} L, \; \tanh(c_t) \, o (1 - o) \nabla_{h_t} L\right)$,
     $\nabla_{c_t} L = o (1 - \tanh^2 c_t) \nabla_{h_t} L + f_{t+1} \nabla_{c_{t+1}} L$ and
     $\nabla_{h_t} L = \nabla_{out_t} L + w_{hh}^T \nabla_{z_{t+1}} L$"""
-    return lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)[0]
+    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
+    if type(steps) is Walk:
+        return steps.in_order(np.matmul(dz.T, w_ih), reverse)
+    return input_shares_back_x(dz, None, x, w_ih)
 
 
 @backward(lstm, 1)
 def lstm_back_h0(
-    grad_out: Any, out: Any, z: Any, h0: Any, c0: Any, w_hh: Any, w_hr: Any = None, batch_sizes: Any = (),
-    reverse: bool = False, saved: Any = None,
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{h_0} L = w_{hh}^T \nabla_{z_1} L$"""
-    return lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)[1]
+    return lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)[1]
 
 
 @backward(lstm, 2)
 def lstm_back_c0(
-    grad_out: Any, out: Any, z: Any, h0: Any, c0: Any, w_hh: Any, w_hr: Any = None, batch_sizes: Any = (),
-    reverse: bool = False, saved: Any = None,
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{c_0} L = f_1 \nabla_{c_1} L$"""
-    return lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)[2]
+    return lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)[2]
 
 
 @backward(lstm, 3)
-def lstm_back_w_hh(
-    grad_out: Any, out: Any, z: Any, h0: Any, c0: Any, w_hh: Any, w_hr: Any = None, batch_sizes: Any = (),
-    reverse: bool = False, saved: Any = None,
+def lstm_back_w_ih(
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
-    r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
-    at_gates, _, _, _, steps = lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)
-    if type(steps) is tuple:  # of `lstm_run_in_place`
-        before = steps[3][-2::-1] if reverse else steps[3][:-1]
-        return np.matmul(as_matrix(at_gates), before.reshape(-1, h0.shape[0]))
-    return product_over_time(at_gates, steps, 1)
+    r"""$\nabla_{w_{ih}} L = \sum_t \nabla_{z_t} L \; x_t^T$"""
+    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
+    if type(steps) is Walk:
+        return np.matmul(dz, steps.by_column(x, reverse))
+    return input_shares_back_weight(dz, None, x, w_ih)
 
 
 @backward(lstm, 4)
+def lstm_back_w_hh(
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
+    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
+    return np.matmul(dz, steps.before) if type(steps) is Walk else product_over_time(dz, steps, 1)
+
+
+@backward(lstm, 5)
+def lstm_back_bias(
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
+) -> Any:  # fmt: skip
+    r"""$\nabla_{bias} L = \sum_{t, b} \nabla_{z_{tb}} L$"""
+    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
+    return sum_of_columns(dz if type(steps) is Walk else as_matrix(dz))
+
+
+@backward(lstm, 6)
 def lstm_back_w_hr(
-    grad_out: Any, out: Any, z: Any, h0: Any, c0: Any, w_hh: Any, w_hr: Any = None, batch_sizes: Any = (),
-    reverse: bool = False, saved: Any = None,
+    grad_out: Any, out: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any = None, w_hr: Any = None,
+    batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{hr}} L = \sum_t \nabla_{h_t} L \; (o \tanh c_t)^T$"""
-    _, _, _, at_outputs, steps = lstm_gradients(grad_out, z, h0, c0, w_hh, w_hr, batch_sizes, reverse, saved)
+    *_, at_outputs, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
     return product_over_time(np.stack(at_outputs, axis=1), steps, -1)
+
+
+# ----- LSTM: plain arrays, all sequences of one length ----------------------------------------------------------------
+#
+# Nothing is made in the loop, and the two halves of a large batch are walked through by two threads: a step's product
+# is too small to be divided well, and its elementwise functions are not divided at all otherwise.
+
+
+class Walk(NamedTuple):
+    """What `lstm_by_columns` leaves for the backward pass; steps in the order in which they were taken.
+
+    Attributes:
+        before: (T B, H) the outputs before each step, the sequences of the first slice of the batch first.
+        parts: for each slice of the batch: it; how the gates' own gradients come from those of the cell (i, f, g) and
+            of the output (o), (T, 4 H, b); how the cell's comes from the output's, and from the next cell's, (T, H, b).
+    """
+
+    before: Any
+    parts: list[tuple[slice, Any, Any, Any]]
+
+    def by_column(self, x: Any, reverse: bool) -> Any:
+        """(T, B, I) as (T B, I), in the order of `before`."""
+        length, _, features = x.shape
+        steps = x[::-1] if reverse else x
+        rows = [np.reshape(steps[:, columns], (-1, features)) for columns, *_ in self.parts]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def in_order(self, rows: Any, reverse: bool) -> Any:
+        """The inverse of `by_column`."""
+        length = len(self.parts[0][1])
+        out = np.empty((length, len(rows) // length, rows.shape[1]), rows.dtype)
+        steps = out[::-1] if reverse else out
+        for columns, *_ in self.parts:
+            part = rows[length * columns.start : length * columns.stop]
+            steps[:, columns] = part.reshape(length, -1, rows.shape[1])
+        return out
+
+
+NUMBERS_AT_ONCE = 1 << 15  # in the gates of the steps whose slopes are computed together: they stay in the cache
+FEWEST = 8  # columns for which a thread is worth it
+
+
+def halves(columns: int, cost: float, work: Callable[[slice], Any]) -> list[Any]:
+    """`work` on the halves of the batch, on two threads, or on the whole of it where that is better."""
+    if cost < WORTH or columns < 2 * FEWEST:
+        return [work(slice(0, columns))]
+    bounds = 0, -(-columns // 2), columns
+    return shared_out(lambda part: work(slice(bounds[part.start], bounds[part.stop])), 2, cost)
+
+
+def lstm_by_columns(
+    x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, reverse: bool, saved: Memory | None
+) -> Any:
+    """`lstm` where no sequence ends early and nothing is projected."""
+    length, columns, features = x.shape
+    rows, size = w_hh.shape
+    kind = x.dtype
+    weights = np.empty((rows, size + features + (bias is not None)), kind)
+    blocks = [(w_hh, weights[:, :size]), (w_ih, weights[:, size : size + features])]
+    if bias is not None:
+        blocks.append((bias[:, None], weights[:, size + features :]))
+    for given, block in blocks:  # the output gate goes first: the three that are opened stand together
+        block[:size], block[size:] = given[3 * size :], given[: 3 * size]
+    weights[: 3 * size] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
+    outputs = np.empty((length, columns, size), kind)
+    h, c = np.empty((size, columns), kind), np.empty((size, columns), kind)
+    before = None if saved is None else np.empty((length * columns, size), kind)
+
+    def work(part: slice) -> Any:
+        return lstm_columns(x, h0, c0, weights, reverse, part, outputs, h, c, before)
+
+    parts = halves(columns, float(length) * columns * weights.size, work)
+    if saved is not None:
+        saved.steps = Walk(before, parts)
+    return outputs, h, c
+
+
+def lstm_columns(
+    x: Any, h0: Any, c0: Any, weights: Any, reverse: bool, part: slice, outputs: Any, h: Any, c: Any, before: Any
+) -> Any:
+    """The sequences of a slice of the batch: fills theirs in the last four arguments; returns a part of a `Walk`."""
+    length, _, features = x.shape
+    size = c0.shape[0]
+    width = part.stop - part.start
+    kind = x.dtype
+    inputs = np.empty((length + 1, weights.shape[1], width), kind)  # of each step: h, x, and 1 for the bias
+    inputs[0, :size] = h0[:, part]
+    inputs[:length, size : size + features] = (x[::-1] if reverse else x)[:, part].transpose(0, 2, 1)
+    inputs[:length, size + features :] = 1
+    together = min(length, max(1, NUMBERS_AT_ONCE // max(1, 4 * size * width)))
+    states = np.empty((together + 1, 5 * size, width), kind)  # o, i, f, g of a step, and the cell before it
+    products = np.empty((together, 2 * size, width), kind)  # i g and f c
+    shown = np.empty((together, size, width), kind)
+    states[0, 4 * size :] = c0[:, part]
+    if before is not None:
+        slopes = np.empty((length, 4 * size, width), kind)
+        exits, forgotten = np.empty((length, size, width), kind), np.empty((length, size, width), kind)
+    half = kind.type(0.5)
+    multiply, add, tanh, matmul = np.multiply, np.add, np.tanh, np.matmul
+    turns = [
+        (a, a[: 4 * size], a[: 3 * size], a[:size], a[size : 3 * size], a[3 * size :], p, p[:size], p[size:], new, y)
+        for a, p, new, y in zip(states[:-1], products, states[1:, 4 * size :], shown, strict=True)
+    ]
+    for start in range(0, length, together):
+        end = min(length, start + together)
+        for (_, gates, opened, o, entries, values, both, taken, left, cell, visible), given, out in zip(
+            turns, inputs[start:end], inputs[start + 1 : end + 1, :size], strict=False
+        ):
+            matmul(weights, given, gates)
+            tanh(gates, gates)
+            multiply(opened, half, opened)
+            add(opened, half, opened)
+            multiply(entries, values, both)
+            add(taken, left, cell)
+            tanh(cell, visible)
+            multiply(o, visible, out)
+        if before is not None:
+            steps = slice(start, end)
+            n = end - start
+            lstm_slopes(
+                states[:n], products[:n], shown[:n], inputs[start + 1 : end + 1, :size], slopes[steps], exits[steps]
+            )
+            forgotten[steps] = states[:n, 2 * size : 3 * size]
+        states[0, 4 * size :] = states[end - start, 4 * size :]
+    h[:, part], c[:, part] = inputs[length, :size], states[0, 4 * size :]
+    shares = (outputs[::-1] if reverse else outputs)[:, part]
+    if before is None:
+        shares[:] = inputs[1:, :size].transpose(0, 2, 1)
+        return None
+    mine = before[length * part.start : length * part.stop].reshape(length, width, size)
+    mine[:] = inputs[:length, :size].transpose(0, 2, 1)
+    shares[:-1], shares[-1] = mine[1:], inputs[length, :size].T
+    return part, slopes, exits, forgotten
+
+
+def lstm_slopes(states: Any, products: Any, shown: Any, out: Any, slopes: Any, exits: Any) -> None:
+    """For some steps: how the cell moves with i, f, g, and the output with o; how the output moves with the cell."""
+    size = shown.shape[1]
+    o, entries, i, g = (states[:, k * size : n * size] for k, n in ((0, 1), (1, 3), (1, 2), (3, 4)))
+    di_df, dg, do = (slopes[:, k * size : n * size] for k, n in ((0, 2), (2, 3), (3, 4)))
+    for y, gate, factor, result in (
+        (products, products, entries, di_df),  # i g (1 - i), f c (1 - f)
+        (i, products[:, :size], g, dg),  # i (1 - g g)
+        (out, out, o, do),  # o tanh(c) (1 - o)
+        (o, out, shown, exits),  # o (1 - tanh(c) tanh(c))
+    ):
+        np.multiply(gate, factor, out=result)
+        np.subtract(y, result, out=result)
+
+
+def lstm_by_columns_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> Any:
+    """What `lstm_gradients` returns, after `lstm_by_columns`."""
+    rows, size = w_hh.shape
+    dh, dc = (np.array(g, order="C") for g in grad_out[1:])
+    dz = np.empty((rows, len(walk.before)), w_hh.dtype)
+    back_hh = np.ascontiguousarray(w_hh.T)
+
+    def work(some: slice) -> None:
+        for part in walk.parts[some]:
+            lstm_columns_back(grad_out[0], dh, dc, back_hh, reverse, part, dz)
+
+    count = len(walk.parts)
+    if count == 1:
+        work(slice(0, 1))
+    else:
+        shared_out(work, count, WORTH)
+    return dz, dh, dc, None, walk
+
+
+def lstm_columns_back(
+    grad_outputs: Any, dh: Any, dc: Any, back_hh: Any, reverse: bool, part: tuple[slice, Any, Any, Any], dz: Any
+) -> None:
+    """The way back for the sequences of a slice of the batch: changes theirs in dh and dc.
+
+    Fills theirs in dz, (4 H, T B), which is in the order of `Walk.before`.
+    """
+    columns, slopes, exits, forgotten = part
+    length, size, width = exits.shape
+    grads = np.ascontiguousarray((grad_outputs[::-1] if reverse else grad_outputs)[:, columns].transpose(0, 2, 1))
+    at_output, at_cell = dh[:, columns].copy(), dc[:, columns].copy()
+    at_gates = np.empty((4 * size, width), dz.dtype)
+    by_cell, by_output = at_gates[: 3 * size].reshape(3, size, width), at_gates[3 * size :]
+    work = np.empty((size, width), dz.dtype)
+    mine = dz[:, length * columns.start : length * columns.stop].reshape(4 * size, length, width).transpose(1, 0, 2)
+    multiply, add, matmul, copyto = np.multiply, np.add, np.matmul, np.copyto
+    inner = slopes[:, : 3 * size].reshape(length, 3, size, width)
+    backwards = (a[::-1] for a in (grads, exits, inner, slopes[:, 3 * size :], forgotten, mine))
+    for grad, exit_slope, cell_slopes, out_slope, forget, place in zip(*backwards, strict=True):
+        add(at_output, grad, at_output)
+        multiply(at_output, exit_slope, work)
+        add(at_cell, work, at_cell)
+        multiply(cell_slopes, at_cell, by_cell)
+        multiply(out_slope, at_output, by_output)
+        copyto(place, at_gates)
+        multiply(at_cell, forget, at_cell)
+        matmul(back_hh, at_gates, at_output)
+    dh[:, columns], dc[:, columns] = at_output, at_cell
 
 
 # ----- the table: GRU -------------------------------------------------------------------------------------------------
@@ -583,6 +736,12 @@ _shares = wrap_forward_fn(input_shares)
 _lstm, _gru, _rnn = wrap_forward_fn(lstm), wrap_forward_fn(gru), wrap_forward_fn(rnn)
 
 
+def memory_for(inputs: tuple[Any, ...]) -> Memory | None:
+    """Where the forward pass leaves its activations, if there may be a backward pass."""
+    tracked = grad_mode() and any(isinstance(x, Tensor) and x.node() is not None for x in inputs)
+    return Memory() if tracked else None
+
+
 def lstm_layer(
     x: Tensor, state: tuple[Tensor, Tensor], weights: Sequence[Any], batch_sizes: tuple[int, ...], reverse: bool
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -596,8 +755,9 @@ def lstm_layer(
         reverse: from the last step to the first.
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    z = _shares(x, w_ih, None if b_ih is None else b_ih + b_hh)
-    out, h, c = _lstm(z, flip(state[0]), flip(state[1]), w_hh, w_hr, batch_sizes, reverse, Memory())
+    bias = None if b_ih is None else b_ih + b_hh
+    inputs = x, flip(state[0]), flip(state[1]), w_ih, w_hh, bias, w_hr
+    out, h, c = _lstm(*inputs, batch_sizes, reverse, memory_for(inputs))
     return out, (flip(h), flip(c))
 
 

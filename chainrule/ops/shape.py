@@ -1083,7 +1083,8 @@ def repeat_interleave(
         raise RuntimeError(f"Repeats must be non-negative, got {repeats}")
     before, after = input.shape[: axis + 1], input.shape[axis + 1 :]
     copies = expand(unsqueeze(input, axis + 1), (*before, repeats, *after))
-    return reshape(copies, (*before[:-1], size * repeats, *after))
+    result = reshape(copies, (*before[:-1], size * repeats, *after))
+    return clone(result) if repeats == 1 or size == 1 else result  # which gives a view
 
 
 @numpy_names

@@ -126,8 +126,8 @@ def _chosen(input: Any, indices: Any, axis: int, keepdim: bool) -> ValuesIndices
 
 
 def _no_axes(input: Any) -> ValuesIndices:
-    """The answer for a tensor without axes: itself, at position 0."""
-    return ValuesIndices(TENSOR_FUNCS[np.reshape](input, ()), constant(np.zeros((), np.int64)))
+    """The answer for a tensor without axes: a copy, at position 0."""
+    return ValuesIndices(TENSOR_FUNCS[np.copy](input), constant(np.zeros((), np.int64)))
 
 
 def _extreme(input: Any, dim: Any, keepdim: bool, name: str) -> Any:

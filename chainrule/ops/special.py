@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.broadcasting import unbroadcast
 from ..core.forward import TENSOR_FUNCS, array_function, implements, promote, wrap_forward_fn
-from ..core.table import backward
+from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor
 from .common import attach, attach_in_place
 from .elementwise import keep_where
@@ -351,6 +351,8 @@ def spherical_bessel_j1_back(grad_out: Any, out: Any, x: Any) -> Any:
     ratio = np.where(zero, np.ones_like(x) / 3, out / np.where(zero, np.ones_like(x), x))
     return grad_out * (_spherical_bessel_j0(x) - 2 * ratio)
 
+
+result_may_change(_erfinv)
 
 # ----- the operations ---------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def register_pytree_node(
     NODES[cls] = Node(flatten_fn, unflatten_fn)
 
 
-def _node(tree: Any) -> Node | None:
+def _node(tree: Any) -> Any:
     kind: Any = type(tree)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return NODES.get(kind, NAMED)

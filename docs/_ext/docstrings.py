@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import operations
+
 PIECE = re.compile(r"(:[a-z]+:`[^`]*`|``.+?``|`[^`]+`|\$\$?[^$]+\$\$?)")
 FIELD = re.compile(
     r"^(\s*(?::(?:param|type|raises|returns|rtype|ivar|vartype|keyword|kwtype)\b[^:]*:|\.\. \w+::))(.*)$"
@@ -67,6 +69,9 @@ def lines_marked(lines: list[str]) -> list[str]:
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Sphinx's event, after napoleon's."""
     lines[:] = lines_marked(lines)
+    entry = operations.labels().get(name.rpartition(".")[2])
+    where = f":ref:`the table <{entry}>`" if entry else ":doc:`the table </reference/operations/index>`"
+    lines[:] = [line.replace("see the table for its derivative", f"see {where} for its derivative") for line in lines]
 
 
 def setup(app: Any) -> dict[str, bool]:

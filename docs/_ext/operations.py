@@ -391,14 +391,32 @@ def example(function: Any) -> tuple[str, str] | None:
 # ----- pages --------------------------------------------------------------------------------------------------------
 
 
+def label(function: Any) -> str:
+    """What other pages refer to the entry by."""
+    family = "" if title(function).startswith("np.") else f"{function.__module__.rpartition('.')[2]}-"
+    return "op-" + family + re.sub(r"\W+", "-", title(function))
+
+
+def linked(name: str) -> str:
+    """A public name, as a link to its entry in the interface."""
+    return f"{{py:func}}`{name} <chainrule{name[2:]}>`" if name.startswith("cr.") else f"`{name}`"
+
+
+@cache
+def labels() -> dict[str, str]:
+    """The entries' labels by the name of the operation."""
+    members = [function for functions in families().values() for function in functions]
+    return {plain_name(function): label(function) for function in reversed(members)}
+
+
 def entry(function: Any) -> str:
     """One operation in Markdown."""
-    lines = [f"## {title(function)}", ""]
+    lines = [f"({label(function)})=", "", f"## {title(function)}", ""]
     words = first_words(function)
     lines += [words if words.endswith((".", "!")) else words + ".", ""] if words else []
     names = public_names(function)
     if names:
-        lines += ["In programs: " + ", ".join(f"`{name}`" for name in names) + ".", ""]
+        lines += ["In programs: " + ", ".join(linked(name) for name in names) + ".", ""]
     else:
         serves = SERVES.get(plain_name(function))
         within = (

@@ -27,6 +27,8 @@ def interpreted(function: Any) -> Any:
         math=math,
         separate=lambda: None,
         where=where,
+        larger=lambda x, y: x if x > y else y,
+        smaller=lambda x, y: x if x < y else y,
         plus=lambda x, y: x + y,
         maximum=lambda x, y: np.maximum(x, y),
         minimum=lambda x, y: np.minimum(x, y),

@@ -15,6 +15,7 @@ import chainrule.nn.functional as F
 from chainrule import nn, optim
 from chainrule.compiler import compile
 from chainrule.compiler.kernels import cache, compiling, machine_code
+from chainrule.compiler.passes import fusion
 from tests.compiler.programs import agrees, arrays_of, assert_close
 
 random = np.random.default_rng(0)
@@ -151,6 +152,22 @@ def test_without_kernels_the_program_is_numpy_alone(monkeypatch: pytest.MonkeyPa
     assert "@kernel" not in compiled.source and "numba" not in compiled.source
 
 
+@pytest.mark.parametrize("size", [1, 3, 64, 65, 5000])
+def test_the_largest_and_smallest_of_a_row_and_of_all_keep_nan(size: int) -> None:
+    def function(x: Any) -> Any:
+        return [(x * 2).amax(-1), (x * 2).amin(-1), (x * 2).max() + 1, (x * 2).min() + 1]
+
+    x = random.normal(size=(5, size)).astype("f4")
+    compiled = compile(function)
+    for value in (0.0, np.inf, -np.inf, np.nan, -np.nan):
+        for place in (0, size // 2, -1):
+            given = x.copy()
+            given[2, place] = value
+            found, expected = arrays_of(compiled(cr.tensor(given))), arrays_of(function(cr.tensor(given)))
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
 def test_read_only_and_strided_arguments() -> None:
     compiled = compile(lambda x: np.exp(x) * 2 + 1)
     array = random.normal(size=(6, 4)).astype("f4")
@@ -162,7 +179,8 @@ def test_read_only_and_strided_arguments() -> None:
 # ----- threads -----
 
 
-def test_large_loops_are_shared_among_threads() -> None:
+def test_large_loops_are_shared_among_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusion, "LARGE", 1 << 20)
     compiled = agrees(lambda x: [F.softmax(x, -1).sum(0), (x.tanh() * x).sum()], random.normal(size=(600, 300)))
     assert "in_parts" in compiled.source
 
@@ -208,6 +226,7 @@ def test_kernels_run_in_several_threads_at_once() -> None:
 
 
 def test_equal_layers_share_their_kernels() -> None:
+    """Whatever the values in them are called."""
     model = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(8, 8), nn.Tanh(), nn.LayerNorm(8))))
     compiled = compile(model)
     x = cr.randn(3, 8)
@@ -215,8 +234,23 @@ def test_equal_layers_share_their_kernels() -> None:
     assert compiled.source.count("def add_tanh") == 1
 
 
-def test_a_kernel_of_two_sizes_is_run_to_the_end_of_each() -> None:
+def test_what_values_are_called_makes_no_other_kernel() -> None:
+    def function(x: Any, w: Any) -> Any:
+        powers = (x - x.amax(-1, keepdim=True)).exp()
+        shares = powers / powers.sum(-1, keepdim=True)
+        y = shares @ w
+        other = (y - y.amax(-1, keepdim=True)).exp()
+        return other / other.sum(-1, keepdim=True)
+
+    compiled = compile(function)
+    x, w = cr.randn(3, 8), cr.randn(8, 8)
+    assert_close(arrays_of(compiled(x, w)), arrays_of(function(x, w)))
+    assert count(compiled) == 1
+
+
+def test_a_kernel_of_two_sizes_is_run_to_the_end_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """The text is the same for both, so one kernel serves; how much is shared out to threads differs."""
+    monkeypatch.setattr(fusion, "LARGE", 1 << 20)
     first, second = (cr.zeros(size, requires_grad=True) for size in ((700, 1000), (1100, 1000)))
     optimizer = optim.SGD([first, second], lr=1.0)
 

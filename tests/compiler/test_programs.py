@@ -153,9 +153,10 @@ def test_the_source_reads_as_the_model_was_written(monkeypatch: pytest.MonkeyPat
     train_step(cr.ones(3, 4), cr.ones(3, 2))
     text = train_step.source
     for line in (
-        "hidden = np.dot(x, fc1_weight.T)",
-        "hidden += fc1_bias",
-        "hidden_grad = np.dot(",
+        "fc1 = np.dot(x, fc1_weight.T)",
+        "fc1 += fc1_bias",
+        "hidden = np.maximum(fc1, 0, out=fc1)",
+        "hidden_grad = np.dot(fc2_grad, fc2_weight)",
         "fc1_weight_grad = np.dot(",
         "fc2_bias_grad = np.add.reduce(",
         r"# backward, test_programs.py:",

@@ -15,20 +15,22 @@ def gates(count: int) -> tuple[tuple[object, ...], ...]:
     )
 
 
-(Z4, H4, W4), (Z4_ONE, H4_ONE, W4_ONE) = gates(4)
 (Z3, H3, W3), _ = gates(3)
 (Z1, H1, W1), (Z1_ONE, H1_ONE, W1_ONE) = gates(1)
-PROJECTED = (Z4, normal(2, 2, seed=5), normal(3, 2, seed=6), normal(12, 2, seed=7), normal(2, 3, seed=8))
+LSTM = (normal(4, 2, 5), normal(3, 2), normal(3, 2, seed=9), normal(12, 5), normal(12, 3, seed=1))
+LSTM_ONE = (normal(1, 1, 2), normal(3, 1, seed=3), normal(3, 1, seed=9), normal(12, 2), normal(12, 3, seed=4))
+LSTM_PROJECTED = (normal(4, 2, 5), normal(2, 2, seed=5), normal(3, 2, seed=6), normal(12, 5), normal(12, 2, seed=7))
+BIAS, PROJECTION = normal(12, seed=2), normal(2, 3, seed=8)
 ALL, EARLY = (2, 2, 2, 2), (2, 2, 1, 1)
 
 SAMPLES = [
     Sample(recurrent.input_shares, (normal(3, 2, 4), normal(6, 4), normal(6))),
     Sample(recurrent.input_shares, (normal(3, 2, 4), normal(6, 4), None)),
-    Sample(recurrent.lstm, (Z4, H4, normal(3, 2, seed=9), W4, None, ALL)),
-    Sample(recurrent.lstm, (Z4, H4, normal(3, 2, seed=9), W4, None, EARLY, True)),
-    Sample(recurrent.lstm, (*PROJECTED, EARLY)),
-    Sample(recurrent.lstm, (*PROJECTED, ALL, True)),
-    Sample(recurrent.lstm, (Z4_ONE, H4_ONE, normal(3, 1, seed=9), W4_ONE, None, (1,))),
+    Sample(recurrent.lstm, (*LSTM, BIAS, None, ALL)),
+    Sample(recurrent.lstm, (*LSTM, None, None, EARLY, True)),
+    Sample(recurrent.lstm, (*LSTM_PROJECTED, BIAS, PROJECTION, EARLY)),
+    Sample(recurrent.lstm, (*LSTM_PROJECTED, None, PROJECTION, ALL, True)),
+    Sample(recurrent.lstm, (*LSTM_ONE, BIAS, None, (1,))),
     Sample(recurrent.gru, (Z3, H3, W3, normal(3, 1), ALL)),
     Sample(recurrent.gru, (Z3, H3, W3, None, EARLY, True)),
     Sample(recurrent.rnn, (Z1, H1, W1, "tanh", ALL)),

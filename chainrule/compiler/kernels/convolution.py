@@ -28,6 +28,7 @@ __all__ = ["Correlation", "MaxPool", "Settings", "SpreadMaxima", "WeightGradient
 
 Sizes = tuple[int, ...]
 AXES = "ijk"
+LARGE = 10_000_000  # multiplications from which another thread pays
 
 
 class Settings(NamedTuple):
@@ -104,6 +105,11 @@ class Settings(NamedTuple):
         return self.size[0] if self.inner else 1
 
     @property
+    def work(self) -> int:
+        """Multiplications."""
+        return self.samples * self.outputs * math.prod(self.size) * self.channels // self.groups * self.taps
+
+    @property
     def waste(self) -> float:
         """How many times the needed multiplications are done."""
         return self.planes * rounded(self.positions, self.lanes) / math.prod(self.size)
@@ -126,6 +132,31 @@ class Settings(NamedTuple):
             for axis, (d, k, s, n) in enumerate(zip(self.dilation, self.kernel, self.phases, self.size, strict=True))
         )
         return self.channels * self.volume + place + rounded(self.positions, width)
+
+
+class Phased(NamedTuple):
+    """What the gradient of a strided convolution for its input has besides `Settings`.
+
+    Attributes:
+        stride: of the convolution; the settings' `size` is that of one phase, and the others begin so far apart.
+        before: how much padding the convolution had at the start of each axis.
+        size: of the result.
+    """
+
+    stride: Sizes
+    before: Sizes
+    size: Sizes
+
+
+SAMPLES = "for n in range(int64(first), int64(last)):"
+
+
+def nested(letters: str, sizes: Sizes) -> str:
+    """The number of a place in the nested loops of letters."""
+    text = letters[0]
+    for letter, size in zip(letters[1:], sizes[1:], strict=True):
+        text = f"({text}) * {size} + {letter}" if " " in text else f"{text} * {size} + {letter}"
+    return text
 
 
 def rounded(number: int, step: int) -> int:
@@ -206,8 +237,10 @@ class LayerKernel(Kernel):
     """A kernel that is no loop over elements; see `passes.fusion.Kernel`.
 
     Attributes:
-        operations: multiplications and additions that it takes.
+        work: about how many multiplications it takes, or what takes as long.
     """
+
+    work: int
 
     def __init__(self, name: str, nodes: list[Node], inputs: list[Node], outputs: list[Node], position: int) -> None:
         self.loops = []
@@ -226,11 +259,14 @@ class LayerKernel(Kernel):
         """Its text."""
         raise NotImplementedError
 
-    def text(self, name: str, names: list[str], body: Text, sums: list[tuple[int, str]], split: int) -> KernelText:
-        """The function around a body."""
+    def text(self, name: str, names: list[str], body: Text, sums: list[tuple[int, str]], samples: int) -> KernelText:
+        """The function around a body, which begins with what all samples share and goes on with a loop over them."""
         arrays = [*self.inputs, *self.outputs]
         written = [False] * len(self.inputs) + [True] * len(self.outputs)
-        parameters = ["first: uint64", "last: uint64"]
+        split = samples if self.work >= LARGE and samples > 1 else 0
+        parameters = ["first: uint64", "last: uint64"] if split else []
+        if not split:
+            body.lines = [line.replace(SAMPLES, f"for n in range({samples}):") for line in body.lines]
         parameters += [
             f"{called}: {parameter_type(node, write)}"
             for called, node, write in zip(names, arrays, written, strict=True)
@@ -257,6 +293,9 @@ class Correlation(LayerKernel):
     """A convolution, or with `turned` the gradient of one for its input; with `relu` and `pool` what follows it.
 
     Its outputs are the result (after relu, if there is one), then the maxima of windows.
+
+    A turned one without a stride is a convolution with the places of the kernel in the opposite order. With one, each
+    phase of the result, elements that lie a stride apart, is a convolution with those places that meet it.
     """
 
     def __init__(
@@ -269,52 +308,59 @@ class Correlation(LayerKernel):
         position: int,
         *,
         turned: bool = False,
+        phased: Phased | None = None,
         relu: bool = False,
         pool: Any = None,
     ) -> None:
         super().__init__(name, nodes, inputs, outputs, position)
         self.settings = settings
         self.turned = turned
+        self.phased = phased
         self.relu = relu
         self.pool = pool
+        self.work = settings.work
 
     def write(self, name: str) -> KernelText:
         """Its text."""
         s, text = self.settings, Text()
         has_bias = len(self.inputs) == 3
-        each = s.outputs // s.groups
+        each, inputs = s.outputs // s.groups, s.channels // s.groups
         height, width = tile(each, -(-s.positions // s.lanes), s.lanes, False)
+        step = width * s.lanes
         tiles = s.groups * -(-each // height)
-        run = rounded(s.positions, width * s.lanes)
-        kernel, size = AXES[: len(s.kernel)], AXES[: len(s.size)]
-        text.memory("padded", s.reach(width * s.lanes), s.number)
+        run = rounded(s.positions, step)
+        text.memory("padded", s.reach(step), s.number)
         text.memory("sums", tiles * height * run, s.number, zero=False)
+        if self.pool is not None:
+            flat(text, "pooled")
+            prepare_lines(text, ["lines"], s.number, self.pool, s.outputs)
+        self.find_places(text)
         self.pack_weights(text, each, height)
-        text.loop("for n in range(int64(first), int64(last)):")
+        text.loop(SAMPLES)
         fill_padded(text, s, "g" if self.turned else "x")
+        if self.phased is not None:
+            text.loop(f"for f in range({math.prod(self.phased.stride)}):")
         if s.inner:
             text.loop(f"for i in range({s.size[0]}):")
         depth = text.depth
-        text.add(f"# tiles of {height} outputs and {width * s.lanes} positions")
-        text.loop(f"for p in range(0, {run}, {width * s.lanes}):", f"for t in range({tiles}):")
+        text.add(f"# tiles of {height} outputs and {step} positions")
+        text.loop(f"for p in range(0, {run}, {step}):", f"for t in range({tiles}):")
         sums = [[f"s{a}_{b}" for b in range(width)] for a in range(height)]
         text.add(*(f"{each} = spread({s.number}(0.0))" for line in sums for each in line))
-        text.add(f"at = {times('t', s.channels // s.groups * s.taps * height)}")
         inside = text.depth
+        text.loop(f"for c in range({inputs}):")
         channel = "c"
-        text.loop(f"for c in range({s.channels // s.groups}):")
         if s.groups > 1:
             own = f"t // {tiles // s.groups}" if tiles > s.groups else "t"
-            channel = f"({times(own, s.channels // s.groups)} + c)"
-        taps = ["uvw"[axis] for axis in range(len(kernel))]
-        text.loop(*(f"for {u} in range({k}):" for u, k in zip(taps, s.kernel, strict=True)))
-        terms = ["p", times(channel, s.volume)]
-        for axis, u in enumerate(taps):
-            shifted = times(u, s.dilation[axis])
-            if axis < s.inner:
-                shifted = f"{times('i', s.stride[axis])} + {shifted}"
-            terms.append(s.index(axis, shifted))
-        text.add(f"q = {plus(*terms)}")
+            channel = f"({times(own, inputs)} + c)"
+        first = s.index(0, times("i", s.stride[0])) if s.inner else ""
+        text.add(f"at = ({times('t', inputs)} + c) * {s.taps * height}")
+        if self.phased is not None:
+            text.add(f"at += {times('starts[f]', height)}")
+            text.loop("for k in range(starts[f], starts[f + 1]):")
+        else:
+            text.loop(f"for k in range({s.taps}):")
+        text.add(f"q = {plus('p', times(channel, s.volume), first, 'places[k]')}")
         text.add(*(f"x{b} = load(padded, {plus('q', str(b * s.lanes))})" for b in range(width)))
         for a in range(height):
             text.add(f"w{a} = spread(weights[{plus('at', str(a))}])")
@@ -326,48 +372,98 @@ class Correlation(LayerKernel):
             text.add(f"store(sums, {plus('at', str(a * run + b * s.lanes))}, {sums[a][b]})")
         text.end(depth)
         row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
-        flat = size[s.inner :]
-        text.loop(f"for o in range({s.outputs}):")
-        text.over(flat, s.size[s.inner :])
-        terms = [times(row, run), *([times(flat[0], s.line)] if len(flat) == 2 else []), flat[-1]]
-        value = f"sums[{plus(*terms)}]"
-        if has_bias:
-            value += " + bias[o]"
-        if self.relu:
-            value = f"maximum({value}, {s.number}(0.0))"
-        text.add(f"out[n, o, {', '.join(size)}] = {value}")
+        self.write_result(text, times(row, run), has_bias)
         if self.pool is not None:
             text.end(2)
             maxima_of_windows(text, "out", "pooled", s.outputs, self.pool)
         names = ["g" if self.turned else "x", "w", *(["bias"] if has_bias else []), "out"]
         return self.text(name, names + (["pooled"] if self.pool is not None else []), text, [], s.samples)
 
+    def write_result(self, text: Text, row: str, has_bias: bool) -> None:
+        """Loops that copy the sums to the result, without those between its lines."""
+        s = self.settings
+        letters = AXES[: len(s.size)]
+        flat = letters[s.inner :]
+        text.loop(f"for o in range({s.outputs}):")
+        place = [*letters]
+        terms = [row, *([times(flat[0], s.line)] if len(flat) == 2 else []), flat[-1]]
+        if self.phased is None:
+            text.over(flat, s.size[s.inner :])
+        else:
+            p = self.phased
+            for axis, letter in enumerate(letters):
+                behind = math.prod(p.stride[axis + 1 :])
+                phase = times("f", 1) if behind == 1 else f"f // {behind}"
+                phase = f"{phase} % {p.stride[axis]}" if axis else phase
+                if axis >= s.inner:
+                    text.loop(f"for {letter} in range({s.size[axis]}):")
+                place[axis] = f"to_{letter}"
+                text.add(f"to_{letter} = {letter} * {p.stride[axis]} + {phase} - {p.before[axis]}")
+                text.loop(f"if to_{letter} >= 0 and to_{letter} < {p.size[axis]}:")
+        value = f"sums[{plus(*terms)}]"
+        if has_bias:
+            value += " + bias[o]"
+        if self.relu:
+            value = f"maximum({value}, {s.number}(0.0))"
+        text.add(f"out[n, o, {', '.join(place)}] = {value}")
+
+    def find_places(self, text: Text) -> None:
+        """For each place of the kernel what lies there in the padded sample; for phases, place by place in order."""
+        s = self.settings
+        letters = AXES[: len(s.kernel)]
+        text.memory("places", s.taps, "int64", zero=False)
+        if self.phased is None:
+            text.over(letters, s.kernel)
+            terms = [s.index(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(letters)]
+            text.add(f"places[{nested(letters, s.kernel)}] = {plus(*terms)}")
+            text.end()
+            return
+        p = self.phased
+        phases = math.prod(p.stride)
+        text.memory("order", s.taps, "int64", zero=False)
+        text.memory("starts", phases + 1, "int64")
+        text.add("met = 0")
+        text.loop(f"for f in range({phases}):")
+        text.over(letters, s.kernel)
+        met = []
+        for axis, letter in enumerate(letters):
+            behind = math.prod(p.stride[axis + 1 :])
+            phase = "f" if behind == 1 else f"f // {behind}"
+            phase = f"{phase} % {p.stride[axis]}" if axis else phase
+            met.append(f"{times(letter, s.dilation[axis])} % {p.stride[axis]} == {phase}")
+        text.loop(f"if {' and '.join(met)}:")
+        text.add(f"order[met] = {nested(letters, s.kernel)}")
+        terms = []
+        for axis, letter in enumerate(letters):
+            back = f"{times(letter, s.dilation[axis])} // {p.stride[axis]}"
+            terms.append(times(f"{s.padding[axis][0]} - {back}", math.prod(s.padded[axis + 1 :])))
+        text.add(f"places[met] = {plus(*terms)}", "met += 1")
+        text.end(2)
+        text.add("starts[f + 1] = met")
+        text.end()
+
     def pack_weights(self, text: Text, each: int, height: int) -> None:
         """The weights in the order in which they are read, the outputs of a tile side by side."""
         s = self.settings
-        kernel = AXES[: len(s.kernel)]
         inputs = s.channels // s.groups
-        size = s.groups * rounded(each, height) * inputs * s.taps
-        text.memory("weights", size, s.number)
-        text.over("oc" + kernel, (s.outputs, inputs, *s.kernel))
-        place = "c"
-        for letter, k in zip(kernel, s.kernel, strict=True):
-            place = f"({place} * {k} + {letter})"
+        text.memory("weights", s.groups * rounded(each, height) * inputs * s.taps, s.number)
+        shape = (s.channels, each, s.taps) if self.turned else (s.outputs, inputs, s.taps)
+        text.add(f"flat = as_shape(w, {shape})")
+        text.over("ock", (s.outputs, inputs, s.taps))
         tile_of, lane = f"o // {height}", f"o % {height}"
         if each % height and s.groups > 1:
             tile_of = f"(o // {each} * {-(-each // height)} + o % {each} // {height})"
             lane = f"o % {each} % {height}"
         if height == 1:
-            tile_of, lane = "o" if s.groups == 1 or each % height == 0 else tile_of, "0"
-        at = plus(f"({tile_of} * {inputs * s.taps} + {place}) * {height}", lane)
-        where = ["o", "c", *kernel]
-        if self.turned:
-            where = [
-                "c" if s.groups == 1 else f"o // {each} * {inputs} + c",
-                "o" if s.groups == 1 else f"o % {each}",
-                *(f"{k - 1} - {letter}" for letter, k in zip(kernel, s.kernel, strict=True)),
-            ]
-        text.add(f"weights[{at}] = w[{', '.join(where)}]")
+            tile_of, lane = "o", "0"
+        at = plus(f"(({tile_of} * {inputs} + c) * {s.taps} + k) * {height}", lane)
+        tap = f"{s.taps - 1} - k" if self.phased is None else "order[k]"
+        value = "flat[o, c, k]"
+        if self.turned and s.groups == 1:
+            value = f"flat[c, o, {tap}]"
+        elif self.turned:
+            value = f"flat[o // {each} * {inputs} + c, o % {each}, {tap}]"
+        text.add(f"weights[{at}] = {value}")
         text.end()
 
 
@@ -377,6 +473,7 @@ class WeightGradient(LayerKernel):
     def __init__(self, settings: Settings, name: str, node: Node, inputs: list[Node], position: int) -> None:
         super().__init__(name, [node], inputs, [node], position)
         self.settings = settings
+        self.work = settings.work
 
     def write(self, name: str) -> KernelText:
         """Its text."""
@@ -392,16 +489,14 @@ class WeightGradient(LayerKernel):
         text.memory("grads", s.groups * high * s.planes * run, s.number)
         text.memory("places", s.groups * wide, "int64")
         text.over("bc" + kernel, (s.groups, inputs, *s.kernel))
-        place = "c"
-        for letter, k in zip(kernel, s.kernel, strict=True):
-            place = f"({place} * {k} + {letter})"
+        place = nested("c" + kernel, (inputs, *s.kernel))
         terms = [times(f"b * {inputs} + c" if s.groups > 1 else "c", s.volume)]
         terms += [s.index(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(kernel)]
         text.add(f"places[{plus(times('b', wide), place)}] = {plus(*terms)}")
         text.end()
         tiles = s.groups * (high // height) * (wide // width)
         text.memory("sums", tiles * size, s.number)
-        text.loop("for n in range(int64(first), int64(last)):")
+        text.loop(SAMPLES)
         fill_padded(text, s, "x")
         row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {high} + o % {each})"
         text.over("o" + positions, (s.outputs, *s.size))
@@ -448,24 +543,85 @@ class WeightGradient(LayerKernel):
 # ----- maxima of windows ----------------------------------------------------------------------------------------------
 
 
-def elements_of(windows: Any, axes: str) -> list[str]:
-    """The places of a window's elements, as indices of the array it looks at."""
-    starts = [times(letter, w.stride) for letter, w in zip(axes, windows, strict=True)]
-    places = itertools.product(*(range(w.kernel) for w in windows))
+def places_in(windows: Any, axes: str) -> list[str]:
+    """The indices, along all axes but the last, of the lines that a window meets, in order."""
+    starts = [times(letter, w.stride) for letter, w in zip(axes, windows, strict=False)]
+    places = itertools.product(*(range(w.kernel) for w in windows[:-1]))
     return [
-        ", ".join(plus(start, str(k * w.dilation)) for start, k, w in zip(starts, place, windows, strict=True))
+        "".join(f"{plus(start, str(k * w.dilation))}, " for start, k, w in zip(starts, place, windows, strict=False))
         for place in places
     ]
 
 
+class Lines(NamedTuple):
+    """Lines in which the windows of a sample that stand side by side look at what lies side by side.
+
+    Attributes:
+        rows: how many lines there are: for each channel and place of a window along all axes but the last.
+        pitch: the elements of a line.
+        used: how many of them the array has.
+    """
+
+    rows: int
+    pitch: int
+    used: int
+
+    @staticmethod
+    def of(windows: Any, channels: int) -> Lines:
+        """Those of windows over an array with so many channels."""
+        last = windows[-1]
+        pitch = max(last.out * last.stride, (last.out - 1) * last.stride + (last.kernel - 1) * last.dilation + 1)
+        if apart(last):
+            pitch = last.out * last.stride
+        return Lines(channels * math.prod(w.out for w in windows[:-1]), pitch, min(last.size, pitch))
+
+
+def apart(window: Any) -> bool:
+    """Whether no element is in two windows."""
+    return bool((window.kernel - 1) * window.dilation < window.stride)
+
+
 def maxima_of_windows(text: Text, source: str, target: str, channels: int, windows: Any) -> None:
-    """Loops that write the maximum of each window of a sample."""
-    axes = AXES[: len(windows)]
-    text.over("o" + axes, (channels, *(w.out for w in windows)))
-    places = elements_of(windows, axes)
-    text.add(f"most = {source}[n, o, {places[0]}]")
-    text.add(*(f"most = maximum(most, {source}[n, o, {place}])" for place in places[1:]))
-    text.add(f"{target}[n, o, {', '.join(axes)}] = most")
+    """Loops that write the maximum of each window of a sample: first along all axes but the last, then along that.
+
+    Windows that stand apart are one run through all lines in the second step, which vectorises however short a line is.
+    """
+    lines, last, axes = Lines.of(windows, channels), windows[-1], AXES[: len(windows) - 1]
+    depth = text.depth
+    text.over("o" + axes, (channels, *(w.out for w in windows[:-1])))
+    text.add(f"r = ({nested('o' + axes, (channels, *(w.out for w in windows[:-1])))}) * {lines.pitch}")
+    text.loop(f"for c in range({lines.used}):")
+    places = places_in(windows, axes)
+    text.add(f"most = {source}[n, o, {places[0]}c]")
+    text.add(*(f"most = maximum(most, {source}[n, o, {place}c])" for place in places[1:]))
+    text.add("lines[r + c] = most")
+    text.end(depth)
+    total = lines.rows * last.out
+    if apart(last):
+        text.loop(f"for r in range({total}):")
+        start, goal = times("r", last.stride), f"{target}_flat[n * {total} + r]"
+    else:
+        text.loop(f"for r in range({lines.rows}):", f"for c in range({last.out}):")
+        start, goal = (
+            f"r * {lines.pitch} + {times('c', last.stride)}",
+            f"{target}_flat[n * {total} + r * {last.out} + c]",
+        )
+    text.add(f"most = lines[{start}]")
+    text.add(*(f"most = maximum(most, lines[{start} + {k * last.dilation}])" for k in range(1, last.kernel)))
+    text.add(f"{goal} = most")
+    text.end(depth)
+
+
+def prepare_lines(text: Text, names: list[str], number: str, windows: Any, channels: int) -> None:
+    """Memory for lines; what no line fills is zero."""
+    lines = Lines.of(windows, channels)
+    for name in names:
+        text.memory(name, lines.rows * lines.pitch, number)
+
+
+def flat(text: Text, *names: str) -> None:
+    """Arrays as one long line."""
+    text.add(*(f"{name}_flat = as_shape({name}, ({name}.size,))" for name in names))
 
 
 class MaxPool(LayerKernel):
@@ -474,12 +630,15 @@ class MaxPool(LayerKernel):
     def __init__(self, name: str, node: Node, x: Node, windows: Any, position: int) -> None:
         super().__init__(name, [node], [x], [node], position)
         self.windows = windows
+        self.work = 2 * x.size
 
     def write(self, name: str) -> KernelText:
         """Its text."""
         x, text = self.inputs[0], Text()
-        assert x.shape is not None
-        text.loop("for n in range(int64(first), int64(last)):")
+        assert x.shape is not None and x.dtype is not None
+        flat(text, "out")
+        prepare_lines(text, ["lines"], x.dtype.name, self.windows, x.shape[1])
+        text.loop(SAMPLES)
         maxima_of_windows(text, "x", "out", x.shape[1], self.windows)
         return self.text(name, ["x", "out"], text, [], x.shape[0])
 
@@ -487,35 +646,57 @@ class MaxPool(LayerKernel):
 class SpreadMaxima(LayerKernel):
     """Values for windows, put where each window's first maximum stands (its last NaN, if it has one); zeros elsewhere.
 
-    The windows lie inside of the array, side by side, and may leave elements at its ends.
+    The windows lie inside of the array and stand apart.
     """
 
     def __init__(self, name: str, node: Node, inputs: list[Node], windows: Any, position: int) -> None:
         super().__init__(name, [node], inputs, [node], position)
         self.windows = windows
+        self.work = 4 * node.size
 
     def write(self, name: str) -> KernelText:
         """Its text."""
-        node, text = self.outputs[0], Text()
+        node, windows, text = self.outputs[0], self.windows, Text()
         assert node.shape is not None and node.dtype is not None
-        axes = AXES[: len(self.windows)]
-        zero = f"{node.dtype.name}(0.0)"
-        text.loop("for n in range(int64(first), int64(last)):")
-        text.loop(f"for o in range({node.shape[1]}):")
-        if any(w.out * w.stride != w.size or w.stride != w.kernel for w in self.windows):
-            text.over(axes, (w.size for w in self.windows))
-            text.add(f"out[n, o, {', '.join(axes)}] = {zero}")
-            text.end(3)
-        text.over(axes, (w.out for w in self.windows))
-        text.add(f"most = maxima[n, o, {', '.join(axes)}]", f"value = values[n, o, {', '.join(axes)}]")
-        places = elements_of(self.windows, axes)
-        last = len(places) - 1
-        text.add(*(f"x{k} = x[n, o, {place}]" for k, place in enumerate(places)))
-        for k in range(last + 1):
+        channels, last, axes = node.shape[1], windows[-1], AXES[: len(windows) - 1]
+        lines, places = Lines.of(windows, channels), places_in(windows, axes)
+        number = node.dtype.name
+        flat(text, "values", "maxima")
+        prepare_lines(text, [f"from{e}" for e in range(len(places))], number, windows, channels)
+        prepare_lines(text, [f"to{e}" for e in range(len(places))], number, windows, channels)
+        text.loop(SAMPLES)
+        over_lines = ["o" + axes, (channels, *(w.out for w in windows[:-1]))]
+        line = f"r = ({nested(*over_lines)}) * {lines.pitch}"  # type: ignore[arg-type]
+        text.over(*over_lines)  # type: ignore[arg-type]
+        text.add(line)
+        text.loop(f"for c in range({lines.used}):")
+        text.add(*(f"from{e}[r + c] = x[n, o, {place}c]" for e, place in enumerate(places)))
+        text.end(2)
+        total = lines.rows * last.out
+        text.loop(f"for r in range({total}):")
+        text.add(f"most = maxima_flat[n * {total} + r]", f"value = values_flat[n * {total} + r]")
+        start = times("r", last.stride)
+        elements = [
+            (f"{e}[{plus(start, str(k * last.dilation))}]", e * last.kernel + k)
+            for e in range(len(places))
+            for k in range(last.kernel)
+        ]
+        text.add(*(f"x{k} = from{element}" for element, k in elements))
+        for _, k in elements:
             text.add(f"hit{k} = x{k} == most" if k == 0 else f"hit{k} = (x{k} == most) & (not seen)")
             text.add("seen = hit0" if k == 0 else f"seen = seen | hit{k}")
-        for k in range(last, -1, -1):
+        for _, k in reversed(elements):
             text.add(f"hit{k} = hit{k} | ((x{k} != x{k}) & (not seen))")
             text.add(f"seen = seen | hit{k}")
-        text.add(*(f"out[n, o, {place}] = where(hit{k}, value, {zero})" for k, place in enumerate(places)))
+        text.add(*(f"to{element} = where(hit{k}, value, {number}(0.0))" for element, k in elements))
+        text.end(2)
+        if any(w.out * w.stride != w.size or w.stride != w.kernel for w in windows[:-1]) or lines.used < last.size:
+            every = AXES[: len(windows)]
+            text.over("o" + every, (channels, *(w.size for w in windows)))
+            text.add(f"out[n, o, {', '.join(every)}] = {number}(0.0)")
+            text.end(2)
+        text.over(*over_lines)  # type: ignore[arg-type]
+        text.add(line)
+        text.loop(f"for c in range({lines.used}):")
+        text.add(*(f"out[n, o, {place}c] = to{e}[r + c]" for e, place in enumerate(places)))
         return self.text(name, ["values", "maxima", "x", "out"], text, [], node.shape[0])

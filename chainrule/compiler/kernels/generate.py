@@ -18,7 +18,7 @@ from ...core.table import name_of
 from ..graph import Node
 from ..passes.constants import uniform_value
 from ..passes.fusion import SAME_ORDER, Kernel, Loop, Place, is_count, same_memory
-from .expressions import HEAVY, element
+from .expressions import HEAVY, ReductionOf, element
 
 __all__ = ["KernelText", "can_overwrite", "write_kernel"]
 
@@ -28,8 +28,8 @@ MOST_KEPT = 1 << 16  # bytes of rows that a kernel keeps: they are on the stack
 CHEAP = 6  # operations that are rather done again than kept
 WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(keyword.kwlist) | frozenset(
-    """np math abs min range maximum minimum where plus separate as_shape row_of r c i first last kernel given single
-    boolean float32 float64 int32 int64 uint8 uint64""".split()
+    """np math abs min range maximum minimum where larger smaller plus separate as_shape row_of r c i first last
+    kernel given single boolean float32 float64 int32 int64 uint8 uint64""".split()
 )
 
 
@@ -220,6 +220,7 @@ class _Writer:
         self.outputs = set(kernel.outputs)
         self.passed_on = passed_on(kernel)
         self.used = set(RESERVED) | set(elementary)
+        self.plain = bool(names)  # else a text in which no name is the user's
         self.arrays: dict[Node, str] = {}
         self.numbers: dict[Node, str] = {}
         for node in kernel.inputs:
@@ -242,8 +243,12 @@ class _Writer:
         self.used.add(name)
         return name
 
+    def called(self, node: Node) -> str:
+        """What a variable for a value is called, before it is made unique."""
+        return (self.plain and node.name) or name_of(node.op).replace(".", "_")
+
     def variable(self, node: Node) -> str:
-        base = node.name or name_of(node.op).replace(".", "_")
+        base = self.called(node)
         return self.unique(base if node not in self.outputs else f"{base}_value")
 
     # ----- elements of arrays -----
@@ -352,7 +357,7 @@ class _Writer:
         body: list[str] = []
         behind: list[str] = []
         for node in sorted(passes.kept, key=loop.nodes.index):
-            self.values[node] = self.unique(f"{node.name or name_of(node.op)}_row")
+            self.values[node] = self.unique(f"{self.called(node)}_row")
             before.append(f"{self.values[node]} = row_of({loop.columns}, {type_name(node.dtype)})")
         for node in loop.nodes:
             if loop.adds_up(node):
@@ -372,7 +377,7 @@ class _Writer:
         assert reduction is not None and place is not None and node.dtype is not None
         if place == Place(1, 1, False):
             wide = total_type(loop, node)
-            self.values[node] = self.unique(f"{node.name or name_of(node.op).replace('.', '_')}_total")
+            self.values[node] = self.unique(f"{self.called(node)}_total")
             before.append(f"{self.values[node]} = {reduction.start(wide)}")
             result = self.values[node] if wide == node.dtype else f"{node.dtype.name}({self.values[node]})"
             if node in self.passed_on:
@@ -444,6 +449,24 @@ class _Writer:
         target = self.at(node, place, loop, "c")
         return [f"{target} = {reduction.step}({target}, {fitted(value, source, node.dtype)})"]
 
+    def steps(
+        self, target: str, reduction: ReductionOf, value: str, have: Any, want: np.dtype[Any]
+    ) -> tuple[list[str], list[str], list[str]]:
+        """The lines before, in and after the loop in which a variable takes in a value after the other.
+
+        A maximum that keeps NaN is no vector instruction: the loop finds one that need not, and whether there is NaN.
+        """
+        if reduction.kind == "sum" or want.kind != "f":
+            return [], [f"{target} = {reduction.step}({target}, {fitted(value, have, want)})"], []
+        nan = self.unique("any_nan")
+        lines = []
+        if not is_atom(value):
+            lines.append(f"{(name := self.unique('value'))} = {value}")
+            value = name
+        function = "larger" if reduction.kind == "maximum" else "smaller"
+        lines += [f"{target} = {function}({target}, {value})", f"{nan} |= {value} != {value}"]
+        return [f"{nan} = False"], lines, [f"{target} = where({nan}, {want.name}(np.nan), {target})"]
+
     def one_pass(self, loop: Loop, passes: Passes, number: int) -> list[str]:
         """The lines of one run over the columns."""
         column = "i" if passes.flat else "c"
@@ -478,12 +501,19 @@ class _Writer:
             place = loop.place(node)
             reduction = loop.roles[node].reduction
             assert place is not None and reduction is not None and node.dtype is not None
-            if place.columns or (passes.flat and not self.blocks) or loop.size == 1:
+            if place.columns or loop.size == 1:
                 lines += self.add_up(loop, node, value)
                 continue
-            partial = self.variable(node) if not loop.adds_up(node) else self.unique(f"{node.name or 'sum'}_of_row")
+            if passes.flat and not self.blocks:
+                steps = self.steps(self.values[node], reduction, value, node.args[0].dtype, total_type(loop, node))
+                for known, found in zip((before, lines, after), steps, strict=True):
+                    known += found
+                continue
+            partial = self.variable(node) if not loop.adds_up(node) else self.unique(f"{self.called(node)}_of_row")
             before.append(f"{partial} = {reduction.start(node.dtype)}")
-            lines.append(f"{partial} = {reduction.step}({partial}, {fitted(value, node.args[0].dtype, node.dtype)})")
+            steps = self.steps(partial, reduction, value, node.args[0].dtype, node.dtype)
+            for known, found in zip((before, lines, after), steps, strict=True):
+                known += found
             if loop.adds_up(node):
                 after += self.add_up_partial(loop, node, partial)
             else:
@@ -600,7 +630,8 @@ def write_kernel(
 
     Args:
         name: of the function.
-        names: of the kernel's inputs and outputs, which its parameters get.
+        names: of the kernel's inputs and outputs, which its parameters get; none for a text that is the same for all
+            kernels that compute the same.
         overwritten: for outputs that are written to the memory of an input, that input.
         elementary: the names of the elementary functions that there are.
         threads: whether it shall be split into parts that run at the same time.

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-__all__ = ["as_shape", "maximum", "minimum", "plus", "row_of", "separate", "where"]
+__all__ = ["as_shape", "larger", "maximum", "minimum", "plus", "row_of", "separate", "smaller", "where"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -67,6 +67,27 @@ def extreme(name: str, comparison: str) -> Any:
 
 maximum = extreme("maximum", ">")
 minimum = extreme("minimum", "<")
+
+
+def extreme_of_numbers(name: str, comparison: str) -> Any:
+    """The larger or smaller of two numbers, where neither is NaN; else anything, to be used for nothing."""
+
+    def declare(typing: Any, x: Any, y: Any) -> Any:
+        if x != y or not isinstance(x, types.Float):
+            return None
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            flags = ("nnan", "nsz")
+            return builder.select(builder.fcmp_ordered(comparison, *args, flags=flags), *args, flags=flags)
+
+        return x(x, x), generate
+
+    declare.__name__ = name
+    return intrinsic(declare)
+
+
+larger = extreme_of_numbers("larger", ">")
+smaller = extreme_of_numbers("smaller", "<")
 
 
 @intrinsic  # type: ignore[untyped-decorator]

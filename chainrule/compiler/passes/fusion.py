@@ -32,7 +32,7 @@ MOST_LOOPS = 16  # in a kernel
 MOST_AT_END = 8  # loops that nobody waits for; more, such as a large model's updates, are called one by one
 MOST_ARRAYS = 28  # that a kernel is given: each costs 0.06 us a call
 FEW = 4  # operations that are rather done again in another loop than their result stored
-LARGE = 1 << 20  # elements times operations from which a loop is a kernel of its own, to be shared among threads
+LARGE = 1 << 23  # elements times operations from which a loop is a kernel of its own, to be shared among threads
 SAME_ORDER = (np.reshape, np.expand_dims, np.squeeze)  # the same elements in the same order
 
 

@@ -1,7 +1,7 @@
 """Give convolutions and the maxima of windows to kernels of their own, with the relu and the maxima that follow them.
 
-What those kernels do not cover stays a call of the NumPy form: a stride in the gradient of the input, windows that leave
-the array or overlap, results so small that most of a vector would be wasted, other element types than the two floats.
+What those kernels do not cover stays a call of the NumPy form: gradients of windows that overlap, windows that leave the
+array, results so small that most of a vector would be wasted, other element types than the two floats.
 Read first: `kernels/convolution.py`.
 """
 
@@ -16,7 +16,16 @@ import numpy as np
 from ...ops.convolution import convolve, convolve_input, convolve_weight
 from ...ops.pooling import _max_pool, _spread_maxima
 from ..graph import Graph, Node, map_nodes
-from ..kernels.convolution import Correlation, LayerKernel, MaxPool, Settings, SpreadMaxima, WeightGradient
+from ..kernels.convolution import (
+    Correlation,
+    LayerKernel,
+    MaxPool,
+    Phased,
+    Settings,
+    SpreadMaxima,
+    WeightGradient,
+    apart,
+)
 from .constants import uniform_value
 
 __all__ = ["use_layers"]
@@ -96,19 +105,29 @@ def convolution_of_input(node: Node, graph: Graph, users: dict[Node, list[Node]]
     g, w, *rest = node.args
     inputs = [g, w, *(bias for bias in rest if bias is not None)]
     given = node.kwargs
-    if not floats(*inputs) or any(step != 1 for step in given["stride"]):
+    if not floats(*inputs):
         return None
+    size, stride, have = given["size"], given["stride"], g.shape[2:]
     reach = [d * (k - 1) for d, k in zip(given["dilation"], w.shape[2:], strict=True)]
-    before = [r - b for r, (b, _) in zip(reach, given["padding"], strict=True)]
-    sizes = zip(given["size"], reach, g.shape[2:], before, strict=True)
-    padding = tuple((b, n + r - b - have) for n, r, have, b in sizes)
+    at_start = [before for before, _ in given["padding"]]
+    phased = None
+    if any(step != 1 for step in stride):
+        phased = Phased(stride, tuple(at_start), size)
+        before = [r // s for r, s in zip(reach, stride, strict=True)]
+        size = tuple((n + b - 1) // s + 1 for n, b, s in zip(size, at_start, stride, strict=True))
+        padding = tuple((b, max(0, n - h)) for b, n, h in zip(before, size, have, strict=True))
+    else:
+        before = [r - b for r, b in zip(reach, at_start, strict=True)]
+        padding = tuple((b, n + r - b - h) for b, n, r, h in zip(before, size, reach, have, strict=True))
     if min(min(pair) for pair in padding) < 0:
         return None
     settings = Settings(
-        *g.shape[:2], w.shape[1] * given["groups"], given["groups"], g.shape[2:], w.shape[2:], given["size"],
-        given["stride"], padding, given["dilation"], g.dtype,
+        *g.shape[:2], w.shape[1] * given["groups"], given["groups"], have, w.shape[2:], size, (1,) * len(size),
+        padding, given["dilation"], g.dtype,
     )  # fmt: skip
-    return with_what_follows(settings, node, inputs, graph, users, position, True) if fits(settings) else None
+    if not fits(settings):
+        return None
+    return with_what_follows(settings, node, inputs, graph, users, position, True, phased)
 
 
 def with_what_follows(
@@ -119,6 +138,7 @@ def with_what_follows(
     users: dict[Node, list[Node]],
     position: int,
     turned: bool = False,
+    phased: Phased | None = None,
 ) -> LayerKernel:
     """The kernel of a convolution, and of a relu that alone reads it, and of the maxima of windows of the result."""
     nodes, result = [node], node
@@ -131,8 +151,9 @@ def with_what_follows(
     nodes += maxima[:1]
     name = "_".join(inner.op.__name__.strip("_") for inner in nodes).replace("maximum", "relu")
     pool = maxima[0].args[1] if maxima else None
+    relued = result is not node
     return Correlation(
-        settings, name, nodes, inputs, outputs, position, turned=turned, relu=result is not node, pool=pool
+        settings, name, nodes, inputs, outputs, position, turned=turned, phased=phased, relu=relued, pool=pool
     )
 
 
@@ -176,8 +197,7 @@ def max_pool(node: Node, graph: Graph, users: dict[Node, list[Node]], position: 
 def spread_maxima(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
     """The kernel that puts values where maxima stand."""
     values, maxima, x, windows = node.args
-    side_by_side = all(w.stride >= w.kernel and w.dilation == 1 for w in windows)
-    if not floats(values, maxima, x) or not inside(windows) or not side_by_side or not small(windows):
+    if not floats(values, maxima, x) or not inside(windows) or not all(map(apart, windows)) or not small(windows):
         return None
     if len(x.shape) != len(windows) + 2:
         return None

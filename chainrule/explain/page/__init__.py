@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..formula import latex_name
 from ..mathml import FORMS, typeset
-from ..steps import GraphNode, Step
+from ..steps import Argument, GraphNode, Step
 from ..values import Value, number_text
 from .placing import Frame, place
 
@@ -74,16 +74,40 @@ def page_data(told: Explanation) -> dict[str, Any]:
     boxes = _Boxes(told, steps, is_whole=not left_out and len(told.nodes) <= MOST)
     return {
         "title": told.title.replace("`", ""),
-        "about": [text for text in (told.summary, told.about_complex, told.hint) if text],
-        "forms": {form: [tag, {k: v for k, v in marks.items() if k != "style"}] for form, (tag, marks) in FORMS.items()},
+        "about": [text for text in (_subject(told), told.summary, told.about_complex, told.hint) if text],
+        "forms": {
+            form: [tag, {k: v for k, v in marks.items() if k != "style"}] for form, (tag, marks) in FORMS.items()
+        },
         "total": len(told.steps),
         **boxes.data(),
         "seeds": [
-            {"node": boxes.numbers[end], "name": _name(told.nodes[end].name), "short": short(seed), "value": _value(seed)}
+            {
+                "node": boxes.numbers[end],
+                "name": _name(told.nodes[end].name),
+                "short": short(seed),
+                "value": _value(seed),
+            }
             for end, seed in zip(told.data.ends, told.data.seeds, strict=True)
         ],
         "steps": [_step(told, step, boxes) for step in steps],
     }
+
+
+def _without_style(marks: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in marks.items() if name != "style"}  # the page has a style sheet
+
+
+def _seed(node: GraphNode, number: int, seed: Value) -> dict[str, Any]:
+    return {"node": number, "name": _name(node.name), "short": short(seed), "value": _value(seed)}
+
+
+def _note(note: str) -> list[Any]:
+    """Words, and formulas between dollar signs."""
+    return [typeset(part) if i % 2 else part for i, part in enumerate(note.split("$"))] if note else []
+
+
+def _subject(told: Explanation) -> str:
+    return f"{told.nodes[told.data.ends[0]].name} = {told.of}" if told.of else ""
 
 
 def _step(told: Explanation, step: Step, boxes: _Boxes) -> dict[str, Any]:
@@ -100,7 +124,9 @@ def _step(told: Explanation, step: Step, boxes: _Boxes) -> dict[str, Any]:
         "left": typeset(left if right else rf"\nabla_{{{latex_name(target.name)}}} L"),
         "right": typeset(right) if right else None,
         "numbers": typeset(step.numbers) if step.numbers else None,
-        "note": [typeset(part) if i % 2 else part for i, part in enumerate(step.note.split("$"))] if step.note else None,
+        "note": [typeset(part) if i % 2 else part for i, part in enumerate(step.note.split("$"))]
+        if step.note
+        else None,
         "used": [{"name": _name(name), "value": _value(value)} for name, value in pieces.used],
         "result": _value(step.contribution),
         "said": pieces.said,
@@ -139,7 +165,6 @@ class _Boxes:
         title = node.name
         if node.operation:
             title = f"{node.name} = {node.operation}"
-        number = self.numbers[node.number]
         return {
             "kind": "end" if node.number in self.told.data.ends else "operation" if node.operation else "leaf",
             "lines": [_clamped(title), *_described(node.value)],
@@ -151,11 +176,19 @@ class _Boxes:
             "value": _value(node.value),
             "gradient": None if node.gradient is None else _value(node.gradient),
             "given": [
-                {"text": argument.text, "node": self.numbers.get(argument.node), "value": _value(argument.value)}
+                {
+                    "text": argument.text,
+                    "node": self._box_of(argument),
+                    "value": _value(argument.value),
+                }
                 for argument in node.arguments
-                if argument.value is not None and argument.node != number
+                if argument.value is not None
             ],
         }
+
+    def _box_of(self, argument: Argument) -> int | None:
+        """The box that an argument comes from; None for constants and for what is left out."""
+        return None if argument.node is None else self.numbers.get(argument.node)
 
     def _heading(self, node: GraphNode) -> str:
         if not node.operation:
@@ -166,7 +199,7 @@ class _Boxes:
         """The arrows into a box, and the constants among what it was given."""
         here = self.numbers[node.number]
         for argument in node.arguments:
-            start = self.numbers.get(argument.node) if argument.node is not None else None
+            start = self._box_of(argument)
             if start is None:
                 if argument.node is not None or argument.value is None:
                     continue
