@@ -43,7 +43,7 @@ browser: $(VENV)/.with-browser
 
 docs: $(VENV)/.with-docs
 	$(BIN)/python docs/build.py $(DOCS_ARGS)
-	$(BIN)/python -m pytest -m site tests/test_site.py
+	$(BIN)/python -m pytest -m site tests/test_site.py tests/test_site_in_browser.py
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .

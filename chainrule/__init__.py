@@ -48,6 +48,15 @@ for _module in _MODULES:
 for _name in "detach detach_ fill_ index_put_ neg_ negative_ reciprocal_ resize_as_ zero_".split():
     globals()[_name] = getattr(Tensor, _name)
 
+
+def _shown_in_notebooks(tensor: Tensor) -> str:
+    from .explain.notebook import tensor_html
+
+    return tensor_html(tensor)
+
+
+setattr(Tensor, "_repr_html_", _shown_in_notebooks)  # noqa: B010 - it is written in a room above the engine
+
 __version__ = "0.1.0"
 
 _ROOMS = frozenset(

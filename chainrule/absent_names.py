@@ -147,7 +147,6 @@ ABSENT: dict[str, dict[str, str]] = {
         "gradients are saved as arrays; there are no hooks on saving": ("graph "),
     },
     "torch.nn": {
-        "PyTorch has removed it as well; use nn.Sequential": ("Container "),
         "use nn.LocalResponseNorm": ("CrossMapLRN2d "),
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
             "LinearCrossEntropyOptions common_types factory_kwargs grad "

@@ -69,6 +69,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # the pages it is made of cannot be fetched from a disk
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {

@@ -29,9 +29,9 @@ def extension(name: str) -> Any:
     return importlib.import_module(name)
 
 
-operations = extension("operations")
-FUNCTIONS = [function for members in operations.families().values() for function in members]
-IDS = [operations.title(function) for function in FUNCTIONS]
+entries, examples, operations = (extension(name) for name in ("entries", "examples", "operations"))
+FUNCTIONS = [function for members in entries.families().values() for function in members]
+IDS = [entries.title(function) for function in FUNCTIONS]
 # what serves the engine itself and vmap, and is no operation of its own
 MACHINERY = {"astype", "take_output", "write_region", "from_samples", "to_samples"}
 
@@ -50,18 +50,18 @@ def test_every_function_of_the_table_has_an_entry() -> None:
 def test_an_entry_has_formulas_shapes_code_and_an_example_that_ran(function: Any) -> None:
     text = operations.entry(function)
     formulas = re.findall(r"^\$\$\n(.+?)\n\$\$$", text, re.MULTILINE | re.DOTALL)
-    assert len(formulas) == len(operations.entries(function))
+    assert len(formulas) == len(entries.entries(function))
     assert all("\\nabla" in formula for formula in formulas), formulas
-    assert "| arguments | result |" in text or operations.plain_name(function) in operations.THROUGH
+    assert "| arguments | result |" in text or entries.plain_name(function) in examples.THROUGH
     assert "_back" in text and "def " in text
-    program, printed = operations.example(function)
+    program, printed = examples.example(function)
     assert ".backward()" in program
     assert f"```text\n{printed}\n```" in text
     assert "requires_grad=False" in printed.splitlines()[-1] or "requires_grad=False" in printed
 
 
 def test_the_gradient_that_an_example_shows_is_that_of_a_difference() -> None:
-    program, printed = operations.example(np.exp)
+    program, printed = examples.example(np.exp)
     variables: dict[str, Any] = {}
     exec(program, variables)
     x = variables["x"].detach().numpy().astype(float)
@@ -71,7 +71,7 @@ def test_the_gradient_that_an_example_shows_is_that_of_a_difference() -> None:
 
 
 def test_kinks_are_found_where_they_are_known_to_be() -> None:
-    relu = next(f for f in FUNCTIONS if operations.title(f) == "relu")
+    relu = next(f for f in FUNCTIONS if entries.title(f) == "relu")
     assert operations.kinks(relu) == ["at $x = 0$ the slope is 0 on the left and 1 on the right; taken: 0"]
     assert operations.kinks(np.absolute) == ["at $x = 0$ the slope is -1 on the left and 1 on the right; taken: 0"]
     assert "taken: 0.5" in operations.kinks(np.maximum)[0]
@@ -79,11 +79,19 @@ def test_kinks_are_found_where_they_are_known_to_be() -> None:
 
 
 def test_names_that_an_entry_gives_exist() -> None:
-    for path in operations.SERVES.values():
+    for path in entries.SERVES.values():
         thing: Any = cr
         for part in path.split("."):
             thing = getattr(thing, part)
         assert callable(thing), path
+
+
+def test_docstrings_become_markup() -> None:
+    marked = extension("docstrings").lines_marked
+    assert marked(["`x` and `y", "z`, *args"]) == [r"``x`` and ``y z``, \*args"]
+    assert marked(["a text", ">>> f(*args)", "1_", "", "$x_1$ or x_ ends"]) == [
+        *["a text", "", ">>> f(*args)", "1_", "", r":math:`x_1` or x\_ ends"]
+    ]
 
 
 # ----- benchmarks ---------------------------------------------------------------------------------------------------
@@ -215,4 +223,4 @@ def test_notebooks_of_the_tutorial_have_run_and_show_tensors_drawings_and_explan
 def test_every_operation_of_the_table_is_on_the_site() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (SITE / "reference" / "operations").glob("*.html"))
     for function in FUNCTIONS:
-        assert f"<h2>{operations.title(function)}" in text
+        assert f"<h2>{entries.title(function)}" in text

@@ -11,9 +11,9 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import re
 import symtable
 from collections.abc import Iterator
-from typing import Any
 
 __all__ = ["bundle"]
 
@@ -61,63 +61,78 @@ def names_used(text: str) -> Iterator[str]:
 
 
 class _Bundle:
-    def __init__(self) -> None:
+    """Collects statements of modules.
+
+    Attributes:
+        names: (module, name) -> the name in the text, another one where two modules use the same.
+        imports: lines that import other packages.
+        texts: the statements, each after those that it needs.
+    """
+
+    def __init__(self, wanted: list[tuple[str, str]]) -> None:
+        self.wanted = wanted
+        self.names: dict[tuple[str, str], str] = {}
         self.imports: dict[str, None] = {}
-        self.homes: dict[str, str] = {}  # name -> the module that it is taken from
         self.texts: list[str] = []
 
-    def take(self, module: str, name: str) -> None:
-        """Take what a module calls `name`, and what that needs.
+    def take(self, module: str, name: str) -> str:
+        """Take what a module calls `name`, and what that needs; returns its name in the text.
 
         Raises:
-            TypeError: the module does not say what it is; another module's has the same name.
+            TypeError: the module does not say what it is.
         """
         lines, bound = statements(module)
         statement = bound.get(name)
         if isinstance(statement, ast.ImportFrom):
-            self.take_import(module, name, statement)
-            return
-        if self.homes.get(name) == module:
-            return
+            return self.take_import(module, name, statement)
+        if (module, name) in self.names:
+            return self.names[module, name]
         if isinstance(statement, ast.Import):
             self.imports[ast.unparse(statement)] = None
-            return
-        if name in self.homes or statement is None:
+            return name
+        if statement is None:
             raise TypeError(f"{module}.{name} cannot be written to a file")
-        self.homes[name] = module
+        others = {*self.names.values(), *(called for home, called in self.wanted if home != module)}
+        chosen = f"{name}_of_{module.rpartition('.')[2]}" if name in others else name
+        self.names[module, name] = chosen
         if name in STAND_INS:
             self.texts.append(STAND_INS[name])
-            return
-        if module in ENGINE:
-            self.texts.append(f"{name} = None  # for tensors only")
-            return
+        elif module in ENGINE:
+            self.texts.append(f"{chosen} = None  # for tensors only")
+        else:
+            self.texts.append(self.text(module, name, statement, lines))
+        return chosen
+
+    def text(self, module: str, name: str, statement: ast.stmt, lines: list[str]) -> str:
+        """A statement as it stands in its module, without what registers it there, and with the names chosen here."""
         text = lines[statement.lineno - 1 : statement.end_lineno]
-        kept = [x for x in getattr(statement, "decorator_list", []) if not self.is_of_package(module, x)]
+        chosen = {name: self.names[module, name]}
         for inner in ast.walk(statement):
-            if isinstance(inner, ast.ImportFrom) and inner.level:
+            if isinstance(inner, ast.ImportFrom) and inner.level:  # when it runs
                 for alias in inner.names:
-                    self.take_import(module, alias.asname or alias.name, inner)
+                    called = alias.asname or alias.name
+                    chosen[called] = self.take_import(module, called, inner)
                 for number in range(inner.lineno, (inner.end_lineno or inner.lineno) + 1):
-                    place = number - statement.lineno
-                    text[place] = text[place][: len(text[place]) - len(text[place].lstrip())] + "pass"
+                    line = text[number - statement.lineno]
+                    text[number - statement.lineno] = line[: len(line) - len(line.lstrip())] + "pass"
+        kept = [x for x in getattr(statement, "decorator_list", []) if not self.is_of_package(module, x)]
         whole = "\n".join([*(f"@{ast.unparse(x)}" for x in kept), *text])
         for other in dict.fromkeys(names_used(whole)):
-            if other != name and other in bound:
-                self.take(module, other)
-        self.texts.append(whole)
+            if other != name and other in statements(module)[1]:
+                chosen[other] = self.take(module, other)
+        for old, new in chosen.items():
+            if old != new:
+                whole = re.sub(rf"(?<![\w.]){old}\b", new, whole)
+        return whole
 
-    def take_import(self, module: str, name: str, statement: ast.ImportFrom) -> None:
+    def take_import(self, module: str, name: str, statement: ast.ImportFrom) -> str:
         """Take what a module imports under a name."""
         home = importlib.util.resolve_name("." * statement.level + (statement.module or ""), module.rpartition(".")[0])
         alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
-        if home.partition(".")[0] != PACKAGE:
-            if home not in ("__future__", "typing") or alias.name in ("NamedTuple",):
-                self.imports[f"from {home} import {ast.unparse(alias)}"] = None
-            return
-        self.take(home, alias.name)
-        if alias.asname and self.homes.get(name) is None:
-            self.homes[name] = module
-            self.texts.append(f"{name} = {alias.name}")
+        if home.partition(".")[0] == PACKAGE:
+            return self.take(home, alias.name)
+        self.imports[f"from {home} import {ast.unparse(alias)}"] = None
+        return name
 
     def is_of_package(self, module: str, decorator: ast.expr) -> bool:
         """Whether a decorator is of this package, such as those that register a function in the table."""
@@ -134,7 +149,8 @@ def bundle(functions: list[tuple[str, str]]) -> tuple[list[str], str]:
     Raises:
         TypeError: a function is not written down as one in its module.
     """
-    found = _Bundle()
+    found = _Bundle(functions)
     for module, name in functions:
-        found.take(module, name)
+        if found.take(module, name) != name:
+            raise TypeError(f"two of the functions that the program calls are named {name}")
     return list(found.imports), "\n\n\n".join(found.texts)

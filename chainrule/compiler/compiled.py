@@ -135,7 +135,9 @@ class Variant:
                 value = outputs[position]
                 position += 1
             where = state.reference
-            where.optimizer.state[where.parameter][where.key] = make_tensor(as_array(value), None) if state.is_tensor else value
+            if state.is_tensor:
+                value = make_tensor(as_array(value), None)
+            where.optimizer.state[where.parameter][where.key] = value
         values = self.values(outputs, arguments)
         if self.backward is not None and grad_mode():
             rest = iter(outputs[position:])

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.recipe import CHANGES
 from ..core.tensor import Tensor
 from .graph import INPUT, Node
-from .reachable import Snapshot, same, shown
+from .reachable import same, shown
 from .references import Argument, Gradient, OfTensor, Reference, Setting, State
 from .trace import Trace, overlap
 from .tracer import Pin

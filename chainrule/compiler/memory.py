@@ -20,6 +20,7 @@ from .tracer import Draw, UfuncMethod
 __all__ = ["Plan", "is_contiguous", "plan"]
 
 SMALLEST = 1 << 14  # bytes; smaller results are allocated as fast as a buffer is found
+LINE = 64  # bytes of a line of the processor's cache
 VIEWS = frozenset(
     (
         np.reshape,
@@ -71,13 +72,26 @@ class Plan:
         self.shared: set[Node] = set()
 
     def allocations(self) -> list[str]:
-        """The lines that make the buffers."""
-        return [f"{name} = np.empty({shape}, np.{dtype.name})" for name, shape, dtype in self.buffers]
+        """The lines that make the buffers: parts of one arena, each of which begins where a line of the cache does.
+
+        In one piece of some megabytes the system gives the memory in large pages, which takes a few percent off
+        matrix products.
+        """
+        lines, start = [], 0
+        for name, shape, dtype in self.buffers:
+            size = int(np.prod(shape)) * dtype.itemsize
+            part = f"arena[{start}:{start + size}].view({'bool' if dtype == np.bool else f'np.{dtype.name}'})"
+            lines.append(f"{name} = {part}" + ("" if len(shape) == 1 else f".reshape({shape or '()'})"))
+            start += -(-size // LINE) * LINE
+        if not lines:
+            return []
+        first = [f"arena = np.empty({start + LINE}, np.uint8)", f"arena = arena[-arena.ctypes.data % {LINE} :]"]
+        return first + lines
 
     @property
     def nbytes(self) -> int:
         """The size of all buffers."""
-        return sum(int(np.prod(shape)) * dtype.itemsize for _, shape, dtype in self.buffers)
+        return sum(-(-int(np.prod(shape)) * dtype.itemsize // LINE) * LINE for _, shape, dtype in self.buffers)
 
 
 def can_write_out(node: Node) -> bool:

@@ -11,6 +11,7 @@ import linecache
 import operator
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection
 from typing import Any
@@ -376,16 +377,36 @@ class _Writer:
 
     def constant(self, node: Node, name: str) -> None:
         array = node.args[0]
-        if 0 < array.size <= INLINE and not array.flags.writeable and np.all(np.isfinite(array)):
+        if array.size > 3 and array.dtype == np.int64 and stays(array) and is_counting(array):
+            shape = "" if array.ndim == 1 else f".reshape{array.shape}"
+            self.constants.append(f"{name} = np.arange({array.size}){shape}")
+        elif 0 < array.size <= INLINE and stays(array) and np.all(np.isfinite(array)):
             self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
         else:
             self.objects[name] = array
+            shape = ", ".join(map(str, array.shape))
+            self.constants.append(f"# {name}: {array.dtype}[{shape}], which comes with the program")
 
 
 def kinds_in(texts: list[str]) -> list[str]:
     """The names of `kinds.py` that are in the heads of kernels."""
     heads = " ".join(text.partition("):\n")[0] for text in texts)
     return sorted(set(re.findall(r"\w+", heads)) & set(kinds.__all__))
+
+
+def is_counting(array: Any) -> bool:
+    """Whether an array holds 0, 1, 2, ..., in order."""
+    return bool(np.array_equal(array.reshape(-1), np.arange(array.size)))
+
+
+def stays(array: Any) -> bool:
+    """Whether nobody can change an array: it is read-only, or nobody but the graph has it."""
+    if not array.flags.writeable:
+        return True
+    base = array.base
+    if base is not None and (type(base) is not np.ndarray or base.base is not None or sys.getrefcount(base) > 3):
+        return False  # 3: the view, the variable, and the call's argument
+    return sys.getrefcount(array) <= 4  # the node, the caller's variable, and as above
 
 
 def together(pairs: list[tuple[str, str]]) -> str:
@@ -503,7 +524,7 @@ def name_chains(graph: Graph, memory: Plan) -> None:
 
 
 RESERVED = frozenset(keyword.kwlist) | frozenset(
-    """np special operator write_region float int bool generator in_parts kernel given single
+    """np arena special operator write_region float int bool generator in_parts kernel given single
     boolean float32 float64 int32 int64 uint8 uint64""".split()
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.tensor import Tensor
 from .formula import latex_name, plain, plain_note
+from .mathml import mathml, typeset
 from .names import Names
 from .steps import Argument, GraphNode, Pass, Step, backward_pass
 from .values import Value, number_text
@@ -320,10 +321,8 @@ class Explanation:
                 continue
             operation = [f"<code>{escape(told.heading)}</code>"]
             operation += [f"<small>{escape(about)}</small>" for about in (told.place, told.module) if about]
-            rows = [
-                escape(plain(told.step.formula)),
-                escape(plain(told.step.numbers)) and f"= {escape(plain(told.step.numbers))}",
-            ]
+            rows = [formula and mathml(typeset(formula)) for formula in (told.step.formula, told.step.numbers)]
+            rows[1] = rows[1] and f"= {rows[1]}"
             rows.append(f"= {escape(_with_kind(told.result))}")
             rows += [f"where {escape(name)} = {escape(_with_kind(value))}" for name, value in told.used]
             rows += [escape(words) for words in (plain_note(told.step.note), *told.said)]

@@ -35,7 +35,11 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        sys.setprofile(self._before)
+        if self._before is None or callable(self._before):
+            sys.setprofile(self._before)
+        else:  # the profiler of the standard library, which is an object
+            sys.setprofile(None)
+            self._before.enable()
 
     def _see(self, frame: FrameType, event: str, value: Any) -> None:
         if event != "call" and event != "return":

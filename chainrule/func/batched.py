@@ -266,8 +266,7 @@ class Batched(NDArrayOperatorsMixin):
                 gradient = np.sum(to_samples(gradient, level, 0), axis=0)
         for level in want:
             if level not in have:
-                copies = (level.size, *np.shape(gradient))
-                gradient = from_samples(np.broadcast_to(gradient, copies), level, 0)
+                gradient = repeated(gradient, level)
         return gradient
 
 
@@ -311,6 +310,13 @@ def members(tree: Any) -> Iterator[Batched]:
     elif isinstance(tree, dict):
         for item in tree.values():
             yield from members(item)
+
+
+def repeated(array: Any, level: Level) -> Any:
+    """The same array for each sample of a level, inside the levels within that one."""
+    if isinstance(array, Batched) and array.level.number > level.number:
+        return Batched(array.level, repeated(array.values, level))
+    return from_samples(np.broadcast_to(array, (level.size, *np.shape(array))), level, 0)
 
 
 def has_members(tree: Any) -> bool:

@@ -11,7 +11,7 @@ from ..core.tensor import Tensor
 from .module import Module, _indented
 from .parameter import Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 class _Numbered(Module):
@@ -70,6 +70,15 @@ class _Numbered(Module):
         module = self._modules[self._name(index)]
         del self[index]
         return module
+
+
+class Container(Module):
+    """Modules by name: what programs from before `Sequential`, and before any module could hold others, inherit."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class Sequential(_Numbered):

@@ -669,9 +669,7 @@ def inverse(input: Any) -> Tensor:
     return inv(input)
 
 
-def pinv(
-    A: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None, atol: Any = None
-) -> Tensor:
+def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None, atol: Any = None) -> Tensor:
     """The pseudo-inverse (Moore-Penrose) of each matrix: (..., m, n) gives (..., n, m).
 
     Singular values up to max(atol, rtol * the largest) count as zero; `rtol` is max(m, n) times the type's epsilon if
@@ -681,7 +679,7 @@ def pinv(
         matrices("pinv", A, square=hermitian),
         atol=numbers_of(atol),
         rtol=numbers_of(rtol if rcond is None else rcond),
-        hermitian=bool(hermitian)
+        hermitian=bool(hermitian),
     )
 
 

@@ -24,7 +24,6 @@ from ..core.table import backward
 from ..core.tensor import Tensor
 from .elementwise import keep_where
 from .memory import Memory, remembered
-from .parallel import WORTH, shared_out
 
 __all__: list[str] = []
 
@@ -192,7 +191,7 @@ def lstm(
     if not is_plain(*arrays):
         saved = None
     elif w_hr is None and min(batch_sizes) == x.shape[1]:
-        return lstm_by_columns(x, h0, c0, w_ih, w_hh, bias, reverse, saved)
+        return lstm_in_place(x, h0, c0, w_ih, w_hh, bias, reverse, saved)
     elif saved is not None:
         h0, c0 = kept(h0), kept(c0)
     outputs, h, c, steps = lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)
@@ -202,16 +201,13 @@ def lstm(
 
 
 def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """The gradients at the gates; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations.
-
-    The gradients at the gates are (4 H, T, B), or as `lstm_columns_back` leaves them if the activations are a `Walk`.
-    """
+    """The gradients at the gates; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations."""
     *inputs, saved = args
     x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse = inputs
 
     def compute() -> Any:
         if saved is not None and type(saved.steps) is Walk and is_plain(*grad_out):
-            return lstm_by_columns_back(grad_out, w_hh, reverse, saved.steps)
+            return lstm_in_place_back(grad_out, w_hh, reverse, saved.steps)
 
         def run_again() -> Any:
             return lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)[3]
@@ -253,9 +249,7 @@ def lstm_back_x(
     i (1 - g^2) \nabla_{c_t} L, \; \tanh(c_t) \, o (1 - o) \nabla_{h_t} L\right)$,
     $\nabla_{c_t} L = o (1 - \tanh^2 c_t) \nabla_{h_t} L + f_{t+1} \nabla_{c_{t+1}} L$ and
     $\nabla_{h_t} L = \nabla_{out_t} L + w_{hh}^T \nabla_{z_{t+1}} L$"""
-    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
-    if type(steps) is Walk:
-        return steps.in_order(np.matmul(dz.T, w_ih), reverse)
+    dz = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)[0]
     return input_shares_back_x(dz, None, x, w_ih)
 
 
@@ -283,9 +277,7 @@ def lstm_back_w_ih(
     batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{ih}} L = \sum_t \nabla_{z_t} L \; x_t^T$"""
-    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
-    if type(steps) is Walk:
-        return np.matmul(dz, steps.by_column(x, reverse))
+    dz = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)[0]
     return input_shares_back_weight(dz, None, x, w_ih)
 
 
@@ -296,7 +288,9 @@ def lstm_back_w_hh(
 ) -> Any:  # fmt: skip
     r"""$\nabla_{w_{hh}} L = \sum_t \nabla_{z_t} L \; h_{t-1}^T$"""
     dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
-    return np.matmul(dz, steps.before) if type(steps) is Walk else product_over_time(dz, steps, 1)
+    if type(steps) is Walk:
+        return np.matmul(as_matrix(dz), np.reshape(steps.before, (-1, h0.shape[0])))
+    return product_over_time(dz, steps, 1)
 
 
 @backward(lstm, 5)
@@ -305,8 +299,8 @@ def lstm_back_bias(
     batch_sizes: Any = (), reverse: bool = False, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{bias} L = \sum_{t, b} \nabla_{z_{tb}} L$"""
-    dz, *_, steps = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)
-    return sum_of_columns(dz if type(steps) is Walk else as_matrix(dz))
+    dz = lstm_gradients(grad_out, x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse, saved)[0]
+    return input_shares_back_bias(dz, None, x, w_ih)
 
 
 @backward(lstm, 6)
@@ -320,200 +314,104 @@ def lstm_back_w_hr(
 
 
 # ----- LSTM: plain arrays, all sequences of one length ----------------------------------------------------------------
-#
-# Nothing is made in the loop, and the two halves of a large batch are walked through by two threads: a step's product
-# is too small to be divided well, and its elementwise functions are not divided at all otherwise.
 
 
 class Walk(NamedTuple):
-    """What `lstm_by_columns` leaves for the backward pass; steps in the order in which they were taken.
+    """What `lstm_in_place` leaves for the backward pass.
 
     Attributes:
-        before: (T B, H) the outputs before each step, the sequences of the first slice of the batch first.
-        parts: for each slice of the batch: it; how the gates' own gradients come from those of the cell (i, f, g) and
-            of the output (o), (T, 4 H, b); how the cell's comes from the output's, and from the next cell's, (T, H, b).
+        before: (T, B, H) the outputs before each step.
+        states: (T, 5 H, B) o, i, f, g and the cell before each step, in the order in which the steps were taken.
+        shown: (T, H, B) tanh of the cell after each step, in that order.
     """
 
     before: Any
-    parts: list[tuple[slice, Any, Any, Any]]
-
-    def by_column(self, x: Any, reverse: bool) -> Any:
-        """(T, B, I) as (T B, I), in the order of `before`."""
-        length, _, features = x.shape
-        steps = x[::-1] if reverse else x
-        rows = [np.reshape(steps[:, columns], (-1, features)) for columns, *_ in self.parts]
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
-
-    def in_order(self, rows: Any, reverse: bool) -> Any:
-        """The inverse of `by_column`."""
-        length = len(self.parts[0][1])
-        out = np.empty((length, len(rows) // length, rows.shape[1]), rows.dtype)
-        steps = out[::-1] if reverse else out
-        for columns, *_ in self.parts:
-            part = rows[length * columns.start : length * columns.stop]
-            steps[:, columns] = part.reshape(length, -1, rows.shape[1])
-        return out
+    states: Any
+    shown: Any
 
 
-NUMBERS_AT_ONCE = 1 << 15  # in the gates of the steps whose slopes are computed together: they stay in the cache
-FEWEST = 8  # columns for which a thread is worth it
-
-
-def halves(columns: int, cost: float, work: Callable[[slice], Any]) -> list[Any]:
-    """`work` on the halves of the batch, on two threads, or on the whole of it where that is better."""
-    if cost < WORTH or columns < 2 * FEWEST:
-        return [work(slice(0, columns))]
-    bounds = 0, -(-columns // 2), columns
-    return shared_out(lambda part: work(slice(bounds[part.start], bounds[part.stop])), 2, cost)
-
-
-def lstm_by_columns(
+def lstm_in_place(
     x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, reverse: bool, saved: Memory | None
-) -> Any:
-    """`lstm` where no sequence ends early and nothing is projected."""
+) -> tuple[Any, Any, Any]:
+    """`lstm` where no sequence ends early and nothing is projected: no array is made in the loop."""
     length, columns, features = x.shape
     rows, size = w_hh.shape
     kind = x.dtype
     weights = np.empty((rows, size + features + (bias is not None)), kind)
     blocks = [(w_hh, weights[:, :size]), (w_ih, weights[:, size : size + features])]
     if bias is not None:
-        blocks.append((bias[:, None], weights[:, size + features :]))
+        blocks.append((np.expand_dims(bias, 1), weights[:, size + features :]))
     for given, block in blocks:  # the output gate goes first: the three that are opened stand together
         block[:size], block[size:] = given[3 * size :], given[: 3 * size]
     weights[: 3 * size] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
-    outputs = np.empty((length, columns, size), kind)
-    h, c = np.empty((size, columns), kind), np.empty((size, columns), kind)
-    before = None if saved is None else np.empty((length * columns, size), kind)
-
-    def work(part: slice) -> Any:
-        return lstm_columns(x, h0, c0, weights, reverse, part, outputs, h, c, before)
-
-    parts = halves(columns, float(length) * columns * weights.size, work)
-    if saved is not None:
-        saved.steps = Walk(before, parts)
-    return outputs, h, c
-
-
-def lstm_columns(
-    x: Any, h0: Any, c0: Any, weights: Any, reverse: bool, part: slice, outputs: Any, h: Any, c: Any, before: Any
-) -> Any:
-    """The sequences of a slice of the batch: fills theirs in the last four arguments; returns a part of a `Walk`."""
-    length, _, features = x.shape
-    size = c0.shape[0]
-    width = part.stop - part.start
-    kind = x.dtype
-    inputs = np.empty((length + 1, weights.shape[1], width), kind)  # of each step: h, x, and 1 for the bias
-    inputs[0, :size] = h0[:, part]
-    inputs[:length, size : size + features] = (x[::-1] if reverse else x)[:, part].transpose(0, 2, 1)
+    inputs = np.empty((length + 1, weights.shape[1], columns), kind)  # of each step: h, x, and 1 for the bias
+    inputs[0, :size] = h0
+    inputs[:length, size : size + features] = (x[::-1] if reverse else x).transpose(0, 2, 1)
     inputs[:length, size + features :] = 1
-    together = min(length, max(1, NUMBERS_AT_ONCE // max(1, 4 * size * width)))
-    states = np.empty((together + 1, 5 * size, width), kind)  # o, i, f, g of a step, and the cell before it
-    products = np.empty((together, 2 * size, width), kind)  # i g and f c
-    shown = np.empty((together, size, width), kind)
-    states[0, 4 * size :] = c0[:, part]
-    if before is not None:
-        slopes = np.empty((length, 4 * size, width), kind)
-        exits, forgotten = np.empty((length, size, width), kind), np.empty((length, size, width), kind)
+    states = np.empty((length + 1, 5 * size, columns), kind)
+    states[0, 4 * size :] = c0
+    shown = np.empty((length, size, columns), kind)
+    both = np.empty((2 * size, columns), kind)
+    taken, left = both[:size], both[size:]
     half = kind.type(0.5)
-    multiply, add, tanh, matmul = np.multiply, np.add, np.tanh, np.matmul
-    turns = [
-        (a, a[: 4 * size], a[: 3 * size], a[:size], a[size : 3 * size], a[3 * size :], p, p[:size], p[size:], new, y)
-        for a, p, new, y in zip(states[:-1], products, states[1:, 4 * size :], shown, strict=True)
-    ]
-    for start in range(0, length, together):
-        end = min(length, start + together)
-        for (_, gates, opened, o, entries, values, both, taken, left, cell, visible), given, out in zip(
-            turns, inputs[start:end], inputs[start + 1 : end + 1, :size], strict=False
-        ):
-            matmul(weights, given, gates)
-            tanh(gates, gates)
-            multiply(opened, half, opened)
-            add(opened, half, opened)
-            multiply(entries, values, both)
-            add(taken, left, cell)
-            tanh(cell, visible)
-            multiply(o, visible, out)
-        if before is not None:
-            steps = slice(start, end)
-            n = end - start
-            lstm_slopes(
-                states[:n], products[:n], shown[:n], inputs[start + 1 : end + 1, :size], slopes[steps], exits[steps]
-            )
-            forgotten[steps] = states[:n, 2 * size : 3 * size]
-        states[0, 4 * size :] = states[end - start, 4 * size :]
-    h[:, part], c[:, part] = inputs[length, :size], states[0, 4 * size :]
-    shares = (outputs[::-1] if reverse else outputs)[:, part]
-    if before is None:
-        shares[:] = inputs[1:, :size].transpose(0, 2, 1)
-        return None
-    mine = before[length * part.start : length * part.stop].reshape(length, width, size)
-    mine[:] = inputs[:length, :size].transpose(0, 2, 1)
-    shares[:-1], shares[-1] = mine[1:], inputs[length, :size].T
-    return part, slopes, exits, forgotten
-
-
-def lstm_slopes(states: Any, products: Any, shown: Any, out: Any, slopes: Any, exits: Any) -> None:
-    """For some steps: how the cell moves with i, f, g, and the output with o; how the output moves with the cell."""
-    size = shown.shape[1]
-    o, entries, i, g = (states[:, k * size : n * size] for k, n in ((0, 1), (1, 3), (1, 2), (3, 4)))
-    di_df, dg, do = (slopes[:, k * size : n * size] for k, n in ((0, 2), (2, 3), (3, 4)))
-    for y, gate, factor, result in (
-        (products, products, entries, di_df),  # i g (1 - i), f c (1 - f)
-        (i, products[:, :size], g, dg),  # i (1 - g g)
-        (out, out, o, do),  # o tanh(c) (1 - o)
-        (o, out, shown, exits),  # o (1 - tanh(c) tanh(c))
+    for given, state, cell, visible, out in zip(
+        inputs[:-1], states[:-1], states[1:, 4 * size :], shown, inputs[1:, :size], strict=True
     ):
-        np.multiply(gate, factor, out=result)
-        np.subtract(y, result, out=result)
+        gates, opened = state[: 4 * size], state[: 3 * size]
+        np.matmul(weights, given, gates)
+        np.tanh(gates, gates)
+        np.multiply(opened, half, opened)
+        np.add(opened, half, opened)
+        np.multiply(state[size : 3 * size], state[3 * size :], both)  # i g and f c
+        np.add(taken, left, cell)
+        np.tanh(cell, visible)
+        np.multiply(state[:size], visible, out)
+    before, outputs = np.empty((length, columns, size), kind), np.empty((length, columns, size), kind)
+    in_turn_before, in_turn_outputs = (before[::-1], outputs[::-1]) if reverse else (before, outputs)
+    in_turn_before[:] = inputs[:-1, :size].transpose(0, 2, 1)
+    in_turn_outputs[:-1], in_turn_outputs[-1] = in_turn_before[1:], inputs[-1, :size].T
+    if saved is not None:
+        saved.steps = Walk(before, states[:-1], shown)
+    return outputs, inputs[-1, :size].copy(), states[-1, 4 * size :].copy()
 
 
-def lstm_by_columns_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> Any:
-    """What `lstm_gradients` returns, after `lstm_by_columns`."""
-    rows, size = w_hh.shape
+def lstm_in_place_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> Any:
+    """What `lstm_gradients` returns, after `lstm_in_place`."""
+    _, states, shown = walk
+    length, size, columns = shown.shape
+    kind = w_hh.dtype
+    grads = np.ascontiguousarray((grad_out[0][::-1] if reverse else grad_out[0]).transpose(0, 2, 1))
     dh, dc = (np.array(g, order="C") for g in grad_out[1:])
-    dz = np.empty((rows, len(walk.before)), w_hh.dtype)
-    back_hh = np.ascontiguousarray(w_hh.T)
-
-    def work(some: slice) -> None:
-        for part in walk.parts[some]:
-            lstm_columns_back(grad_out[0], dh, dc, back_hh, reverse, part, dz)
-
-    count = len(walk.parts)
-    if count == 1:
-        work(slice(0, 1))
-    else:
-        shared_out(work, count, WORTH)
-    return dz, dh, dc, None, walk
-
-
-def lstm_columns_back(
-    grad_outputs: Any, dh: Any, dc: Any, back_hh: Any, reverse: bool, part: tuple[slice, Any, Any, Any], dz: Any
-) -> None:
-    """The way back for the sequences of a slice of the batch: changes theirs in dh and dc.
-
-    Fills theirs in dz, (4 H, T B), which is in the order of `Walk.before`.
-    """
-    columns, slopes, exits, forgotten = part
-    length, size, width = exits.shape
-    grads = np.ascontiguousarray((grad_outputs[::-1] if reverse else grad_outputs)[:, columns].transpose(0, 2, 1))
-    at_output, at_cell = dh[:, columns].copy(), dc[:, columns].copy()
-    at_gates = np.empty((4 * size, width), dz.dtype)
-    by_cell, by_output = at_gates[: 3 * size].reshape(3, size, width), at_gates[3 * size :]
-    work = np.empty((size, width), dz.dtype)
-    mine = dz[:, length * columns.start : length * columns.stop].reshape(4 * size, length, width).transpose(1, 0, 2)
-    multiply, add, matmul, copyto = np.multiply, np.add, np.matmul, np.copyto
-    inner = slopes[:, : 3 * size].reshape(length, 3, size, width)
-    backwards = (a[::-1] for a in (grads, exits, inner, slopes[:, 3 * size :], forgotten, mine))
-    for grad, exit_slope, cell_slopes, out_slope, forget, place in zip(*backwards, strict=True):
-        add(at_output, grad, at_output)
-        multiply(at_output, exit_slope, work)
-        add(at_cell, work, at_cell)
-        multiply(cell_slopes, at_cell, by_cell)
-        multiply(out_slope, at_output, by_output)
-        copyto(place, at_gates)
-        multiply(at_cell, forget, at_cell)
-        matmul(back_hh, at_gates, at_output)
-    dh[:, columns], dc[:, columns] = at_output, at_cell
+    back_hh = np.empty((size, 4 * size), kind)
+    back_hh[:, :size], back_hh[:, size:] = w_hh[3 * size :].T, w_hh[: 3 * size].T
+    dz = np.empty((4 * size, columns), kind)  # at o, i, f, g
+    at_opened, at_g = dz[: 3 * size], dz[3 * size :]
+    shares = np.empty((3 * size, columns), kind)
+    by_o, by_i, by_entries = shares[:size], shares[size : 2 * size], shares[size:]
+    into = np.empty((2, size, columns), kind)
+    into_i, into_f = into
+    into_rows = into.reshape(2 * size, columns)
+    work = np.empty((size, columns), kind)
+    at_gates = np.empty((4 * size, length, columns), kind)
+    places = at_gates.transpose(1, 0, 2)
+    steps = grads[::-1], states[::-1], shown[::-1], places if reverse else places[::-1]
+    for grad, state, visible, place in zip(*steps, strict=True):
+        np.add(dh, grad, dh)
+        np.multiply(dh, state[:size], work)
+        np.multiply(work, visible, by_o)  # dh o tanh(c)
+        np.multiply(by_o, visible, dh)
+        np.subtract(work, dh, work)
+        np.add(dc, work, dc)  # dc + dh o (1 - tanh(c) tanh(c))
+        np.multiply(state[size : 3 * size].reshape(2, size, columns), dc, into)  # dc i, dc f
+        np.multiply(into_rows, state[3 * size :], by_entries)  # dc i g, dc f c
+        np.multiply(shares, state[: 3 * size], at_opened)
+        np.subtract(shares, at_opened, at_opened)
+        np.multiply(by_i, state[3 * size : 4 * size], at_g)
+        np.subtract(into_i, at_g, at_g)  # dc i (1 - g g)
+        place[3 * size :], place[: 3 * size] = dz[:size], dz[size:]
+        np.copyto(dc, into_f)
+        np.matmul(back_hh, dz, dh)
+    return at_gates, dh, dc, None, walk
 
 
 # ----- the table: GRU -------------------------------------------------------------------------------------------------

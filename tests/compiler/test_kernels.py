@@ -236,11 +236,12 @@ def test_equal_layers_share_their_kernels() -> None:
 
 def test_what_values_are_called_makes_no_other_kernel() -> None:
     def function(x: Any, w: Any) -> Any:
-        powers = (x - x.amax(-1, keepdim=True)).exp()
+        first = x @ w
+        powers = (first - first.amax(-1, keepdim=True)).exp()
         shares = powers / powers.sum(-1, keepdim=True)
         y = shares @ w
         other = (y - y.amax(-1, keepdim=True)).exp()
-        return other / other.sum(-1, keepdim=True)
+        return (other / other.sum(-1, keepdim=True)) @ w
 
     compiled = compile(function)
     x, w = cr.randn(3, 8), cr.randn(8, 8)

@@ -104,3 +104,52 @@ def test_an_environment_variable_runs_everything_eagerly() -> None:
     environment = {**os.environ, "CHAINRULE_COMPILE": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2.0", "0"]
+
+
+def test_a_saved_program_brings_the_functions_that_it_calls(tmp_path: Path) -> None:
+    cr.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Upsample(scale_factor=2),
+        nn.Flatten(),
+        nn.Linear(48, 5),
+    )
+    table = nn.Embedding(5, 2)
+
+    @compile
+    def step(x: Any, y: Any) -> Any:
+        net.zero_grad(), table.zero_grad()
+        loss = F.cross_entropy(net(x), y) + (table(y) ** 2).sum()
+        loss.backward()
+        return loss.detach(), net[0].weight.grad, table.weight.grad
+
+    x, y = cr.randn(2, 1, 4, 4), cr.tensor([1, 4])
+    expected = [value.numpy().copy() for value in step(x, y)]
+    assert "from chainrule.ops" in step.source
+    step.save(tmp_path / "saved.py")
+    inputs = {f"input_{i}": array for i, array in enumerate(step.latest().last_inputs)}
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    code = (
+        "import sys; sys.modules['chainrule'] = None\n"
+        "import numpy as np, saved\n"
+        "inputs = np.load('inputs.npz')\n"
+        "np.savez('outputs.npz', *saved.step(*(inputs[f'input_{i}'] for i in range(len(inputs)))))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    with np.load(tmp_path / "outputs.npz") as found:
+        for i, array in enumerate(expected):
+            np.testing.assert_allclose(found[f"arr_{i}"], array, rtol=1e-6)
+    text = (tmp_path / "saved.py").read_text()
+    assert "def convolve(" in text and "\nfrom chainrule" not in text
+    (tmp_path / "edited.py").write_text(text.replace("return (loss,", "return (2 * loss,"))
+    found = load(tmp_path / "edited.py").step(*inputs.values())
+    assert found[0] == pytest.approx(2 * expected[0], rel=1e-6)
+
+
+def test_what_cannot_be_written_to_a_file_is_named(tmp_path: Path) -> None:
+    from chainrule.compiler.bundle import bundle
+
+    with pytest.raises(TypeError, match="chainrule.ops.scan.missing cannot be written"):
+        bundle([("chainrule.ops.scan", "missing")])

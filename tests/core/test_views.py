@@ -442,3 +442,67 @@ def test_writing_to_the_indices_that_an_operation_gave_and_saved_raises(choose: 
     with pytest.raises(RuntimeError, match="fill_ wrote to it at"):
         (values**2).sum().backward()
     assert x.grad is None
+
+
+# ----- writes to results ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: cr.nn.functional.max_pool2d(x, 2),
+        lambda x: cr.nn.functional.max_pool1d(x[0], 2),
+        cr.nn.functional.silu,
+        cr.nn.functional.elu,
+        cr.nn.functional.selu,
+        lambda x: cr.nn.functional.rms_norm(x, (4,)),
+        lambda x: cr.nn.functional.instance_norm(x),
+        lambda x: cr.logaddexp(x, x * x),
+        cr.sinc,
+        lambda x: cr.special.erfinv(x / 3),
+    ],
+)
+def test_results_that_pytorch_does_not_save_may_be_written_to(call: Any) -> None:
+    values = np.linspace(-1, 1, 32).reshape(1, 2, 4, 4)
+
+    def gradients(write: bool) -> tuple[Any, Any]:
+        x = cr.tensor(values, dtype=cr.float64, requires_grad=True)
+        y = call(x)
+        y = y.mul_(3) if write else y * 3
+        (first,) = cr.autograd.grad((y * y).sum(), x, create_graph=True)
+        return first, cr.autograd.grad((first * first).sum(), x)[0]
+
+    for found, wanted in zip(gradients(True), gradients(False), strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), wanted.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_written_result_is_not_computed_from_written_arguments() -> None:
+    x = cr.linspace(-1, 1, 4).requires_grad_()
+    inner = x * 2
+    y = cr.nn.functional.silu(inner)
+    y.add_(1)
+    inner.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.reshape(()).max(0).values,
+        lambda x: x.reshape(()).median(0).values,
+        lambda x: x.reshape(()).topk(1).values,
+        lambda x: x.reshape(()).kthvalue(1).values,
+        lambda x: x.reshape(()).mode().values,
+        lambda x: x.reshape(()).sort().values,
+        lambda x: x.reshape(()).repeat_interleave(2),
+        lambda x: x.repeat_interleave(1, dim=0),
+        lambda x: cr.nn.functional.embedding(cr.tensor(0), x),
+        lambda x: cr.nn.functional.pixel_shuffle(x.reshape(1, 1, 1), 1),
+        lambda x: cr.nn.functional.pixel_unshuffle(x.reshape(1, 1, 1), 1),
+    ],
+)
+def test_results_that_are_copies_in_pytorch_share_no_memory(call: Any) -> None:
+    x = cr.ones(1, 1)
+    call(x).mul_(5)
+    assert x.item() == 1

@@ -473,3 +473,18 @@ def test_importing_the_package_imports_none_of_this_room() -> None:
 
     script = "import sys, chainrule\nassert not [m for m in sys.modules if m.startswith('chainrule.explain')]"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_profiler_that_is_running_runs_on() -> None:
+    import cProfile
+    import pstats
+
+    x = cr.tensor(2.0, requires_grad=True)
+    y = (x * 3).exp()
+    profile = cProfile.Profile()
+    profile.enable()
+    told = cr.explain(y)
+    y.backward()
+    profile.disable()
+    seen = {name for _, _, name in pstats.Stats(profile).stats}  # type: ignore[attr-defined]
+    assert len(told.steps) == 2 and "backward" in seen

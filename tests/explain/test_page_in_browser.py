@@ -75,6 +75,8 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
 
     yield open_page
     for context in contexts:
+        shown = [page.evaluate("document.body.textContent.split('{')[0]") for page in context.pages]
+        problems += [text for text in shown if "undefined" in text or "null" in text or "[object" in text]
         context.close()
     assert problems == []
 
@@ -84,6 +86,11 @@ def two_paths() -> Any:
     with cr.explain.recording():
         loss = (a * b).log() + a * a
     return cr.explain(loss, names={"a": a, "b": b, "loss": loss})
+
+
+def unrecorded() -> Any:
+    a = cr.tensor(2.0, requires_grad=True)
+    return cr.explain((a * 3).exp(), names={"a": a})
 
 
 def a_net(rows: int = 4) -> Any:
@@ -411,6 +418,14 @@ CONTRAST = """() => {
     }
     return poor;
 }"""
+
+
+def test_what_is_not_known_leaves_no_trace(show: Open) -> None:
+    page = show(unrecorded())
+    page.keyboard.press("ArrowRight")
+    assert page.query_selector("#step .where") is None and "recording()" in text_of(page, "header")
+    alone = show(cr.explain(cr.tensor(1.0, requires_grad=True)))
+    assert text_of(alone, "#count") == "0 / 0" and alone.inner_text("#step").count("Start") == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -504,3 +504,17 @@ def test_per_sample_gradients_equal_torch_s() -> None:
 def test_every_name_of_torch_func_exists() -> None:
     torch = pytest.importorskip("torch")
     assert [name for name in dir(torch.func) if not name.startswith("_") and not hasattr(func, name)] == []
+
+
+def test_gradients_of_an_outer_vmap_taken_in_an_inner_one_keep_their_order() -> None:
+    rng = np.random.default_rng(0)
+    weight, x, y = (cr.tensor(rng.standard_normal(shape)) for shape in ((3, 4), (2, 4), (5, 4)))
+
+    def kernel(one: Any, two: Any) -> Any:
+        _, pull = cr.func.vjp(lambda w: (w * one).sum(1), weight)
+        return cr.func.vmap(lambda seed: cr.func.jvp(lambda w: (w * two).sum(1), (weight,), pull(seed))[1])(cr.eye(3))
+
+    both = cr.func.vmap(cr.func.vmap(kernel, (None, 0)), (0, None))(x, y)
+    assert isinstance(both.array, np.ndarray)
+    want = np.einsum("nf,mf,ab->nmab", x.numpy(), y.numpy(), np.eye(3))
+    np.testing.assert_allclose(both.numpy(), want, rtol=1e-5)

@@ -345,8 +345,7 @@ class Correlation(LayerKernel):
         depth = text.depth
         text.add(f"# tiles of {height} outputs and {step} positions")
         text.loop(f"for p in range(0, {run}, {step}):", f"for t in range({tiles}):")
-        sums = [[f"s{a}_{b}" for b in range(width)] for a in range(height)]
-        text.add(*(f"{each} = spread({s.number}(0.0))" for line in sums for each in line))
+        text.add(*(f"s{a} = zeros({s.number}, {width})" for a in range(height)))
         inside = text.depth
         text.loop(f"for c in range({inputs}):")
         channel = "c"
@@ -360,16 +359,13 @@ class Correlation(LayerKernel):
             text.loop("for k in range(starts[f], starts[f + 1]):")
         else:
             text.loop(f"for k in range({s.taps}):")
-        text.add(f"q = {plus('p', times(channel, s.volume), first, 'places[k]')}")
-        text.add(*(f"x{b} = load(padded, {plus('q', str(b * s.lanes))})" for b in range(width)))
-        for a in range(height):
-            text.add(f"w{a} = spread(weights[{plus('at', str(a))}])")
-            text.add(*(f"{sums[a][b]} = multiply_add(w{a}, x{b}, {sums[a][b]})" for b in range(width)))
+        where = plus("p", times(channel, s.volume), first, "places[k]")
+        text.add(f"seen = load(padded, {where}, {width}, {s.lanes})")
+        text.add(*(f"s{a} = multiply_add(weights[{plus('at', str(a))}], seen, s{a})" for a in range(height)))
         text.add(f"at += {height}")
         text.end(inside)
         text.add(f"at = {plus(times('t', height * run), 'p')}")
-        for a, b in itertools.product(range(height), range(width)):
-            text.add(f"store(sums, {plus('at', str(a * run + b * s.lanes))}, {sums[a][b]})")
+        text.add(*(f"store(sums, {plus('at', str(a * run))}, s{a}, {s.lanes})" for a in range(height)))
         text.end(depth)
         row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
         self.write_result(text, times(row, run), has_bias)
@@ -509,30 +505,28 @@ class WeightGradient(LayerKernel):
         text.add("at = 0")
         text.over("bt", (s.groups, high // height))
         text.loop(f"for r in range({times('b', wide)}, {times('b', wide)} + {wide}, {width}):")
-        sums = [[f"s{a}_{b}" for b in range(width)] for a in range(height)]
-        places = [(a, b, (a * width + b) * s.lanes) for a, b in itertools.product(range(height), range(width))]
-        text.add(*(f"{sums[a][b]} = load(sums, {plus('at', str(k))})" for a, b, k in places))
+        text.add(
+            *(f"s{b} = load(sums, {plus('at', str(b * height * s.lanes))}, {height}, {s.lanes})" for b in range(width))
+        )
         text.add(*(f"q{b} = places[{plus('r', str(b))}]" for b in range(width)))
         text.add(f"o = {times(plus(times('b', high // height), 't'), height * s.planes * run)}")
         if s.inner:
             text.loop(f"for i in range({s.size[0]}):")
         text.loop(f"for p in range(0, {run}, {s.lanes}):")
-        depth = "i" if s.inner else ""
-        here = plus("o", times(depth, run) if depth else "", "p")
-        text.add(*(f"g{a} = load(grads, {plus(here, str(a * s.planes * run))})" for a in range(height)))
+        here = plus("o", times("i", run) if s.inner else "", "p")
+        text.add(f"g_tile = load(grads, {here}, {height}, {s.planes * run})")
         shift = s.index(0, "i", s.stride[0]) if s.inner else ""
-        for b in range(width):
-            text.add(f"x{b} = load(padded, {plus(f'q{b}', 'p', shift)})")
-            text.add(*(f"{sums[a][b]} = multiply_add(g{a}, x{b}, {sums[a][b]})" for a in range(height)))
+        loaded = (f"load(padded, {plus(f'q{b}', 'p', shift)}, 1, 0)" for b in range(width))
+        text.add(*(f"s{b} = multiply_add({x}, g_tile, s{b})" for b, x in enumerate(loaded)))
         text.end(5)
-        text.add(*(f"store(sums, {plus('at', str(k))}, {sums[a][b]})" for a, b, k in places))
+        text.add(*(f"store(sums, {plus('at', str(b * height * s.lanes))}, s{b}, {s.lanes})" for b in range(width)))
         text.add(f"at += {size}")
         text.end()
         # what the lanes have added up
         text.over("oc" + kernel, (s.outputs, inputs, *s.kernel))
         text.add(f"row, r = {row}, {place}")
-        text.add(f"at = ((row // {height} * {wide // width} + r // {width}) * {height} + row % {height}) * {width}")
-        text.add(f"at = (at + r % {width}) * {s.lanes}", f"total = {s.number}(0.0)")
+        text.add(f"at = ((row // {height} * {wide // width} + r // {width}) * {width} + r % {width}) * {height}")
+        text.add(f"at = (at + row % {height}) * {s.lanes}", f"total = {s.number}(0.0)")
         text.loop(f"for lane in range({s.lanes}):")
         text.add("total = plus(total, sums[at + lane])")
         text.depth -= 1

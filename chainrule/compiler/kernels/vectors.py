@@ -16,81 +16,104 @@ from numba.np import arrayobj
 
 from .registers import register_bytes
 
-__all__ = ["free", "load", "memory", "multiply_add", "spread", "store"]
+__all__ = ["free", "load", "memory", "multiply_add", "store", "zeros"]
 
 
-class Vector(types.Type):  # type: ignore[misc]
-    """So many numbers of a type as fit in a register."""
+class Vectors(types.Type):  # type: ignore[misc]
+    """`count` vectors of so many numbers of a type as fit in a register."""
 
-    def __init__(self, number: Any) -> None:
+    def __init__(self, number: Any, count: int) -> None:
         self.number = number
+        self.count = count
         self.lanes = register_bytes() * 8 // number.bitwidth
-        super().__init__(f"vector({number}, {self.lanes})")
+        super().__init__(f"vectors({number}, {self.lanes}, {count})")
+
+    def of(self, number: Any) -> Any:
+        """LLVM's type of one vector of LLVM's numbers."""
+        return ir.VectorType(number, self.lanes)
 
 
-@register_model(Vector)  # type: ignore[untyped-decorator]
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, vector: Vector) -> None:
-        number = manager.lookup(vector.number).get_value_type()
-        super().__init__(manager, vector, ir.VectorType(number, vector.lanes))
+@register_model(Vectors)  # type: ignore[untyped-decorator]
+class _VectorsModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vectors: Vectors) -> None:
+        number = manager.lookup(vectors.number).get_value_type()
+        super().__init__(manager, vectors, ir.ArrayType(vectors.of(number), vectors.count))
 
 
-def place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Vector) -> Any:
-    """A pointer to the vector that begins at an element of a flat array."""
+def places(context: Any, builder: Any, kind: Any, array: Any, index: Any, vectors: Vectors, step: int) -> list[Any]:
+    """Pointers to vectors in a flat array: the first begins at an element, and the others so many elements apart."""
     data = context.make_array(kind)(context, builder, array).data
-    pointer = ir.VectorType(data.type.pointee, vector.lanes).as_pointer()
-    return builder.bitcast(builder.gep(data, [index]), pointer)
+    pointer = vectors.of(data.type.pointee).as_pointer()
+    offsets = [builder.add(index, index.type(k * step)) for k in range(vectors.count)]
+    return [builder.bitcast(builder.gep(data, [offset]), pointer) for offset in offsets]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load(typing: Any, array: Any, index: Any) -> Any:
-    """The vector of elements of a flat array from an index on."""
-    vector = Vector(array.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = builder.load(place(context, builder, signature.args[0], *args, vector))
-        value.align = array.dtype.bitwidth // 8
-        return value
-
-    return vector(array, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write a vector to a flat array, from an index on."""
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def zeros(typing: Any, kind: Any, count: Any) -> Any:
+    """So many vectors of zeros."""
+    vectors = Vectors(kind.dtype, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        written = builder.store(args[2], place(context, builder, signature.args[0], *args[:2], value))
-        written.align = array.dtype.bitwidth // 8
+        return ir.Constant(context.get_value_type(vectors), None)
+
+    return vectors(kind, count), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def load(typing: Any, array: Any, index: Any, count: Any, step: Any) -> Any:
+    """So many vectors of elements of a flat array: the first begins at an index, the others `step` elements apart."""
+    vectors = Vectors(array.dtype, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = ir.Constant(context.get_value_type(vectors), ir.Undefined)
+        found = places(context, builder, signature.args[0], args[0], args[1], vectors, step.literal_value)
+        for k, pointer in enumerate(found):
+            value = builder.load(pointer)
+            value.align = array.dtype.bitwidth // 8
+            result = builder.insert_value(result, value, k)
+        return result
+
+    return vectors(array, types.unliteral(index), count, step), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def store(typing: Any, array: Any, index: Any, vectors: Any, step: Any) -> Any:
+    """Write vectors to a flat array: the first from an index on, the others `step` elements apart."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = places(context, builder, signature.args[0], args[0], args[1], vectors, step.literal_value)
+        for k, pointer in enumerate(found):
+            written = builder.store(builder.extract_value(args[2], k), pointer)
+            written.align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, value), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def spread(typing: Any, number: Any) -> Any:
-    """A vector of one number, again and again."""
-    vector = Vector(number)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        integer = ir.IntType(32)
-        empty = ir.Constant(ir.VectorType(args[0].type, vector.lanes), ir.Undefined)
-        one = builder.insert_element(empty, args[0], ir.Constant(integer, 0))
-        order = ir.Constant(ir.VectorType(integer, vector.lanes), [0] * vector.lanes)
-        return builder.shuffle_vector(one, empty, order)
-
-    return vector(number), generate
+    return types.void(array, types.unliteral(index), vectors, step), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """`x * y + z`, rounded once where the processor can."""
+    """`x * y + z` of vectors `y` and `z` and one number, or one vector, `x`; rounded once where the processor can."""
+    if not isinstance(y, Vectors) or y != z or x not in (y.number, Vectors(y.number, 1)):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        product = builder.fmul(args[0], args[1], flags=("contract",))
-        return builder.fadd(product, args[2], flags=("contract",))
+        factor = builder.extract_value(args[0], 0) if isinstance(x, Vectors) else spread(builder, args[0], y.lanes)
+        result = args[2]
+        for k in range(y.count):
+            product = builder.fmul(factor, builder.extract_value(args[1], k), flags=("contract",))
+            total = builder.fadd(product, builder.extract_value(args[2], k), flags=("contract",))
+            result = builder.insert_value(result, total, k)
+        return result
 
     return z(x, y, z), generate
+
+
+def spread(builder: Any, number: Any, lanes: int) -> Any:
+    """A vector of one number, again and again."""
+    integer = ir.IntType(32)
+    empty = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
+    one = builder.insert_element(empty, number, ir.Constant(integer, 0))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(integer, lanes), [0] * lanes))
 
 
 # ----- memory -----

@@ -7,6 +7,7 @@ Read first: `kernels/convolution.py`.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Collection
 from typing import Any
@@ -26,12 +27,16 @@ from ..kernels.convolution import (
     WeightGradient,
     apart,
 )
+from ..kernels.registers import register_bytes
 from .constants import uniform_value
 
 __all__ = ["use_layers"]
 
 MOST_WASTE = 2.5  # products done for each that is needed, above which matrix products are quicker
-LONGEST_KERNEL = 1 << 12  # places of a window
+LONGEST_KERNEL = 1 << 12  # places of a kernel
+MOST_SUMS = 1 << 22  # bytes of sums that a gradient of weights keeps, each in all lanes of a vector
+MANY_WEIGHTS = 1 << 14  # from which on each must be used often, or it takes longer to put them in order
+OFTEN = 256  # positions of all samples
 
 
 def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
@@ -82,6 +87,9 @@ def floats(*arrays: Any) -> bool:
 def fits(settings: Settings) -> bool:
     """Whether a kernel is quicker than matrix products."""
     if len(settings.size) > 3 or 0 in (settings.samples, settings.channels, settings.outputs, *settings.size):
+        return False
+    weights = settings.outputs * settings.channels // settings.groups * settings.taps
+    if weights > MANY_WEIGHTS and settings.samples * math.prod(settings.size) < OFTEN:
         return False
     return settings.waste <= MOST_WASTE and settings.taps <= LONGEST_KERNEL
 
@@ -183,7 +191,9 @@ def weight_gradient(node: Node, graph: Graph, users: dict[Node, list[Node]], pos
         *x.shape[:2], g.shape[1], given["groups"], x.shape[2:], given["size"], g.shape[2:], given["stride"],
         given["padding"], given["dilation"], x.dtype,
     )  # fmt: skip
-    return WeightGradient(settings, "convolve_weight", node, [x, g], position) if fits(settings) else None
+    if not fits(settings) or node.size * register_bytes() > MOST_SUMS:
+        return None
+    return WeightGradient(settings, "convolve_weight", node, [x, g], position)
 
 
 def max_pool(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:

@@ -236,7 +236,8 @@
       const [x, y, wide, high] = boxes[i].at;
       const sides = [Math.min(left, x - wide / 2), Math.min(top, y - high / 2)];
       sides.push(Math.max(right, x + wide / 2), Math.max(low, y + high / 2));
-      if (left < Infinity && ((sides[2] - sides[0]) * view.scale > width || (sides[3] - sides[1]) * view.scale > height)) break;
+      const fits = (sides[2] - sides[0]) * view.scale <= width && (sides[3] - sides[1]) * view.scale <= height;
+      if (left < Infinity && !fits) break;
       [left, top, right, low] = sides;
     }
     const margin = 4;
@@ -283,9 +284,13 @@
       const edge = picture.getBoundingClientRect();
       const { width, height } = room();
       const fits = data.size[0] * view.scale <= width && data.size[1] * view.scale <= height;
-      if (event.ctrlKey || event.metaKey) zoom(Math.exp(-event.deltaY / 300), event.clientX - edge.left, event.clientY - edge.top);
-      else if (!fits) glideBy(-event.deltaX, -event.deltaY, true);
-      else return; // the page around may scroll
+      if (event.ctrlKey || event.metaKey) {
+        zoom(Math.exp(-event.deltaY / 300), event.clientX - edge.left, event.clientY - edge.top);
+      } else if (!fits) {
+        glideBy(-event.deltaX, -event.deltaY, true);
+      } else {
+        return; // the page around may scroll
+      }
       event.preventDefault();
     },
     { passive: false },
@@ -350,7 +355,6 @@
     find("back").disabled = find("first").disabled = at === 0;
     find("on").disabled = find("last").disabled = at === last;
     find("step").replaceChildren(...(step ? stepCard(step) : startCard()), ...(at === last ? leavesCard() : []));
-    if (last === 0) find("step").append(...startCard());
     if (chosen === null) find("cards").scrollTop = 0;
     else fillNode();
     if (playing === null || pace() > 900) find("live").textContent = step ? told(step) : "The start";
@@ -358,18 +362,17 @@
   }
 
   function told(step) {
-    const result = step.result.text;
-    return [`Step ${step.number} of ${data.total}: from ${step.heading} to ${boxes[step.target].name}.`, `Result ${result}.`]
-      .concat(step.said || [])
-      .join(" ")
-      .replaceAll("`", "");
+    const way = `Step ${step.number} of ${data.total}: from ${step.heading} to ${boxes[step.target].name}.`;
+    return [way, `Result ${step.result.text}.`, ...(step.said || [])].join(" ").replaceAll("`", "");
   }
 
   function stepCard(step) {
     const source = boxes[step.node];
     const rows = [];
-    const equation = (left, right, kind) => rows.push(left, make("span", {}, "="), make("span", { class: kind }, right));
     const nothing = () => make("span");
+    const equation = (left, right, kind) => {
+      rows.push(left, make("span", {}, "="), make("span", { class: kind }, right));
+    };
     if (step.right) equation(math(step.left), math(step.right), "");
     if (step.numbers) equation(step.right ? nothing() : math(step.left), math(step.numbers), "");
     equation(step.right || step.numbers ? nothing() : math(step.left), valueOf(step.result), "result");
@@ -382,11 +385,12 @@
     ];
     if (!step.right) parts.push(make("p", { class: "note" }, "The table states no formula here."));
     if (step.note) {
-      parts.push(make("p", { class: "note" }, ...step.note.map((part) => (typeof part === "string" ? part : math(part)))));
+      const shown = step.note.map((part) => (typeof part === "string" ? part : math(part)));
+      parts.push(make("p", { class: "note" }, ...shown));
     }
     if (step.used) parts.push(make("h3", {}, "What goes in"), listOf(step.used));
     for (const text of step.said || []) parts.push(make("p", { class: "said" }, ...words(text)));
-    return parts;
+    return parts.filter(Boolean);
   }
 
   function startCard() {
@@ -402,7 +406,7 @@
           make("span", { class: "result" }, valueOf(seed.value)),
         ),
       ),
-      make("p", { class: "note" }, "Each step takes it on against an arrow, from a result to what it was computed from."),
+      make("p", { class: "note" }, "Each step takes it on against an arrow: from a result to what it was made of."),
     ];
   }
 
@@ -415,7 +419,11 @@
   }
 
   function listOf(entries) {
-    const parts = entries.flatMap((entry) => [make("dt", {}, math(entry.name)), make("dd", {}, valueOf(entry.value))]);
+    return definitions(entries.map((entry) => [math(entry.name), entry.value]));
+  }
+
+  function definitions(pairs) {
+    const parts = pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, valueOf(value))]);
     return make("dl", { class: "values" }, ...parts);
   }
 
@@ -426,22 +434,22 @@
     return parts.length ? make("p", { class: "where" }, ...parts) : null;
   }
 
-  const chip = (i) => button(make("code", {}, boxes[i].name || boxes[i].text), () => choose(i, true), { "data-shows": i });
+  function chip(i) {
+    return button(make("code", {}, boxes[i].name || boxes[i].text), () => choose(i, true), { "data-shows": i });
+  }
 
   // ----- all steps ---------------------------------------------------------------------------------------------
 
   const entries = steps.map((step, i) => {
+    const operation = step.heading.split("(")[0].split(" = ").pop();
     const entry = make(
       "button",
       { type: "button" },
       make("span", { class: "number" }, String(step.number)),
-      make("span", { class: "what" }, make("code", {}, step.heading.split("(")[0].split(" = ").pop()), " → ", make("code", {}, boxes[step.target].name)),
+      make("span", { class: "what" }, make("code", {}, operation), " → ", make("code", {}, boxes[step.target].name)),
       make("span", { class: "after" }, step.after || ""),
     );
-    entry.addEventListener("click", () => {
-      pause();
-      go(i + 1);
-    });
+    entry.addEventListener("click", () => jump(i + 1));
     return entry;
   });
   const items = entries.map((entry) => make("li", {}, entry));
@@ -504,21 +512,19 @@
   function fillNode() {
     const box = boxes[chosen];
     const [comes, leaves] = incoming.get(chosen) || [[], []];
-    const close = button("", () => {
-      const i = chosen;
-      choose(null);
-      groups[i].focus({ preventScroll: true });
-    }, { class: "close", "aria-label": "Close", title: "Close (Escape)" });
-    close.append(draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: "M6 6l12 12M18 6L6 18" })));
-    const parts = [make("p", { class: "kicker" }, "Forward"), make("h2", {}, make("code", {}, box.text)), where(box), close];
+    const cross = draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: "M6 6l12 12M18 6L6 18" }));
+    const close = button(cross, leave, { class: "close", "aria-label": "Close", title: "Close (Escape)" });
+    const heading = make("h2", {}, make("code", {}, box.text));
+    const parts = [make("p", { class: "kicker" }, "Forward"), heading, where(box), close];
     if (box.value) parts.push(make("div", {}, valueOf(box.value)));
     if (box.given) {
-      parts.push(make("h3", {}, "Computed from"));
-      const known = box.given.map((given) => [given.node === undefined || given.node === null ? make("code", {}, given.text) : chip(given.node), given]);
-      parts.push(make("dl", { class: "values" }, ...known.flatMap(([name, given]) => [make("dt", {}, name), make("dd", {}, valueOf(given.value))])));
+      const shown = box.given.map(({ node, text, value }) => [node === null ? make("code", {}, text) : chip(node), value]);
+      parts.push(make("h3", {}, "Computed from"), definitions(shown));
     }
     const users = [...new Set(edges.filter(([start]) => start === chosen).map(([, end]) => end))];
-    if (users.length) parts.push(make("h3", {}, "Used by"), make("div", { class: "chips" }, ...users.slice(0, 30).map(chip)));
+    if (users.length) {
+      parts.push(make("h3", {}, "Used by"), make("div", { class: "chips" }, ...users.slice(0, 30).map(chip)));
+    }
     if (comes.length || leaves.length || box.gradient) {
       parts.push(make("h3", { class: "kicker" }, "Backward"));
       const soFar = now[chosen] === undefined ? "Nothing has arrived yet." : `So far ${now[chosen]}.`;
@@ -530,8 +536,18 @@
     find("node").replaceChildren(...parts.filter(Boolean));
   }
 
-  const stepChips = (numbers) =>
-    make("div", { class: "chips" }, ...numbers.slice(0, 30).map((i) => button(`step ${steps[i].number}`, () => { pause(); go(i + 1); }, { "data-step": i + 1 })));
+  function leave() {
+    const i = chosen;
+    choose(null);
+    groups[i].focus({ preventScroll: true });
+  }
+
+  function stepChips(numbers) {
+    const chips = numbers.slice(0, 30).map((i) => {
+      return button(`step ${steps[i].number}`, () => jump(i + 1), { "data-step": i + 1 });
+    });
+    return make("div", { class: "chips" }, ...chips);
+  }
 
   picture.addEventListener("click", (event) => {
     const group = event.target.closest(".box");
