@@ -53,7 +53,6 @@ nb_number_source_lines = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # `Any` stands for arrays, which says nothing to a reader
-autodoc_preserve_defaults = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.views import write_region
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
+from .passes.forms import plus_multiple
 from .passes.fusion import Kernel, is_output
 from .tracer import Draw, UfuncMethod
 
@@ -49,7 +50,21 @@ VIEWS = frozenset(
     )
 )
 TAKES_OUT = frozenset(
-    (np.sum, np.prod, np.max, np.min, np.amax, np.amin, np.mean, np.cumsum, np.cumprod, np.clip, np.dot, np.take)
+    (
+        np.sum,
+        np.prod,
+        np.max,
+        np.min,
+        np.amax,
+        np.amin,
+        np.mean,
+        np.cumsum,
+        np.cumprod,
+        np.clip,
+        np.dot,
+        np.take,
+        plus_multiple,
+    )
 )
 
 
@@ -72,11 +87,7 @@ class Plan:
         self.shared: set[Node] = set()
 
     def allocations(self) -> list[str]:
-        """The lines that make the buffers: parts of one arena, each of which begins where a line of the cache does.
-
-        In one piece of some megabytes the system gives the memory in large pages, which takes a few percent off
-        matrix products.
-        """
+        """The lines that make the buffers: parts of one arena, each of which begins where a line of the cache does."""
         lines, start = [], 0
         for name, shape, dtype in self.buffers:
             size = int(np.prod(shape)) * dtype.itemsize
@@ -183,7 +194,7 @@ def reads_in_step(node: Node, target: Node) -> bool:
         readers = [operand for operand in whole.args if root(operand) is target]
         return not readers or (readers == [target] and is_contiguous(target) and can_overwrite_input(node, target))
     readers = [operand for operand in node.operands() if root(operand) is target]
-    elementwise = isinstance(node.op, np.ufunc) and node.op.signature is None
+    elementwise = (isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op is plus_multiple
     return not readers or (elementwise and all(operand is target for operand in readers))
 
 

@@ -26,6 +26,7 @@ from .kernels.compiling import KernelError, all_at_once
 from .kernels.convolution import LayerKernel
 from .kernels.generate import KernelText, write_kernel
 from .memory import Plan, is_contiguous, plan
+from .passes import forms
 from .passes.fusion import Kernel, fuse, is_output
 from .passes.layers import use_layers
 from .tracer import Draw, UfuncMethod
@@ -380,6 +381,9 @@ class _Writer:
         if array.size > 3 and array.dtype == np.int64 and stays(array) and is_counting(array):
             shape = "" if array.ndim == 1 else f".reshape{array.shape}"
             self.constants.append(f"{name} = np.arange({array.size}){shape}")
+        elif array.size > 1 and stays(array) and is_one_number(array):
+            number = self.argument(array.reshape(-1)[0].item())
+            self.constants.append(f"{name} = np.full({array.shape}, {number}, {self.type_name(array.dtype)})")
         elif 0 < array.size <= INLINE and stays(array) and np.all(np.isfinite(array)):
             self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
         else:
@@ -397,6 +401,12 @@ def kinds_in(texts: list[str]) -> list[str]:
 def is_counting(array: Any) -> bool:
     """Whether an array holds 0, 1, 2, ..., in order."""
     return bool(np.array_equal(array.reshape(-1), np.arange(array.size)))
+
+
+def is_one_number(array: Any) -> bool:
+    """Whether all elements are the same, to the bit."""
+    flat = array.reshape(-1)
+    return array.dtype.kind in "biuf" and flat.tobytes() == flat[:1].tobytes() * flat.size
 
 
 def stays(array: Any) -> bool:
@@ -435,6 +445,7 @@ def write_source(
     in_place: list[tuple[Node, Node]],
     refused: frozenset[int] = frozenset(),
     kernels: bool = True,
+    alone: bool = False,
 ) -> Program:
     """The program of a graph.
 
@@ -446,6 +457,7 @@ def write_source(
         in_place: (value, input): inputs whose memory holds the value in the end.
         refused: positions of nodes that are to be in no kernel.
         kernels: whether chains of operations become kernels, where Numba is there.
+        alone: whether it has to do with NumPy's own functions.
     """
     original, pairs = graph, in_place
     functions = elementary_functions() if kernels else None
@@ -453,6 +465,9 @@ def write_source(
         graph, place = fuse(graph, functions, refused)
         layers = use_layers(graph, refused)
         in_place = [(layers.get(place[value], place[value]), target) for value, target in in_place]
+    elif not alone:
+        graph, place = forms.run(graph)
+        in_place = [(place[value], target) for value, target in in_place]
     memory = plan(graph, results, in_place)
     name_chains(graph, memory)
     names = unique_names(graph)
@@ -466,12 +481,12 @@ def write_source(
         if node.op is CONSTANT:
             writer.constant(node, names[node])
             continue
-        if node.line and (node.line != shown_line or node.formula != shown_formula):
-            body.extend(comment(node))
-            shown_line, shown_formula = node.line, node.formula
         if is_inline(node):
             names[node] = f"{names[node.args[0]]}.T"
             continue
+        if node.line and (node.line != shown_line or node.formula != shown_formula):
+            body.extend(comment(node))
+            shown_line, shown_formula = node.line, node.formula
         start = len(body)
         body += writer.statements(node)
         steps += [(i, node) for i in range(start, len(body))]
@@ -493,8 +508,8 @@ def write_source(
         head += ["", *text.split("\n"), ""]
     lines = [*head, "", f"def {name}({', '.join(parameters)}):", *(f"    {line}" for line in body), ""]
 
-    def rewrite(more: set[int], kernels: bool = kernels) -> Program:
-        return write_source(original, name, intro, results, pairs, refused | more, kernels)
+    def rewrite(more: set[int], kernels: bool = kernels, alone: bool = alone) -> Program:
+        return write_source(original, name, intro, results, pairs, refused | more, kernels, alone)
 
     program = Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
     program.memory, program.graph = memory, graph

@@ -235,7 +235,7 @@ def save(variant: Any, path: str | os.PathLike[str]) -> None:
 
 
 def save_program(program: Program, path: str) -> None:
-    plain = program if program.rewrite is None else program.rewrite(set(), kernels=False)
+    plain = program if program.rewrite is None else program.rewrite(set(), kernels=False, alone=True)
     arrays: dict[str, Any] = {}
     head: list[str] = []
     last: list[str] = []  # after the functions

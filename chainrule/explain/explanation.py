@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.tensor import Tensor
 from .formula import latex_name, plain, plain_note
@@ -15,6 +15,9 @@ from .mathml import mathml, typeset
 from .names import Names
 from .steps import Argument, GraphNode, Pass, Step, backward_pass
 from .values import Value, number_text
+
+if TYPE_CHECKING:
+    from .page import Inline
 
 __all__ = ["Explanation", "explain"]
 
@@ -341,6 +344,16 @@ class Explanation:
         from .page import page
 
         return page(self)
+
+    def inline(self, height: int = 520) -> Inline:
+        """The page in a frame of that height, for a notebook's cell; see `html`.
+
+        Raises:
+            ImportError: as `html`.
+        """
+        from .page import Inline
+
+        return Inline(self, height)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the explanation to a file: `.txt`, `.md`, `.tex` or `.html`; see `html`.

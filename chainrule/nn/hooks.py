@@ -28,18 +28,26 @@ __all__ = [
 
 
 class Hook(NamedTuple):
-    """A forward hook or pre-hook, and how it wants to be called."""
+    """A forward hook or pre-hook that wants to be called otherwise than usual, and how.
+
+    Modules keep the others as they were given: programs look for their own hooks in `_forward_pre_hooks`.
+    """
 
     function: Callable[..., Any]
     with_kwargs: bool = False
     always_call: bool = False
 
 
+def as_hook(function: Callable[..., Any], with_kwargs: bool = False, always_call: bool = False) -> Any:
+    """What a module keeps of a hook."""
+    return Hook(function, with_kwargs, always_call) if with_kwargs or always_call else function
+
+
 class EveryModule:
     """The hooks of all modules; those that concern a call are counted in `ANY_CALL`."""
 
-    forward_pre: dict[int, Hook] = {}  # noqa: RUF012 - these are the registries
-    forward: dict[int, Hook] = {}  # noqa: RUF012
+    forward_pre: dict[int, Any] = {}  # noqa: RUF012 - these are the registries
+    forward: dict[int, Any] = {}  # noqa: RUF012
     backward_pre: dict[int, Callable[..., Any]] = {}  # noqa: RUF012
     backward: dict[int, Callable[..., Any]] = {}  # noqa: RUF012
     registration: dict[str, dict[int, Callable[..., Any]]] = {  # noqa: RUF012
@@ -67,14 +75,14 @@ ANY_CALL: dict[int, bool] = {}  # empty where no hook of all modules concerns a 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, args)` before the `forward` of every module."""
-    return _CallHandle(EveryModule.forward_pre, Hook(hook))
+    return _CallHandle(EveryModule.forward_pre, hook)
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
     """Call `hook(module, args, output)` after the `forward` of every module."""
-    return _CallHandle(EveryModule.forward, Hook(hook, with_kwargs, always_call))
+    return _CallHandle(EveryModule.forward, as_hook(hook, with_kwargs, always_call))
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -120,7 +128,8 @@ def registered_as(module: Module, registry: str, name: str, value: Any) -> Any:
 
 def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`module.forward` between its hooks."""
-    always = [hook for hook in (*EveryModule.forward.values(), *module._forward_hooks.values()) if hook.always_call]
+    after = (*EveryModule.forward.values(), *module._forward_hooks.values())
+    always = [hook for hook in after if type(hook) is Hook and hook.always_call]
     result = None
     try:
         for hook in (*EveryModule.forward_pre.values(), *module._forward_pre_hooks.values()):
@@ -149,12 +158,13 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _before(
-    hook: Hook, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    hook: Any, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    changed = hook.function(module, args, kwargs) if hook.with_kwargs else hook.function(module, args)
+    with_kwargs = type(hook) is Hook and hook.with_kwargs
+    changed = hook.function(module, args, kwargs) if with_kwargs else hook(module, args)
     if changed is None:
         return args, kwargs
-    if not hook.with_kwargs:
+    if not with_kwargs:
         return (changed if isinstance(changed, tuple) else (changed,)), kwargs
     if not (isinstance(changed, tuple) and len(changed) == 2):
         raise RuntimeError(
@@ -163,8 +173,13 @@ def _before(
     return changed
 
 
-def _after(hook: Hook, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
-    changed = hook.function(module, args, kwargs, result) if hook.with_kwargs else hook.function(module, args, result)
+def _after(hook: Any, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    if type(hook) is not Hook:
+        changed = hook(module, args, result)
+    elif hook.with_kwargs:
+        changed = hook.function(module, args, kwargs, result)
+    else:
+        changed = hook.function(module, args, result)
     return result if changed is None else changed
 
 

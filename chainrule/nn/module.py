@@ -19,7 +19,7 @@ from ..core.recipe import CHANGES, RemovableHandle, register_hook
 from ..core.tensor import Tensor, device, make_tensor, storage_of
 from .hooks import (
     ANY_CALL,
-    Hook,
+    as_hook,
     call_with_hooks,
     name_layer,
     register_module_backward_hook,
@@ -164,13 +164,13 @@ class Module:
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
         """Call `hook(module, args)` before `forward`; what it returns, if anything, replaces the arguments."""
-        return register_hook(self._forward_pre_hooks, Hook(hook, with_kwargs), prepend)
+        return register_hook(self._forward_pre_hooks, as_hook(hook, with_kwargs), prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
         """Call `hook(module, args, output)` after `forward`; what it returns, if anything, replaces the output."""
-        return register_hook(self._forward_hooks, Hook(hook, with_kwargs, always_call), prepend)
+        return register_hook(self._forward_hooks, as_hook(hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` when the outputs' gradients are known; a tuple it returns replaces them."""

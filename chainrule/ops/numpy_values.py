@@ -36,11 +36,15 @@ def _by_values(function: Any, before: Any, after: Any) -> None:
 
 
 for _name in """
-    argpartition diag_indices_from histogram_bin_edges intersect1d isin lexsort packbits
-    setdiff1d setxor1d tril_indices_from triu_indices_from union1d unique_all unique_counts unique_inverse unique_values
-    unpackbits
+    argpartition diag_indices_from histogram_bin_edges isin lexsort packbits tril_indices_from triu_indices_from unpackbits
 """.split():
     _by_values(getattr(np, _name), plain, _tensors)
+
+# values of a tensor, chosen without a gradient: `np.asarray` raises where it would be lost
+for _name in """
+    intersect1d setdiff1d setxor1d union1d unique_all unique_counts unique_inverse unique_values
+""".split():
+    _by_values(getattr(np, _name), _array, _tensors)
 
 # types, text and plans, which hold no numbers of a tensor
 for _name in """

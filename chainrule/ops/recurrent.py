@@ -99,11 +99,11 @@ def usable(saved: Memory | None, *arrays: Any) -> Memory | None:
 def input_shares(x: Any, weight: Any, bias: Any = None) -> Any:
     """`weight @ x[t].T + bias` for all steps in one product: (T, B, I), (G, I) and (G,) give (G, T, B)."""
     length, columns, features = x.shape
-    out = np.matmul(weight, flip(np.reshape(x, (length * columns, features))))
-    if bias is not None:
-        bias = np.expand_dims(bias, 1)
-        out = np.add(out, bias, out=out) if is_plain(out, bias) else out + bias
-    return np.reshape(out, (weight.shape[0], length, columns))
+    rows = np.reshape(x, (length * columns, features))
+    if bias is not None:  # as the weight of one more feature, that is 1: a second walk through the result takes longer
+        rows = np.concatenate([rows, np.ones((length * columns, 1), x.dtype)], axis=1)
+        weight = np.concatenate([weight, np.expand_dims(bias, 1)], axis=1)
+    return np.reshape(np.matmul(weight, flip(rows)), (weight.shape[0], length, columns))
 
 
 def as_matrix(x: Any) -> Any:
@@ -201,7 +201,7 @@ def lstm(
 
 
 def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """The gradients at the gates; at h0; at c0; those at the outputs, by step, which w_hr needs; and the activations."""
+    """The gradients at the gates, h0 and c0; those at the outputs, by step, for w_hr; and the activations."""
     *inputs, saved = args
     x, h0, c0, w_ih, w_hh, bias, w_hr, batch_sizes, reverse = inputs
 
@@ -384,33 +384,33 @@ def lstm_in_place_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> A
     dh, dc = (np.array(g, order="C") for g in grad_out[1:])
     back_hh = np.empty((size, 4 * size), kind)
     back_hh[:, :size], back_hh[:, size:] = w_hh[3 * size :].T, w_hh[: 3 * size].T
-    dz = np.empty((4 * size, columns), kind)  # at o, i, f, g
-    at_opened, at_g = dz[: 3 * size], dz[3 * size :]
     shares = np.empty((3 * size, columns), kind)
     by_o, by_i, by_entries = shares[:size], shares[size : 2 * size], shares[size:]
-    into = np.empty((2, size, columns), kind)
-    into_i, into_f = into
-    into_rows = into.reshape(2 * size, columns)
+    into = np.empty((2 * size, columns), kind)
+    into_i, into_f = into[:size], into[size:]
     work = np.empty((size, columns), kind)
-    at_gates = np.empty((4 * size, length, columns), kind)
-    places = at_gates.transpose(1, 0, 2)
-    steps = grads[::-1], states[::-1], shown[::-1], places if reverse else places[::-1]
-    for grad, state, visible, place in zip(*steps, strict=True):
+    ready = np.empty((length, 4 * size, columns), kind)  # of each step, at o, i, f, g
+    steps = grads, states, shown, ready
+    for grad, state, visible, dz in zip(*(a[::-1] for a in steps), strict=True):
+        at_opened, at_g = dz[: 3 * size], dz[3 * size :]
         np.add(dh, grad, dh)
         np.multiply(dh, state[:size], work)
         np.multiply(work, visible, by_o)  # dh o tanh(c)
         np.multiply(by_o, visible, dh)
         np.subtract(work, dh, work)
         np.add(dc, work, dc)  # dc + dh o (1 - tanh(c) tanh(c))
-        np.multiply(state[size : 3 * size].reshape(2, size, columns), dc, into)  # dc i, dc f
-        np.multiply(into_rows, state[3 * size :], by_entries)  # dc i g, dc f c
+        np.multiply(state[size : 2 * size], dc, into_i)
+        np.multiply(state[2 * size : 3 * size], dc, into_f)
+        np.multiply(into, state[3 * size :], by_entries)  # dc i g, dc f c
         np.multiply(shares, state[: 3 * size], at_opened)
         np.subtract(shares, at_opened, at_opened)
         np.multiply(by_i, state[3 * size : 4 * size], at_g)
         np.subtract(into_i, at_g, at_g)  # dc i (1 - g g)
-        place[3 * size :], place[: 3 * size] = dz[:size], dz[size:]
         np.copyto(dc, into_f)
         np.matmul(back_hh, dz, dh)
+    at_gates = np.empty((4 * size, length, columns), kind)
+    places = (at_gates[:, ::-1] if reverse else at_gates).transpose(1, 0, 2)
+    places[:, 3 * size :], places[:, : 3 * size] = ready[:, :size], ready[:, size:]
     return at_gates, dh, dc, None, walk
 
 

@@ -17,6 +17,7 @@ from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, normalize_axis, numpy_names
+from .indexing import index_add
 from .reduction import _max, _min, need_elements, reduced_axis, ties_back
 from .selection import permute_along_tensor, select_tensor, take_along_tensor
 
@@ -467,6 +468,15 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     return constant(np.histogram(array, bins, (low, high))[0].astype(array.dtype))
 
 
+def _added_up(weights: Tensor, places: Any, length: int) -> Tensor:
+    """The sums of the weights that have the same place, for weights that need a gradient."""
+    if weights.array.shape != places.shape:
+        raise RuntimeError(f"weights should have the same shape as the input, {places.shape}, got {weights.shape}")
+    kind = weights.array.dtype if weights.array.dtype.kind == "f" else np.float64
+    nothing = constant(np.zeros(length, kind))
+    return index_add(nothing, 0, constant(places), weights)
+
+
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each of 0, 1, 2, ... occurs in a 1-D tensor, or the sum of the `weights` at its places.
 
@@ -476,6 +486,10 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     array = as_tensor_argument(input).array
     if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size and array.min() < 0):
         raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got {array.dtype}{array.shape}")
+    if isinstance(weights, Tensor) and weights.requires_grad:
+        length = int(np.max(array, initial=minlength - 1)) + 1
+        sums: Any = _added_up(weights, array, length)
+        return sums.to(np.float32 if weights.array.dtype == np.float32 else np.float64)  # type: ignore[no-any-return]
     given = None if weights is None else as_tensor_argument(weights).array
     counts = np.bincount(array, given, minlength)
     return constant(counts.astype(given.dtype) if given is not None and given.dtype == np.float32 else counts)
@@ -489,33 +503,49 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """The different elements in order (slices along `dim`); on request where each came from, and how often."""
-    array = as_tensor_argument(input).array
+    input = as_tensor_argument(input)
+    array = input.array
     axis = None if dim is None else normalize_axis(dim, array.ndim)
     values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=axis)
     inverse = inverse.reshape(array.shape if axis is None else (-1,))
-    results = [values] + [inverse] * return_inverse + [counts] * return_counts
-    return tuple(map(constant, results)) if len(results) > 1 else constant(values)
+    results = [constant(inverse)] * return_inverse + [constant(counts)] * return_counts
+    found = _different(input, values, axis)
+    return (found, *results) if results else found
+
+
+def _different(input: Tensor, values: Any, axis: int | None) -> Tensor:
+    """What `np.unique` has found; where a gradient is needed, each value is taken from its first place."""
+    if not input.requires_grad:
+        return constant(values)
+    first = np.unique(input.array, return_index=True, axis=axis)[1]
+    return _taken(input, first, axis)
+
+
+def _taken(input: Tensor, index: Any, axis: int | None) -> Tensor:
+    """The elements of a flattened tensor, or its slices along an axis."""
+    result: Any = np.take(np.reshape(input, (-1,)) if axis is None else input, index, axis=axis or 0)
+    return result
 
 
 def unique_consecutive(
     input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """The first element (slice along `dim`) of every run of equal ones; on request its number and length."""
-    array = as_tensor_argument(input).array
+    input = as_tensor_argument(input)
+    array = input.array
     lines = array.reshape(-1, 1) if dim is None else np.moveaxis(array, normalize_axis(dim, array.ndim), 0)
     flat = lines.reshape(lines.shape[0], -1)
     starts = np.ones(len(flat), bool)
     starts[1:] = np.any(flat[1:] != flat[:-1], axis=1)
     first = np.flatnonzero(starts)
-    values = array.reshape(-1)[first] if dim is None else np.take(array, first, axis=dim)
     inverse = np.cumsum(starts) - 1
     counts = np.diff(np.append(first, len(flat)))
-    results = [values]
+    results: list[Any] = [_taken(input, first, None if dim is None else normalize_axis(dim, array.ndim))]
     if return_inverse:
-        results.append(inverse.reshape(array.shape) if dim is None else inverse)
+        results.append(constant(inverse.reshape(array.shape) if dim is None else inverse))
     if return_counts:
-        results.append(counts)
-    return tuple(map(constant, results)) if len(results) > 1 else constant(values)
+        results.append(constant(counts))
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 attach(max, min, argmax, argmin, sort, argsort, msort, topk, kthvalue, median, nanmedian, mode, quantile, nanquantile)
@@ -645,9 +675,17 @@ def _numpy_bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
 def _numpy_histogram(
     a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> tuple[Tensor, Tensor]:
+    """Counts and edges are constants, whatever they were computed from; sums of weights are not."""
     plain = [as_tensor_argument(v).array if isinstance(v, Tensor) else v for v in (a, bins, weights)]
     counts, edges = np.histogram(plain[0], plain[1], range=range, density=density, weights=plain[2])
-    return constant(counts), constant(edges)
+    if not (isinstance(weights, Tensor) and weights.requires_grad):
+        return constant(counts), constant(edges)
+    values = np.ravel(plain[0])
+    inside = (values >= edges[0]) & (values <= edges[-1])
+    places = np.minimum(np.searchsorted(edges, values[inside], "right") - 1, len(edges) - 2)
+    chosen: Any = np.reshape(weights, (-1,))
+    sums: Any = _added_up(chosen[constant(inside)], places, len(edges) - 1)
+    return sums / (np.sum(sums) * constant(np.diff(edges))) if density else sums, constant(edges)
 
 
 @implements(np.unique)
@@ -661,5 +699,10 @@ def _numpy_unique(
     equal_nan: bool = True,
 ) -> Any:
     numpy_unique: Any = np.unique
-    found = numpy_unique(ar.array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
-    return tuple(map(constant, found)) if isinstance(found, tuple) else constant(found)
+    needed = ar.requires_grad
+    found = numpy_unique(ar.array, return_index or needed, return_inverse, return_counts, axis, equal_nan=equal_nan)
+    if not needed:
+        return tuple(map(constant, found)) if isinstance(found, tuple) else constant(found)
+    _, first, *rest = found
+    results = [_taken(ar, first, axis), *([constant(first)] if return_index else []), *map(constant, rest)]
+    return tuple(results) if len(results) > 1 else results[0]

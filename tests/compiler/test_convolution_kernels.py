@@ -316,14 +316,16 @@ def in_python(lanes: Any) -> Any:
         living.append(Memory(count, kind))
         return living[-1]
 
-    def slices(array: Memory, first: int, count: int, step: int) -> Any:
+    def slices(array: Any, first: int, count: int, step: int) -> Any:
+        numbers = array.numbers if isinstance(array, Memory) else array
         starts = range(first, first + count * step, step) if step else [first]
-        return [slice(start, start + lanes(array.numbers.itemsize)) for start in starts]
+        assert first >= 0 and starts[-1] + lanes(numbers.itemsize) <= numbers.size
+        return [slice(start, start + lanes(numbers.itemsize)) for start in starts]
 
-    def load(array: Memory, first: int, count: int, step: int) -> Any:
+    def load(array: Any, first: int, count: int, step: int) -> Any:
         return np.stack([array[place] for place in slices(array, first, count, step)])
 
-    def store(array: Memory, first: int, vectors: Any, step: int) -> None:
+    def store(array: Any, first: int, vectors: Any, step: int) -> None:
         for place, vector in zip(slices(array, first, len(vectors), step), vectors, strict=True):
             array[place] = vector
 
@@ -332,7 +334,8 @@ def in_python(lanes: Any) -> Any:
         free=living.remove,
         load=load,
         store=store,
-        zeros=lambda kind, count: np.zeros((count, lanes(np.dtype(kind).itemsize)), kind),
+        filled=lambda number, count: np.full((count, lanes(number.itemsize)), number),
+        maximum_of=np.maximum,
         multiply_add=lambda x, y, z: x * y + z,
         int64=int,
     )
@@ -397,13 +400,19 @@ window = st.tuples(
 
 
 @settings(max_examples=60, deadline=None)
-@given(axes=st.lists(window, min_size=1, max_size=3), samples=st.integers(1, 2), channels=st.integers(1, 2))
-def test_the_text_of_maxima_stays_within_its_memory(axes: Any, samples: int, channels: int) -> None:
+@given(
+    axes=st.lists(window, min_size=1, max_size=3),
+    samples=st.integers(1, 2),
+    channels=st.integers(1, 2),
+    register=st.sampled_from([8, 16, 64]),
+)
+def test_the_text_of_maxima_stays_within_its_memory(axes: Any, samples: int, channels: int, register: int) -> None:
     size, kernel, stride, dilation = zip(*axes, strict=True)
     if any(n < d * (k - 1) + 1 for n, k, _, d in axes):
         return
     pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(axes)]
     x = random.integers(0, 3, (samples, channels, *size)).astype("f4")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiling, "kernel", in_python(lambda itemsize: 64 // itemsize))
+        patch.setattr(compiling, "kernel", in_python(lambda itemsize: register // itemsize))
+        patch.setattr(convolution, "register_bytes", lambda: register)
         agrees(lambda x: pool(x, kernel, stride, 0, dilation), x)

@@ -228,7 +228,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], tuple[Any, ...], str]] = {
     ),
 }
 NO_LAYERS = set(
-    "Buffer Module ModuleDict ModuleList Parameter ParameterDict ParameterList RNNBase RNNCellBase "
+    "Buffer Container Module ModuleDict ModuleList Parameter ParameterDict ParameterList RNNBase RNNCellBase "
     "UninitializedBuffer UninitializedParameter".split()
 )
 

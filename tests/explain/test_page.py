@@ -17,9 +17,16 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.__main__ import main
+from chainrule.core.tensor import make_tensor
 from chainrule.explain import drawing
+from chainrule.explain import page as page_module
 from chainrule.explain.page import page_data
+from chainrule.explain.page.placing import Placed
 from chainrule.explain.steps import LONG
+
+from ..table_samples.common import Sample
+from ..test_table import operation, positions
+from .test_explain import a_sample_of_each_operation
 
 pytestmark = pytest.mark.skipif(drawing.graphviz_command() is None, reason="no Graphviz here: the draw extra has one")
 EVIL = [
@@ -202,6 +209,27 @@ def test_only_the_pages_own_script_and_style_may_run_and_nothing_may_be_loaded()
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(|fetch\(|XMLHttp", script
     )
     assert not re.search(r"https?://(?!www\.w3\.org/)", text)
+
+
+# ----- every operation --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sample", a_sample_of_each_operation(), ids=str)
+def test_every_operation_has_a_page(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(sizes: Any, edges: Any, frame: Any, long: Any) -> Placed:  # Graphviz takes its time for each
+        return Placed(1.0, 1.0, [(0.0, 0.0)] * len(sizes), [], ["M0,0"] * len(edges))
+
+    monkeypatch.setattr(page_module, "place", nowhere)
+    leaves = [make_tensor(sample.args[i].copy(), None).requires_grad_() for i in positions(sample)]
+    outputs = [out for out in operation(sample)(*leaves) if out.requires_grad]
+    told = cr.explain(sum((out.abs().sum() for out in outputs), cr.zeros((), dtype=cr.float64)))
+    data = unpacked(told.html())
+    shown = {step["after"] for step in data["steps"]}
+    assert len(data["steps"]) == len(told.steps) and shown, "there is something to step through"
+    assert all(step["result"]["text"] == str(t.contribution) for step, t in zip(data["steps"], told.steps, strict=True))
+    for step, engine in zip(data["steps"], told.steps, strict=True):
+        if engine.formula:
+            assert "\\" not in json.dumps(step.get("right"), ensure_ascii=False).replace('\\"', ""), engine.formula
 
 
 # ----- bad input --------------------------------------------------------------------------------------------------

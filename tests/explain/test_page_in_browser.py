@@ -18,6 +18,8 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.explain import drawing
 
+from .gpt_example import a_gpt
+
 pytestmark = pytest.mark.browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -100,23 +102,6 @@ def a_net(rows: int = 4) -> Any:
     with cr.explain.recording():
         loss = ((net(x) - y) ** 2).mean()
     return cr.explain(loss, names={"x": x, "y": y, **dict(net.named_parameters())})
-
-
-def a_gpt(layers: int) -> Any:
-    """The model of examples/gpt.py, with small matrices."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-    try:
-        import gpt
-    finally:
-        del sys.path[0]
-    cr.manual_seed(0)
-    model = gpt.GPT(50, 16, layers, 2, 16)
-    text = cr.randint(0, 50, (2, 16))
-    with cr.explain.recording():
-        loss = nn.functional.cross_entropy(model(text).flatten(0, 1), text.flatten())
-    return loss, dict(model.named_parameters())
 
 
 def boxes(page: Any, kind: str) -> list[str]:
@@ -473,6 +458,15 @@ def test_a_screenshot_shows_a_picture(show: Open, look: str, tmp_path: Path) -> 
     assert len(picture) > 20_000, "an empty page makes a far smaller file"
 
 
+def test_the_page_works_in_a_frame_of_a_notebook(show: Open) -> None:
+    page = show(f"<!doctype html><title>cells</title><body>{two_paths().inline(500)._repr_html_()}</body>")
+    frame = page.frames[1]
+    frame.wait_for_selector(".box")
+    page.frame_locator("iframe").locator("#on").click()
+    assert frame.inner_text("#count") == "1 / 7" and page.locator("iframe").bounding_box()["height"] > 490
+    assert page.get_attribute("iframe", "sandbox") == "allow-scripts"
+
+
 # ----- safety and size --------------------------------------------------------------------------------------------
 
 
@@ -511,8 +505,8 @@ def test_a_script_that_is_put_into_the_page_does_not_run(show: Open) -> None:
 
 
 def test_the_page_of_a_gpt_is_small_and_painted_within_a_second(show: Open, tmp_path: Path) -> None:
-    loss, names = a_gpt(layers=44)
-    told = cr.explain(loss, names=names)
+    loss, model = a_gpt(layers=44)
+    told = cr.explain(loss, names=model.named_parameters())
     assert 1400 < len(told.nodes) < 1700
     told.save(tmp_path / "gpt.html")
     assert (tmp_path / "gpt.html").stat().st_size < 2e6

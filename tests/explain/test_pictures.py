@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.explain import drawing
+
+from .gpt_example import a_gpt
 
 has_graphviz = pytest.mark.skipif(drawing.graphviz_command() is None, reason="no Graphviz here: the draw extra has one")
 
@@ -44,6 +47,16 @@ def test_frames_of_modules_and_names_with_html_in_them_become_a_picture() -> Non
     root = ElementTree.fromstring(cr.draw(lambda x: net(x) * w, cr.ones(1, 2)).svg)
     assert not [tag for tag in root.iter() if tag.tag.endswith("script")]
     assert any("<script>" in (text or "") for text in root.itertext())
+
+
+@has_graphviz
+def test_a_gpt_of_fifteen_hundred_nodes_is_drawn_in_full_within_three_seconds() -> None:
+    loss, model = a_gpt(layers=44)
+    start = time.perf_counter()
+    drawn = cr.draw(loss, names=model.named_parameters(), depth=99, repeats=True, limit=5000)
+    picture = drawn.svg
+    assert time.perf_counter() - start < 3
+    assert picture.count('class="node"') > 1500 and "blocks.43.attention (Attention)" in picture
 
 
 @has_graphviz

@@ -535,3 +535,32 @@ def test_a_packed_sequence_is_converted_by_its_data() -> None:
 def test_what_does_not_fit_is_named(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_parameter_pruned_twice_keeps_the_methods_in_a_container() -> None:
+    layer = nn.Linear(4, 3)
+    prune.l1_unstructured(layer, "weight", amount=2)
+    prune.ln_structured(layer, "weight", amount=1, n=2, dim=0)
+    (hook,) = layer._forward_pre_hooks.values()
+    assert isinstance(hook, prune.PruningContainer)
+    assert [type(method).__name__ for method in hook] == ["L1Unstructured", "LnStructured"] and len(hook) == 2
+    empty = np.flatnonzero(~layer.weight_mask.numpy().any(1))
+    assert len(empty) == 1 and 2 <= 12 - layer.weight_mask.sum().item() <= 6
+    with pytest.raises(ValueError, match="weight"):
+        other = prune.Identity()
+        other._tensor_name = "bias"
+        hook.add_pruning_method(other)
+    prune.remove(layer, "weight")
+    assert not layer._forward_pre_hooks
+
+
+def test_a_module_keeps_ordinary_hooks_as_they_were_given() -> None:
+    layer = nn.Linear(1, 1)
+
+    def before(module: Any, args: Any) -> None: ...
+
+    def after(module: Any, args: Any, result: Any) -> None: ...
+
+    layer.register_forward_pre_hook(before)
+    layer.register_forward_hook(after)
+    assert [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()] == [before, after]

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 import chainrule as cr
 from chainrule.core.tensor import make_tensor
+from chainrule.testing import gradcheck
 
 from ..duck import DuckArray, unwrap
 
@@ -249,3 +250,47 @@ def test_unique_consecutive_finds_runs() -> None:
     found = cr.unique_consecutive(cr.tensor([1, 1, 2, 1, 1]), return_inverse=True, return_counts=True)
     assert [t.tolist() for t in found] == [[1, 2, 1], [0, 0, 1, 2, 2], [2, 1, 2]]
     assert cr.unique_consecutive(cr.tensor([[1, 2], [1, 2], [0, 1]]), dim=0).tolist() == [[1, 2], [0, 1]]
+
+
+# ----- gradients of what is chosen or added up --------------------------------------------------------------------
+
+
+def test_different_elements_carry_the_gradients_of_their_first_places() -> None:
+    x = tensor([3.0, 1.0, 3.0, 2.0]).requires_grad_()
+    for call in (cr.unique, np.unique, lambda t: np.unique(t, return_counts=True)[0]):
+        (gradient,) = cr.autograd.grad((call(x) * tensor([1.0, 10.0, 100.0])).sum(), x)
+        assert gradient.tolist() == [100, 1, 0, 10]
+    rows = tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0]]).requires_grad_()
+    (gradient,) = cr.autograd.grad((cr.unique(rows, dim=0)[1] * 5).sum(), rows)
+    assert gradient.tolist() == [[5, 5], [0, 0], [0, 0]]
+    runs, counts = cr.unique_consecutive(tensor([2.0, 2.0, 1.0]).requires_grad_(), return_counts=True)
+    assert runs.requires_grad and counts.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("density", [False, True])
+def test_weights_of_bins_have_gradients(density: bool) -> None:
+    data = np.array([0.1, 0.4, 0.5, 0.9, 1.0, 7.0])
+    weights = tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).requires_grad_()
+    found, edges = np.histogram(data, bins=2, range=(0, 1), weights=weights, density=density)
+    want = np.histogram(data, bins=2, range=(0, 1), weights=weights.detach().numpy(), density=density)
+    np.testing.assert_allclose(found.detach().numpy(), want[0])
+    np.testing.assert_allclose(edges.numpy(), want[1])
+    assert gradcheck(lambda w: np.histogram(data, bins=2, range=(0, 1), weights=w, density=density)[0], (weights,))
+
+
+def test_weights_that_are_counted_have_gradients() -> None:
+    places = cr.tensor([0, 2, 2])
+    weights = tensor([0.5, 1.0, 2.0]).requires_grad_()
+    for call in (cr.bincount, np.bincount):
+        found = call(places, weights, 4)
+        assert found.tolist() == [0.5, 0, 3, 0] and found.dtype == cr.float64
+        (gradient,) = cr.autograd.grad((found * tensor([1.0, 2.0, 3.0, 4.0])).sum(), weights)
+        assert gradient.tolist() == [1, 3, 3]
+    with pytest.raises(RuntimeError, match="same shape"):
+        cr.bincount(places, weights[:2])
+
+
+@pytest.mark.parametrize("name", ["intersect1d", "union1d", "setdiff1d", "setxor1d"])
+def test_sets_that_would_lose_a_gradient_are_refused(name: str) -> None:
+    with pytest.raises(RuntimeError, match="gradient would be lost"):
+        getattr(np, name)(tensor([1.0, 2.0]).requires_grad_(), tensor([2.0]))

@@ -24,7 +24,7 @@ from numba import boolean, float32, float64, int32, int64, uint8, uint64
 
 from chainrule.compiler.kernels.elementary import *
 from chainrule.compiler.kernels.intrinsics import *
-from chainrule.compiler.kernels.vectors import free, load, memory, multiply_add, store, zeros
+from chainrule.compiler.kernels.vectors import filled, free, load, maximum_of, memory, multiply_add, store
 
 """
 

@@ -1,7 +1,7 @@
 """Convolutions and the maxima of windows as kernels, without columns in memory.
 
-`Correlation` multiplies a padded sample with the weights: a tile of `height` outputs and `width` vectors of positions is
-kept in registers while it goes over all channels and all places of the kernel, so that each number that is loaded is
+`Correlation` multiplies a padded sample with the weights: a tile of `height` outputs and `width` vectors of positions
+is kept in registers while it goes over all channels and all places of the kernel, so that each number that is loaded is
 used many times (Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD architectures").
 Positions are counted through whole padded lines, one after another: those between the end of one line of the result and
 the start of the next are computed and dropped. The gradient of the input is the same with the weights turned round.
@@ -114,7 +114,7 @@ class Settings(NamedTuple):
         """How many times the needed multiplications are done."""
         return self.planes * rounded(self.positions, self.lanes) / math.prod(self.size)
 
-    def index(self, axis: int, text: str, step: int = 1) -> str:
+    def at(self, axis: int, text: str, step: int = 1) -> str:
         """Where the padded coordinate `text` lies along an axis."""
         spacing = math.prod(self.padded[axis + 1 :])
         phases, phase = self.phases[axis], self.part * math.prod(self.phases[axis + 1 :])
@@ -284,7 +284,7 @@ def fill_padded(text: Text, s: Settings, array: str) -> None:
     text.over("c" + axes, (s.channels, *s.spatial))
     terms = [times("c", s.volume)]
     for axis, (letter, (before, _)) in enumerate(zip(axes, s.padding, strict=True)):
-        terms.append(s.index(axis, f"{letter} + {before}" if before else letter))
+        terms.append(s.at(axis, f"{letter} + {before}" if before else letter))
     text.add(f"padded[{plus(*terms)}] = {array}[n, c, {', '.join(axes)}]")
     text.end(depth)
 
@@ -332,10 +332,14 @@ class Correlation(LayerKernel):
         text.memory("padded", s.reach(step), s.number)
         text.memory("sums", tiles * height * run, s.number, zero=False)
         if self.pool is not None:
-            flat(text, "pooled")
+            flat(text, "out", "pooled")
             prepare_lines(text, ["lines"], s.number, self.pool, s.outputs)
         self.find_places(text)
         self.pack_weights(text, each, height)
+        row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
+        if has_bias:
+            text.memory("biases", tiles * height, s.number)
+            text.add(f"for o in range({s.outputs}):", f"    biases[{row.strip('()')}] = bias[o]")
         text.loop(SAMPLES)
         fill_padded(text, s, "g" if self.turned else "x")
         if self.phased is not None:
@@ -345,14 +349,17 @@ class Correlation(LayerKernel):
         depth = text.depth
         text.add(f"# tiles of {height} outputs and {step} positions")
         text.loop(f"for p in range(0, {run}, {step}):", f"for t in range({tiles}):")
-        text.add(*(f"s{a} = zeros({s.number}, {width})" for a in range(height)))
+        start = [f"{s.number}(0.0)"] * height
+        if has_bias:
+            start = [f"biases[{plus(times('t', height), str(a))}]" for a in range(height)]
+        text.add(*(f"s{a} = filled({number}, {width})" for a, number in enumerate(start)))
         inside = text.depth
         text.loop(f"for c in range({inputs}):")
         channel = "c"
         if s.groups > 1:
             own = f"t // {tiles // s.groups}" if tiles > s.groups else "t"
             channel = f"({times(own, inputs)} + c)"
-        first = s.index(0, times("i", s.stride[0])) if s.inner else ""
+        first = s.at(0, times("i", s.stride[0])) if s.inner else ""
         text.add(f"at = ({times('t', inputs)} + c) * {s.taps * height}")
         if self.phased is not None:
             text.add(f"at += {times('starts[f]', height)}")
@@ -365,17 +372,17 @@ class Correlation(LayerKernel):
         text.add(f"at += {height}")
         text.end(inside)
         text.add(f"at = {plus(times('t', height * run), 'p')}")
-        text.add(*(f"store(sums, {plus('at', str(a * run))}, s{a}, {s.lanes})" for a in range(height)))
+        sums = [f"maximum_of(s{a}, {s.number}(0.0))" if self.relu else f"s{a}" for a in range(height)]
+        text.add(*(f"store(sums, {plus('at', str(a * run))}, {sum}, {s.lanes})" for a, sum in enumerate(sums)))
         text.end(depth)
-        row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
-        self.write_result(text, times(row, run), has_bias)
+        self.write_result(text, times(row, run))
         if self.pool is not None:
             text.end(2)
-            maxima_of_windows(text, "out", "pooled", s.outputs, self.pool)
+            maxima_of_windows(text, "out", "pooled", s.outputs, self.pool, s.lanes)
         names = ["g" if self.turned else "x", "w", *(["bias"] if has_bias else []), "out"]
         return self.text(name, names + (["pooled"] if self.pool is not None else []), text, [], s.samples)
 
-    def write_result(self, text: Text, row: str, has_bias: bool) -> None:
+    def write_result(self, text: Text, row: str) -> None:
         """Loops that copy the sums to the result, without those between its lines."""
         s = self.settings
         letters = AXES[: len(s.size)]
@@ -396,12 +403,7 @@ class Correlation(LayerKernel):
                 place[axis] = f"to_{letter}"
                 text.add(f"to_{letter} = {letter} * {p.stride[axis]} + {phase} - {p.before[axis]}")
                 text.loop(f"if to_{letter} >= 0 and to_{letter} < {p.size[axis]}:")
-        value = f"sums[{plus(*terms)}]"
-        if has_bias:
-            value += " + bias[o]"
-        if self.relu:
-            value = f"maximum({value}, {s.number}(0.0))"
-        text.add(f"out[n, o, {', '.join(place)}] = {value}")
+        text.add(f"out[n, o, {', '.join(place)}] = sums[{plus(*terms)}]")
 
     def find_places(self, text: Text) -> None:
         """For each place of the kernel what lies there in the padded sample; for phases, place by place in order."""
@@ -410,7 +412,7 @@ class Correlation(LayerKernel):
         text.memory("places", s.taps, "int64", zero=False)
         if self.phased is None:
             text.over(letters, s.kernel)
-            terms = [s.index(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(letters)]
+            terms = [s.at(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(letters)]
             text.add(f"places[{nested(letters, s.kernel)}] = {plus(*terms)}")
             text.end()
             return
@@ -487,7 +489,7 @@ class WeightGradient(LayerKernel):
         text.over("bc" + kernel, (s.groups, inputs, *s.kernel))
         place = nested("c" + kernel, (inputs, *s.kernel))
         terms = [times(f"b * {inputs} + c" if s.groups > 1 else "c", s.volume)]
-        terms += [s.index(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(kernel)]
+        terms += [s.at(axis, times(letter, s.dilation[axis])) for axis, letter in enumerate(kernel)]
         text.add(f"places[{plus(times('b', wide), place)}] = {plus(*terms)}")
         text.end()
         tiles = s.groups * (high // height) * (wide // width)
@@ -515,7 +517,7 @@ class WeightGradient(LayerKernel):
         text.loop(f"for p in range(0, {run}, {s.lanes}):")
         here = plus("o", times("i", run) if s.inner else "", "p")
         text.add(f"g_tile = load(grads, {here}, {height}, {s.planes * run})")
-        shift = s.index(0, "i", s.stride[0]) if s.inner else ""
+        shift = s.at(0, "i", s.stride[0]) if s.inner else ""
         loaded = (f"load(padded, {plus(f'q{b}', 'p', shift)}, 1, 0)" for b in range(width))
         text.add(*(f"s{b} = multiply_add({x}, g_tile, s{b})" for b, x in enumerate(loaded)))
         text.end(5)
@@ -575,7 +577,7 @@ def apart(window: Any) -> bool:
     return bool((window.kernel - 1) * window.dilation < window.stride)
 
 
-def maxima_of_windows(text: Text, source: str, target: str, channels: int, windows: Any) -> None:
+def maxima_of_windows(text: Text, source: str, target: str, channels: int, windows: Any, lanes: int) -> None:
     """Loops that write the maximum of each window of a sample: first along all axes but the last, then along that.
 
     Windows that stand apart are one run through all lines in the second step, which vectorises however short a line is.
@@ -584,11 +586,31 @@ def maxima_of_windows(text: Text, source: str, target: str, channels: int, windo
     depth = text.depth
     text.over("o" + axes, (channels, *(w.out for w in windows[:-1])))
     text.add(f"r = ({nested('o' + axes, (channels, *(w.out for w in windows[:-1])))}) * {lines.pitch}")
-    text.loop(f"for c in range({lines.used}):")
     places = places_in(windows, axes)
-    text.add(f"most = {source}[n, o, {places[0]}c]")
-    text.add(*(f"most = maximum(most, {source}[n, o, {place}c])" for place in places[1:]))
-    text.add("lines[r + c] = most")
+    if lines.used < lanes:
+        text.loop(f"for c in range({lines.used}):")
+        text.add(f"most = {source}[n, o, {places[0]}c]")
+        text.add(*(f"most = maximum(most, {source}[n, o, {place}c])" for place in places[1:]))
+        text.add("lines[r + c] = most")
+    else:
+        sizes = [w.size for w in windows]
+        begin = nested("no" + axes, (0, channels, *sizes[:-1]))
+        for letter, w in zip(axes, windows, strict=False):
+            begin = begin.replace(letter, f"{letter} * {w.stride}")
+        text.add(f"at = ({begin}) * {last.size}")
+        text.loop(f"for v in range(0, {lines.used}, {lanes}):")
+        text.add(f"c = min(v, {lines.used - lanes})  # the last vector ends with the line")
+        steps = itertools.product(*(range(w.kernel) for w in windows[:-1]))
+        ahead = [
+            sum(
+                k * w.dilation * math.prod(sizes[axis + 1 :])
+                for axis, (k, w) in enumerate(zip(step, windows, strict=False))
+            )
+            for step in steps
+        ]
+        loads = [f"load({source}_flat, {plus('at + c', str(n))}, 1, 0)" for n in ahead]
+        text.add(f"top = {loads[0]}", *(f"top = maximum_of(top, {each})" for each in loads[1:]))
+        text.add("store(lines, r + c, top, 0)")
     text.end(depth)
     total = lines.rows * last.out
     if apart(last):
@@ -630,10 +652,10 @@ class MaxPool(LayerKernel):
         """Its text."""
         x, text = self.inputs[0], Text()
         assert x.shape is not None and x.dtype is not None
-        flat(text, "out")
+        flat(text, "x", "out")
         prepare_lines(text, ["lines"], x.dtype.name, self.windows, x.shape[1])
         text.loop(SAMPLES)
-        maxima_of_windows(text, "x", "out", x.shape[1], self.windows)
+        maxima_of_windows(text, "x", "out", x.shape[1], self.windows, register_bytes() // x.dtype.itemsize)
         return self.text(name, ["x", "out"], text, [], x.shape[0])
 
 

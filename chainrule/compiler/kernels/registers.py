@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 __all__ = ["register_bytes", "register_count"]
@@ -11,9 +12,8 @@ __all__ = ["register_bytes", "register_count"]
 @functools.cache
 def _features() -> dict[str, Any]:
     """What NumPy found the processor to have."""
-    from numpy._core import _multiarray_umath
-
-    return dict(getattr(_multiarray_umath, "__cpu_features__", {}))
+    module = importlib.import_module("numpy._core._multiarray_umath")
+    return dict(getattr(module, "__cpu_features__", {}))
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from numba.np import arrayobj
 
 from .registers import register_bytes
 
-__all__ = ["free", "load", "memory", "multiply_add", "store", "zeros"]
+__all__ = ["filled", "free", "load", "maximum_of", "memory", "multiply_add", "store"]
 
 
 class Vectors(types.Type):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class Vectors(types.Type):  # type: ignore[misc]
         return ir.VectorType(number, self.lanes)
 
 
-@register_model(Vectors)  # type: ignore[untyped-decorator]
+@register_model(Vectors)
 class _VectorsModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, vectors: Vectors) -> None:
         number = manager.lookup(vectors.number).get_value_type()
@@ -49,14 +49,17 @@ def places(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def zeros(typing: Any, kind: Any, count: Any) -> Any:
-    """So many vectors of zeros."""
-    vectors = Vectors(kind.dtype, count.literal_value)
+def filled(typing: Any, number: Any, count: Any) -> Any:
+    """So many vectors of one number, again and again."""
+    vectors = Vectors(number, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(vectors), None)
+        result = ir.Constant(context.get_value_type(vectors), ir.Undefined)
+        for k in range(vectors.count):
+            result = builder.insert_value(result, spread(builder, args[0], vectors.lanes), k)
+        return result
 
-    return vectors(kind, count), generate
+    return vectors(number, count), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -106,6 +109,26 @@ def multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
         return result
 
     return z(x, y, z), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def maximum_of(typing: Any, x: Any, y: Any) -> Any:
+    """The larger numbers of vectors `x` and of as many others, or of one number, `y`; NaN where one of them is."""
+    if not isinstance(x, Vectors) or y not in (x.number, x):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = args[0]
+        for k in range(x.count):
+            one = builder.extract_value(args[0], k)
+            other = spread(builder, args[1], x.lanes) if y == x.number else builder.extract_value(args[1], k)
+            name = f"llvm.maximum.v{x.lanes}f{x.number.bitwidth}"
+            kind = ir.FunctionType(one.type, [one.type, one.type])
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            result = builder.insert_value(result, builder.call(function, [one, other]), k)
+        return result
+
+    return x(x, y), generate
 
 
 def spread(builder: Any, number: Any, lanes: int) -> Any:

@@ -642,10 +642,7 @@ def fuse(
         elementary: the names of the elementary functions that kernels can call.
         refused: positions of nodes that are to be left as they are.
     """
-    copies: dict[Node, Node] = {}
-    for node in graph.nodes:
-        copies[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, copies)
-    copied = Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs])
+    copied = copy_graph(graph)
     units = group(copied, elementary, refused)
     order = schedule(copied, units)
     users = copied.users()
@@ -726,6 +723,14 @@ def is_count(node: Node) -> bool:
         and not node.args[0].flags.writeable
         and np.array_equal(node.args[0].reshape(-1), np.arange(node.size))
     )
+
+
+def copy_graph(graph: Graph) -> Graph:
+    """A graph of copies of the nodes, but for inputs and constants, in the same order."""
+    copies: dict[Node, Node] = {}
+    for node in graph.nodes:
+        copies[node] = node if node.op in (INPUT, CONSTANT) else copy_of(node, copies)
+    return Graph([copies[node] for node in graph.nodes], [copies[node] for node in graph.outputs])
 
 
 def copy_of(node: Node, copies: dict[Node, Node]) -> Node:

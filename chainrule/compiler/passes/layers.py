@@ -1,7 +1,7 @@
 """Give convolutions and the maxima of windows to kernels of their own, with the relu and the maxima that follow them.
 
-What those kernels do not cover stays a call of the NumPy form: gradients of windows that overlap, windows that leave the
-array, results so small that most of a vector would be wasted, other element types than the two floats.
+What those kernels do not cover stays a call of the NumPy form: gradients of windows that overlap, windows that leave
+the array, results so small that most of a vector would be wasted, other element types than the two floats.
 Read first: `kernels/convolution.py`.
 """
 
@@ -84,6 +84,24 @@ def floats(*arrays: Any) -> bool:
     return len(kinds) == 1 and kinds <= {np.dtype(np.float32), np.dtype(np.float64)}
 
 
+def settings_of(x: Node, outputs: int, kernel: Any, given: dict[str, Any], size: Any) -> Settings:
+    """The settings of a convolution of x."""
+    assert x.shape is not None and x.dtype is not None
+    return Settings(
+        samples=x.shape[0],
+        channels=x.shape[1],
+        outputs=outputs,
+        groups=given["groups"],
+        spatial=x.shape[2:],
+        kernel=kernel,
+        size=size,
+        stride=given["stride"],
+        padding=given["padding"],
+        dilation=given["dilation"],
+        dtype=x.dtype,
+    )
+
+
 def fits(settings: Settings) -> bool:
     """Whether a kernel is quicker than matrix products."""
     if len(settings.size) > 3 or 0 in (settings.samples, settings.channels, settings.outputs, *settings.size):
@@ -101,10 +119,7 @@ def convolution(node: Node, graph: Graph, users: dict[Node, list[Node]], positio
     if not floats(*inputs):
         return None
     given = node.kwargs
-    settings = Settings(
-        *x.shape[:2], w.shape[0], given["groups"], x.shape[2:], w.shape[2:], given["size"], given["stride"],
-        given["padding"], given["dilation"], x.dtype,
-    )  # fmt: skip
+    settings = settings_of(x, w.shape[0], w.shape[2:], given, given["size"])
     return with_what_follows(settings, node, inputs, graph, users, position) if fits(settings) else None
 
 
@@ -129,10 +144,8 @@ def convolution_of_input(node: Node, graph: Graph, users: dict[Node, list[Node]]
         padding = tuple((b, n + r - b - h) for b, n, r, h in zip(before, size, reach, have, strict=True))
     if min(min(pair) for pair in padding) < 0:
         return None
-    settings = Settings(
-        *g.shape[:2], w.shape[1] * given["groups"], given["groups"], have, w.shape[2:], size, (1,) * len(size),
-        padding, given["dilation"], g.dtype,
-    )  # fmt: skip
+    outputs = w.shape[1] * given["groups"]
+    settings = settings_of(g, outputs, w.shape[2:], {**given, "stride": (1,) * len(size), "padding": padding}, size)
     if not fits(settings):
         return None
     return with_what_follows(settings, node, inputs, graph, users, position, True, phased)
@@ -187,10 +200,7 @@ def weight_gradient(node: Node, graph: Graph, users: dict[Node, list[Node]], pos
     given = node.kwargs
     if not floats(x, g):
         return None
-    settings = Settings(
-        *x.shape[:2], g.shape[1], given["groups"], x.shape[2:], given["size"], g.shape[2:], given["stride"],
-        given["padding"], given["dilation"], x.dtype,
-    )  # fmt: skip
+    settings = settings_of(x, g.shape[1], given["size"], given, g.shape[2:])
     if not fits(settings) or node.size * register_bytes() > MOST_SUMS:
         return None
     return WeightGradient(settings, "convolve_weight", node, [x, g], position)

@@ -24,7 +24,7 @@ from .placing import Frame, place
 if TYPE_CHECKING:
     from ..explanation import Explanation
 
-__all__ = ["MOST", "page", "page_data"]
+__all__ = ["MOST", "Inline", "page", "page_data"]
 
 MOST = 4000  # nodes or steps: of larger graphs the page shows both ends
 ENDS = 50  # steps at either end
@@ -55,6 +55,24 @@ def page(told: Explanation) -> str:
     }
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], parts["page.html"])
     return text.encode("utf-8", "replace").decode()  # a name may have half a surrogate pair in it
+
+
+class Inline:
+    """The page in a frame, as notebooks show it."""
+
+    def __init__(self, told: Explanation, height: int) -> None:
+        self._title = told.title
+        self._text = page(told)
+        self._height = int(height)
+
+    def _repr_html_(self) -> str:
+        title = html.escape(self._title.replace("`", ""))
+        look = f"width: 100%; height: {self._height}px; border: 1px solid #8884; border-radius: 8px"
+        source = html.escape(self._text)
+        return f'<iframe title="{title}" sandbox="allow-scripts" style="{look}" srcdoc="{source}"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"{self._title}: a page for notebooks"
 
 
 def _part(name: str) -> str:
@@ -170,6 +188,7 @@ class _Boxes:
             "lines": [_clamped(title), *_described(node.value)],
             "room": widest,  # for the gradient
             "name": node.name,
+            "operation": node.operation,
             "text": self._heading(node),
             "place": _place(node.place),
             "module": ", ".join(f"{path or kind} ({kind})" for path, kind in node.modules[-1:]),

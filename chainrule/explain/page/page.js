@@ -441,12 +441,11 @@
   // ----- all steps ---------------------------------------------------------------------------------------------
 
   const entries = steps.map((step, i) => {
-    const operation = step.heading.split("(")[0].split(" = ").pop();
     const entry = make(
       "button",
       { type: "button" },
       make("span", { class: "number" }, String(step.number)),
-      make("span", { class: "what" }, make("code", {}, operation), " → ", make("code", {}, boxes[step.target].name)),
+      make("span", { class: "what" }, make("code", {}, boxes[step.node].operation), " → ", make("code", {}, boxes[step.target].name)),
       make("span", { class: "after" }, step.after || ""),
     );
     entry.addEventListener("click", () => jump(i + 1));
@@ -512,14 +511,15 @@
   function fillNode() {
     const box = boxes[chosen];
     const [comes, leaves] = incoming.get(chosen) || [[], []];
-    const cross = draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: "M6 6l12 12M18 6L6 18" }));
+    const lines = draw("path", { d: "M6 6l12 12M18 6L6 18" });
+    const cross = draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, lines);
     const close = button(cross, leave, { class: "close", "aria-label": "Close", title: "Close (Escape)" });
     const heading = make("h2", {}, make("code", {}, box.text));
     const parts = [make("p", { class: "kicker" }, "Forward"), heading, where(box), close];
     if (box.value) parts.push(make("div", {}, valueOf(box.value)));
     if (box.given) {
-      const shown = box.given.map(({ node, text, value }) => [node === null ? make("code", {}, text) : chip(node), value]);
-      parts.push(make("h3", {}, "Computed from"), definitions(shown));
+      const nameOf = ({ node, text }) => (node === null ? make("code", {}, text) : chip(node));
+      parts.push(make("h3", {}, "Computed from"), definitions(box.given.map((given) => [nameOf(given), given.value])));
     }
     const users = [...new Set(edges.filter(([start]) => start === chosen).map(([, end]) => end))];
     if (users.length) {

@@ -7,7 +7,7 @@ The parameter `name` becomes `name_orig`, which is trained; the buffer `name_mas
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Identity",
     "L1Unstructured",
     "LnStructured",
+    "PruningContainer",
     "RandomStructured",
     "RandomUnstructured",
     "custom_from_mask",
@@ -114,12 +115,15 @@ class BasePruningMethod:
         if before is None:
             del module._parameters[name]
             module.register_parameter(name + "_orig", value)
+            hook: BasePruningMethod = method
         else:
-            del module._forward_pre_hooks[before]
+            earlier = module._forward_pre_hooks.pop(before)
+            hook = earlier if isinstance(earlier, PruningContainer) else PruningContainer(earlier)
+            hook.add_pruning_method(method)
         module.register_buffer(name + "_mask", mask)
-        setattr(module, name, method.apply_mask(module))
-        module.register_forward_pre_hook(method)
-        return method
+        setattr(module, name, hook.apply_mask(module))
+        module.register_forward_pre_hook(hook)
+        return hook
 
     def remove(self, module: Module) -> None:
         """Make the pruned value the parameter again; does not take the hook away (see `prune.remove`)."""
@@ -133,10 +137,52 @@ class BasePruningMethod:
         module.register_parameter(name, original if isinstance(original, Parameter) else Parameter(weight))
 
 
+class PruningContainer(BasePruningMethod):
+    """The methods by which one parameter was pruned, one after the other: the hook of one pruned more than once."""
+
+    PRUNING_TYPE = "global"
+
+    def __init__(self, *args: BasePruningMethod) -> None:
+        self._pruning_methods: tuple[BasePruningMethod, ...] = ()
+        for method in args:
+            self.add_pruning_method(method)
+
+    def add_pruning_method(self, method: BasePruningMethod) -> None:
+        """Append a method.
+
+        Raises:
+            TypeError: it is none.
+            ValueError: it acts on another parameter.
+        """
+        if not isinstance(method, BasePruningMethod):
+            raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
+        if not self._pruning_methods:
+            self._tensor_name = method._tensor_name
+        elif method._tensor_name != self._tensor_name:
+            raise ValueError(
+                f"Can only add pruning methods acting on the parameter named '{self._tensor_name}', found "
+                f"'{method._tensor_name}'"
+            )
+        self._pruning_methods += (method,)
+
+    def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
+        """The mask after the last method has pruned what the mask so far keeps."""
+        return self._pruning_methods[-1]._narrowed(t, default_mask)
+
+    def __len__(self) -> int:
+        return len(self._pruning_methods)
+
+    def __iter__(self) -> Iterator[BasePruningMethod]:
+        return iter(self._pruning_methods)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._pruning_methods[index]
+
+
 def _hook_of(module: Module, name: str) -> int | None:
     """The number of the pruning hook for a parameter."""
     for number, hook in module._forward_pre_hooks.items():
-        if isinstance(hook.function, BasePruningMethod) and hook.function._tensor_name == name:
+        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
             return int(number)
     return None
 
@@ -360,14 +406,12 @@ def remove(module: M, name: str) -> M:
     number = _hook_of(module, name)
     if number is None:
         raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
-    module._forward_pre_hooks.pop(number).function.remove(module)
+    module._forward_pre_hooks.pop(number).remove(module)
     return module
 
 
 def is_pruned(module: Module) -> bool:
     """Whether a module or one below it is pruned."""
     return any(
-        isinstance(hook.function, BasePruningMethod)
-        for each in module.modules()
-        for hook in each._forward_pre_hooks.values()
+        isinstance(hook, BasePruningMethod) for each in module.modules() for hook in each._forward_pre_hooks.values()
     )

@@ -64,8 +64,8 @@ class WeightNorm:
 def hook_of(module: Module, kind: type, name: str) -> Any:
     """(number, hook) of a forward pre-hook of a kind for a parameter; None if there is none."""
     for number, hook in module._forward_pre_hooks.items():
-        if isinstance(hook.function, kind) and getattr(hook.function, "name", None) == name:
-            return number, hook.function
+        if isinstance(hook, kind) and getattr(hook, "name", None) == name:
+            return number, hook
     return None
 
 

@@ -1,0 +1,103 @@
+"""What NumPy computes faster in another form; for programs without kernels, which have no need of it.
+
+The functions that stand in are the package's own: a program that is saved, and has to do with NumPy alone, goes
+without. They give the same bits as what they replace, but for erf, which is as exact, and x + y * factor, which BLAS
+may round once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ops.elementwise import keep_where
+from ...ops.special import _erf
+from ...optim.kernels import PIECE as OF_BLAS
+from ...optim.kernels import add_multiple, kernels_for
+from ..graph import Graph, Node
+from .constants import uniform_value
+from .fusion import copy_graph, without_unread
+
+__all__ = ["plus_multiple", "run"]
+
+FEW = 1024  # elements; of fewer the usual form takes no longer
+PIECE = 1 << 14  # elements that are computed at a time
+
+
+def plus_multiple(x: Any, y: Any, factor: float, out: Any = None) -> Any:
+    """`x + y * factor` of arrays of one shape: in the place of x by BLAS, else in pieces that fit the cache.
+
+    >>> import numpy as np
+    >>> plus_multiple(np.ones(3), np.arange(3.0), 2.0)
+    array([1., 3., 5.])
+    """
+    if out is x and (kernels := kernels_for(x)) is not None and y.flags.c_contiguous:
+        if x.size <= OF_BLAS:
+            kernels.axpy(y.ravel(), x.ravel(), None, factor)
+            return x
+        if add_multiple(kernels, y, x, factor):
+            return x
+    if out is None:
+        out = np.empty_like(x)
+    if not (x.flags.c_contiguous and y.flags.c_contiguous and out.flags.c_contiguous):
+        return np.add(x, y * factor, out=out)
+    flat, given, multiple = out.reshape(-1), x.reshape(-1), y.reshape(-1)
+    room = np.empty(min(flat.size, PIECE), flat.dtype)
+    for start in range(0, flat.size, PIECE):
+        end = min(start + PIECE, flat.size)
+        part = np.multiply(multiple[start:end], factor, out=room[: end - start])
+        np.add(given[start:end], part, out=flat[start:end])
+    return out
+
+
+def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """A graph with the other forms, and for each output of the old one that of the new."""
+    copied = copy_graph(graph)
+    users = copied.users()
+    once = {node for node, found in users.items() if len(found) == 1} - set(copied.outputs)
+
+    def rule(node: Node) -> Node | None:
+        if node.op is np.where and len(node.args) == 3:
+            return masked(node)
+        if node.op is np.add:
+            return sum_with_multiple(node, once)
+        name = getattr(node.op, "__name__", "")
+        if (
+            name == "erf"
+            and isinstance(node.op, np.ufunc)
+            and not node.kwargs
+            and node.dtype in (np.float32, np.float64)
+        ):
+            return node.like(_erf, *node.args)
+        return None
+
+    if copied.rewrite(rule):
+        copied.nodes = without_unread(copied.nodes, copied.outputs)
+    return copied, dict(zip(graph.outputs, copied.outputs, strict=True))
+
+
+def masked(node: Node) -> Node | None:
+    """where(mask, x, 0) as the product of bits with 0 and 1."""
+    mask, x, other = node.args
+    if not (isinstance(mask, Node) and isinstance(x, Node)) or node.size < FEW:
+        return None
+    value = uniform_value(other) if isinstance(other, Node) else other
+    zero = isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in ("0", "0.0")
+    fits = mask.dtype == np.bool and mask.shape == x.shape == node.shape and x.dtype == node.dtype
+    return node.like(keep_where, x, mask) if zero and fits and node.dtype in (np.float32, np.float64) else None
+
+
+def sum_with_multiple(node: Node, once: set[Node]) -> Node | None:
+    """x + y * factor without an array for the product."""
+    x, product = node.args
+    if not isinstance(product, Node) or product.op is not np.multiply or product not in once or node.size < FEW:
+        return None
+    y, factor = product.args
+    if not (isinstance(x, Node) and isinstance(y, Node)) or node.kwargs or product.kwargs:
+        return None
+    number = factor.dtype is None if isinstance(factor, Node) else isinstance(factor, (int, float))
+    alike = all(other.shape == node.shape and other.dtype == node.dtype for other in (x, y))
+    return (
+        node.like(plus_multiple, x, y, factor) if number and alike and node.dtype in (np.float32, np.float64) else None
+    )
