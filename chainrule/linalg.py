@@ -41,7 +41,11 @@ from .ops.linalg import tensorsolve as tensorsolve
 from .ops.linalg import vander as vander
 from .ops.linalg import vecdot as vecdot
 from .ops.linalg import vector_norm as vector_norm
+from .ops.out import let_take_out as _let_take_out
 
 __all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations", "ops")]
+
+_WITHOUT_OUT = "LinAlgError diagonal lstsq matrix_exp vander".split()
+_let_take_out(globals(), [name for name in __all__ if name not in _WITHOUT_OUT])
 
 __getattr__ = _absent(__name__)

@@ -46,7 +46,6 @@ nb_execution_timeout = 120
 nb_execution_in_temp = False
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
-nb_mime_priority_overrides = [("html", "text/markdown", 0)]  # explanations, with their formulas typeset
 nb_number_source_lines = False
 
 # ----- the reference ------------------------------------------------------------------------------------------------

@@ -308,6 +308,31 @@ def test_out_refuses_what_would_be_lost() -> None:
         cr.exp(x, out=cr.zeros(2))
 
 
+def test_functions_of_the_rooms_write_into_out() -> None:
+    a = cr.tensor([[2.0, 1.0], [1.0, 3.0]])
+    out = cr.zeros(2, 2)
+    assert cr.linalg.inv(a, out=out) is out and np.allclose(out.numpy(), np.linalg.inv(a.numpy()))
+    values, vectors = cr.zeros(2), cr.zeros(2, 2)
+    cr.linalg.eigh(a, out=(values, vectors))
+    np.testing.assert_allclose((vectors @ cr.diag(values) @ vectors.T).numpy(), a.numpy(), rtol=1e-5)
+    assert cr.fft.rfft(cr.ones(4), out=cr.zeros(3, dtype=cr.complex64)).tolist() == [4, 0, 0]
+    assert cr.special.expit(cr.zeros(2), out=cr.ones(2)).tolist() == [0.5, 0.5]
+    with pytest.raises(RuntimeError, match="automatic differentiation"):
+        cr.linalg.det(a.requires_grad_(), out=cr.zeros(()))
+
+
+@pytest.mark.parametrize("room", ["linalg", "fft", "special"])
+def test_every_function_of_a_room_that_takes_out_in_pytorch_takes_it(room: str) -> None:
+    pytest.importorskip("torch")
+    theirs, ours = importlib.import_module(f"torch.{room}"), getattr(cr, room)
+    for name in ours.__all__:
+        function = getattr(theirs, name, None)
+        if callable(function) and "out=None" in (function.__doc__ or "")[:400]:
+            with pytest.raises(Exception) as caught:
+                getattr(ours, name)(out=None)
+            assert "out" not in str(caught.value), name
+
+
 # ----- settings ---------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,8 @@ def _by_values(function: Any, before: Any, after: Any) -> None:
 
 
 for _name in """
-    argpartition diag_indices_from histogram_bin_edges isin lexsort packbits tril_indices_from triu_indices_from unpackbits
+    argpartition diag_indices_from histogram_bin_edges isin lexsort packbits tril_indices_from
+    triu_indices_from unpackbits
 """.split():
     _by_values(getattr(np, _name), plain, _tensors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,3 +75,9 @@ def takes_out(function: Function) -> Function:
         return result if out is None else write_out(out, result, function.__name__)
 
     return with_out  # type: ignore[return-value]
+
+
+def let_take_out(module: dict[str, Any], names: Iterable[str]) -> None:
+    """Replace functions in a module's dictionary by themselves with `out=`."""
+    for name in names:
+        module[name] = takes_out(module[name])

@@ -524,7 +524,7 @@ def _different(input: Tensor, values: Any, axis: int | None) -> Tensor:
 def _taken(input: Tensor, index: Any, axis: int | None) -> Tensor:
     """The elements of a flattened tensor, or its slices along an axis."""
     result: Any = np.take(np.reshape(input, (-1,)) if axis is None else input, index, axis=axis or 0)
-    return result
+    return result  # type: ignore[no-any-return]
 
 
 def unique_consecutive(

@@ -21,7 +21,7 @@ from chainrule.core.table import BACK_FUNCS
 from chainrule.explain.formula import argument_names, put_in
 from examples import example
 
-TITLES = {"fft": "Fourier transforms", "linalg": "Linear algebra", "numpy_polynomials": "Polynomials of NumPy's"}
+TITLES = {"fft": "Fourier transforms", "linalg": "Linear algebra", "numpy_polynomials": "NumPy's polynomials"}
 
 
 # ----- words and formulas ---------------------------------------------------------------------------------------------

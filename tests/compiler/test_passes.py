@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node
-from chainrule.compiler.passes import PASSES
+from chainrule.compiler.passes import PASSES, forms
 
 F4 = np.dtype(np.float32)
 
@@ -184,3 +184,96 @@ def test_draws_of_random_numbers_are_neither_shared_nor_dropped() -> None:
         return [x]
 
     assert after("common_subexpressions", make) == ["first = exp(x)", "second = exp(x)", "return x"]
+
+
+# ----- other forms for NumPy alone -----
+
+
+def in_other_forms(make: Callable[[Build], Node | list[Node]]) -> list[str]:
+    """The steps of a graph in the forms that programs without kernels have."""
+    build = Build()
+    results = make(build)
+    graph = Graph(build.nodes, results if isinstance(results, list) else [results])
+    before = str(graph)
+    found, places = forms.run(graph)
+    assert str(graph) == before and [places[node] for node in graph.outputs] == found.outputs
+    lines = [line.split("  ")[0].strip() for line in str(found).split("\n")]
+    return [line for line in lines if not line.endswith("= input")]
+
+
+def masked(b: Build, size: int, value: float = 0.0, other: int = 0) -> Node:
+    x, m = b.input("x", size), b.input("m", other or size)
+    return b("z", np.where, b("mask", np.greater, m, 0), x, value)
+
+
+def stepped(b: Build, size: int, *factor: Any, again: bool = False) -> list[Node]:
+    w, g = b.input("w", size), b.input("g", size)
+    product = b("p", np.multiply, g, *factor or (0.1,))
+    return [b("z", np.add, w, product)] + [product] * again
+
+
+OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
+    "a large mask": (lambda b: masked(b, 2000), ["mask = greater(m, 0)", "z = keep_where(x, mask)", "return z"]),
+    "a small mask stays": (lambda b: masked(b, 20), ["mask = greater(m, 0)", "z = where(mask, x, 0.0)", "return z"]),
+    "-0 stays": (lambda b: masked(b, 2000, -0.0), ["mask = greater(m, 0)", "z = where(mask, x, -0.0)", "return z"]),
+    "1 stays": (lambda b: masked(b, 2000, 1.0), ["mask = greater(m, 0)", "z = where(mask, x, 1.0)", "return z"]),
+    "a mask that is spread stays": (
+        lambda b: masked(b, 2000, other=1),
+        ["mask = greater(m, 0)", "z = where(mask, x, 0.0)", "return z"],
+    ),
+    "a step": (lambda b: stepped(b, 2000), ["z = plus_multiple(w, g, 0.1)", "return z"]),
+    "a step whose product is used again stays": (
+        lambda b: stepped(b, 2000, again=True),
+        ["p = multiply(g, 0.1)", "z = add(w, p)", "return z, p"],
+    ),
+    "a small step stays": (lambda b: stepped(b, 20), ["p = multiply(g, 0.1)", "z = add(w, p)", "return z"]),
+    "a step by an array stays": (
+        lambda b: stepped(b, 2000, b.input("f", 2000)),
+        ["p = multiply(g, f)", "z = add(w, p)", "return z"],
+    ),
+    "reductions": (
+        lambda b: [
+            b("y", np.sum, x := b.input("x", 2, 3), axis=1, keepdims=True),
+            b("z", np.max, x),
+            b("w", np.min, x, 0),
+            b("v", np.sum, x, dtype=np.float64),
+        ],
+        [
+            "y = add.reduce(x, axis=1, keepdims=True)",
+            "z = maximum.reduce(x, axis=None)",
+            "w = minimum.reduce(x, axis=0)",
+            "v = sum(x, dtype=float64)",
+            "return y, z, w, v",
+        ],
+    ),
+    "an element of each row": (
+        lambda b: b("z", np.take_along_axis, b.input("x", 2, 3), b("i", np.astype, b.input("n", 2, 1), np.int64), 1),
+        ["i = astype(n, int64)", "rows = constant", "z = getitem(x, (rows, i))", "return z"],
+    ),
+    "elements of columns stay": (
+        lambda b: b("z", np.take_along_axis, b.input("x", 2, 3), b("i", np.astype, b.input("n", 1, 3), np.int64), 0),
+        ["i = astype(n, int64)", "z = take_along_axis(x, i, 0)", "return z"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_FORMS)
+def test_without_kernels_a_program_has_other_forms(case: str) -> None:
+    make, expected = OTHER_FORMS[case]
+    assert in_other_forms(make) == expected
+
+
+@pytest.mark.parametrize("size", [1, 5000, 40_000])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_multiple_is_added_in_place_or_not(size: int, dtype: str) -> None:
+    random = np.random.default_rng(0)
+    x, y = (random.normal(size=size).astype(dtype) for _ in range(2))
+    expected = x + y * -0.3
+    for out in (None, np.empty_like(x), np.empty(2 * size, dtype)[::2]):
+        found = forms.plus_multiple(x, y, -0.3, out=out)
+        np.testing.assert_array_equal(found, expected)
+        assert out is None or found is out
+    strided = np.repeat(x, 2)[::2]
+    np.testing.assert_array_equal(forms.plus_multiple(strided, y, -0.3), expected)
+    assert forms.plus_multiple(x, y, -0.3, out=x) is x
+    np.testing.assert_allclose(x, expected, rtol=0, atol=4 * np.finfo(dtype).eps)

@@ -251,6 +251,35 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_for_each_seed() -> None:
         np.testing.assert_allclose((a + b).numpy(), total.numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_walk_in_place_and_the_recorded_one_give_the_same_gradients(name: str, bias: bool) -> None:
+    net = getattr(nn, name)(6, 20, bidirectional=True, bias=bias).double()
+    x = cr.from_numpy(normal(30, 7, 6)).requires_grad_()
+    out = net(x)[0]
+    seed = cr.from_numpy(normal(30, 7, 40))
+    wanted = [x, *net.parameters()]
+    recorded = cr.autograd.grad(out, wanted, seed, create_graph=True)
+    for a, b in zip(cr.autograd.grad(out, wanted, seed), recorded, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_outputs_are_the_same_where_no_gradient_is_recorded_and_may_be_written_to() -> None:
+    net = nn.LSTM(4, 3, bidirectional=True)
+    x = cr.from_numpy(normal(5, 2, 4).astype(np.float32))
+    with cr.no_grad():
+        unrecorded, (h, c) = net(x)
+        h.zero_(), c.zero_()
+    out, (h, c) = net(x)
+    np.testing.assert_array_equal(unrecorded.numpy(), out.detach().numpy())
+    loss = out.sum() + h.sum() + c.sum()
+    expected = cr.autograd.grad(loss, list(net.parameters()), retain_graph=True)
+    for tensor in (out, h, c):
+        tensor.detach().zero_()
+    for a, b in zip(cr.autograd.grad(loss, list(net.parameters())), expected, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
 # ---- the layer itself ------------------------------------------------------------------------------------------------
 
 

@@ -7,15 +7,18 @@ may round once.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
+from ...core.table import name_of
 from ...ops.elementwise import keep_where
 from ...ops.special import _erf
 from ...optim.kernels import PIECE as OF_BLAS
 from ...optim.kernels import add_multiple, kernels_for
-from ..graph import Graph, Node
+from ..graph import CONSTANT, Graph, Node
+from ..tracer import UfuncMethod
 from .constants import uniform_value
 from .fusion import copy_graph, without_unread
 
@@ -23,6 +26,14 @@ __all__ = ["plus_multiple", "run"]
 
 FEW = 1024  # elements; of fewer the usual form takes no longer
 PIECE = 1 << 14  # elements that are computed at a time
+REDUCTIONS = {
+    np.sum: np.add,
+    np.prod: np.multiply,
+    np.max: np.maximum,
+    np.amax: np.maximum,
+    np.min: np.minimum,
+    np.amin: np.minimum,
+}
 
 
 def plus_multiple(x: Any, y: Any, factor: float, out: Any = None) -> Any:
@@ -62,6 +73,10 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
             return masked(node)
         if node.op is np.add:
             return sum_with_multiple(node, once)
+        if node.op in REDUCTIONS:
+            return reduced(node)
+        if node.op is np.take_along_axis:
+            return picked(node)
         name = getattr(node.op, "__name__", "")
         if (
             name == "erf"
@@ -72,9 +87,34 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
             return node.like(_erf, *node.args)
         return None
 
+    for node in copied.nodes:  # whatever computes it then
+        if callable(node.op) and not node.name:
+            node.name = name_of(node.op).lstrip("_").replace(".", "_")
     if copied.rewrite(rule):
         copied.nodes = without_unread(copied.nodes, copied.outputs)
     return copied, dict(zip(graph.outputs, copied.outputs, strict=True))
+
+
+def reduced(node: Node) -> Node | None:
+    """A reduction as the ufunc's method, which `np.sum` and its like call in the end."""
+    given = dict(zip(("axis",), node.args[1:], strict=False)) | node.kwargs
+    x = node.args[0]
+    if len(node.args) > 2 or set(given) - {"axis", "keepdims"} or not isinstance(x, Node) or not x.shape:
+        return None
+    return node.like(UfuncMethod(REDUCTIONS[node.op], "reduce"), x, **{"axis": None, **given})
+
+
+def picked(node: Node) -> Node | None:
+    """take_along_axis(x, index, 1) of two matrices as an index."""
+    if len(node.args) != 3 or node.kwargs:
+        return None
+    x, index, axis = node.args
+    if not (isinstance(x, Node) and isinstance(index, Node)) or axis not in (1, -1) or len(x.shape or ()) != 2:
+        return None
+    if index.shape is None or x.shape is None or index.dtype != np.int64 or index.shape[0] != x.shape[0]:
+        return None
+    rows = Node(CONSTANT, (np.arange(x.shape[0])[:, None],), None, (x.shape[0], 1), np.dtype(np.int64), name="rows")
+    return node.like(operator.getitem, x, (rows, index))
 
 
 def masked(node: Node) -> Node | None:

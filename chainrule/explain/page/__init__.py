@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..formula import latex_name
 from ..mathml import FORMS, typeset
+from ..spans import too_long
 from ..steps import Argument, GraphNode, Step
 from ..values import Value, number_text
 from .placing import Frame, place
@@ -178,6 +179,7 @@ class _Boxes:
             self._arguments(told.nodes[number])
         if not is_whole:
             self._rest(kept, used)
+        self._stand_ins()
 
     def _box(self, node: GraphNode, widest: int) -> dict[str, Any]:
         title = node.name
@@ -248,12 +250,25 @@ class _Boxes:
             elif i not in used and i not in told.data.ends:
                 self.pairs.append((self.numbers[i], number))
 
+    def _stand_ins(self) -> None:
+        """What arrows would come to from too far is shown once more beside their end."""
+        known: dict[tuple[int, int], int] = {}
+        for place in sorted(too_long(len(self.boxes), self.pairs)):
+            start, end = self.pairs[place]
+            if (start, end) not in known:
+                known[start, end] = len(self.boxes)
+                box = self.boxes[start]
+                text = box.get("name") or box["lines"][0]
+                self.boxes.append({"kind": "again", "lines": [_clamped(text)], "of": start, "text": f"{text}, again"})
+                self.homes.append(self.homes[end])
+            self.pairs[place] = known[start, end], end
+
     def _long(self) -> set[int]:
         """The arrows into a module whose first operation has leaves or constants.
 
         These stand in the row above it, and would stand beside the module before: modules would form a staircase.
         """
-        first = {end for start, end in self.pairs if self.boxes[start]["kind"] in ("leaf", "constant")}
+        first = {end for start, end in self.pairs if self.boxes[start]["kind"] in ("leaf", "constant", "again")}
         return {
             i
             for i, (start, end) in enumerate(self.pairs)

@@ -345,7 +345,9 @@
       light(groups[step.node], "source");
       light(groups[step.target], "target");
       if (edge !== undefined) light(arrows[edge], "now");
-      reveal([step.target, step.node], quick);
+      const near = edge === undefined ? step.target : edges[edge][0];
+      if (near !== step.target) light(groups[near], "target");
+      reveal([near, step.node], quick);
     } else {
       data.seeds.forEach((seed) => light(groups[seed.node], "target"));
     }
@@ -521,7 +523,7 @@
       const nameOf = ({ node, text }) => (node === null ? make("code", {}, text) : chip(node));
       parts.push(make("h3", {}, "Computed from"), definitions(box.given.map((given) => [nameOf(given), given.value])));
     }
-    const users = [...new Set(edges.filter(([start]) => start === chosen).map(([, end]) => end))];
+    const users = [...new Set(edges.filter(([start]) => realBox(start) === chosen).map(([, end]) => end))];
     if (users.length) {
       parts.push(make("h3", {}, "Used by"), make("div", { class: "chips" }, ...users.slice(0, 30).map(chip)));
     }
@@ -549,9 +551,13 @@
     return make("div", { class: "chips" }, ...chips);
   }
 
+  // A box that only stands for another, which is far away, leads to that.
+  const realBox = (i) => boxes[i].of ?? i;
+
   picture.addEventListener("click", (event) => {
     const group = event.target.closest(".box");
-    if (group && !dragged) choose(Number(group.dataset.box));
+    const i = group ? Number(group.dataset.box) : null;
+    if (group && !dragged) choose(realBox(i), realBox(i) !== i);
     dragged = false;
   });
   picture.addEventListener("focusin", (event) => {
@@ -623,7 +629,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.target === speed) return;
     const group = event.target.closest && event.target.closest(".box");
     if (group && (event.key === "Enter" || event.key === " ")) {
-      choose(Number(group.dataset.box));
+      choose(realBox(Number(group.dataset.box)), true);
     } else if (group && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
       const i = reachable + (event.key === "ArrowUp" ? -1 : 1);
       if (i < 0 || i >= boxes.length) return;
