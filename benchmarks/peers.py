@@ -25,7 +25,9 @@ class Peer:
 
     def installed(self) -> bool:
         """Whether its modules can be found; imports nothing."""
-        return all(importlib.util.find_spec(module.partition(".")[0]) is not None for module in (*self.modules, *self.needs))
+        return all(
+            importlib.util.find_spec(module.partition(".")[0]) is not None for module in (*self.modules, *self.needs)
+        )
 
 
 PEERS: dict[str, Peer] = {
@@ -38,6 +40,12 @@ PEERS: dict[str, Peer] = {
         ("chainrule", "chainrule.nn", "chainrule.optim", "chainrule.compiler"),
         "numba",
         needs=("numba",),
+    ),
+    "compiled_numpy": Peer(
+        "chainrule.compile without Numba",
+        ("chainrule", "chainrule.nn", "chainrule.optim", "chainrule.compiler"),
+        "chainrule",
+        environment={"CHAINRULE_KERNELS": "0"},
     ),
     "torch_compile": Peer("torch.compile", ("torch",), "torch", torch_threads=2),
     "jax": Peer("JAX (jit)", ("jax",), "jax", environment={"JAX_PLATFORMS": "cpu"}),

@@ -68,7 +68,7 @@ def pytorch_programs(
 
     programs = {"chainrule": chainrule, "torch1": torch, "torch2": torch}
     if compiles:
-        programs["compiled"] = compiled
+        programs["compiled"] = programs["compiled_numpy"] = compiled
     if compiles and torch_compiles:
         programs["torch_compile"] = torch_compile
     return programs

@@ -29,7 +29,7 @@ from .ops.out import let_take_out as _let_take_out
 
 __all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations", "ops")]
 
-_WITHOUT_OUT = "fftfreq fftshift ifftshift rfftfreq".split()
+_WITHOUT_OUT = "fftshift ifftshift".split()
 _let_take_out(globals(), [name for name in __all__ if name not in _WITHOUT_OUT])
 
 __getattr__ = _absent(__name__)

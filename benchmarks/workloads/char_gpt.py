@@ -211,6 +211,7 @@ WORKLOAD = Workload(
         Bound(0.75, COMPILERS, of="compiled"),
         Bound(0.6, BEST_OF_PYTORCH, of="compiled", quantity="memory"),
         Bound(1.5, ("jax",), of="compiled", quantity="first_call"),
+        Bound(1.0, ("chainrule",), of="compiled_numpy"),
         Bound(1.0, ("torch_compile",), of="compiled", quantity="first_call"),
     ),
     tolerance=2e-3,

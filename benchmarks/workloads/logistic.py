@@ -130,5 +130,8 @@ WORKLOAD = Workload(
         "jax": jax,
         "autograd": autograd,
     },
-    bounds=(Bound(0.9, ("jax", "torch1", "torch2"), of="compiled"),),
+    bounds=(
+        Bound(0.9, ("jax", "torch1", "torch2"), of="compiled"),
+        Bound(1.0, ("chainrule",), of="compiled_numpy"),
+    ),
 )

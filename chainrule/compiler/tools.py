@@ -16,6 +16,7 @@ import numpy as np
 from ..core.table import name_of
 from .bundle import PACKAGE, bundle
 from .graph import CONSTANT, INPUT, Node
+from .kernels.convolution import LayerKernel
 from .memory import VIEWS
 from .passes.fusion import Kernel, is_output
 from .source import Program
@@ -32,6 +33,8 @@ PRODUCTS = frozenset((np.dot, np.matmul, np.vdot, np.inner))
 
 def operations(node: Node) -> int:
     """Floating-point operations of a step: two for each product in a matrix product, one an element elsewhere."""
+    if isinstance(node.op, LayerKernel):
+        return node.op.operations
     if isinstance(node.op, Kernel):
         return sum(operations(inner) for inner in node.op.nodes)
     if node.op in (INPUT, CONSTANT) or node.op in VIEWS or is_output(node):

@@ -403,6 +403,8 @@ class Tracer(NDArrayOperatorsMixin):
             return None
         if func is np.copy:
             return args[0].copy()
+        if func is np.reshape:
+            return reshaped(*args, **kwargs)
         if func is np.astype:
             return args[0].astype(*args[1:], **kwargs)
         if kwargs.get("out") is not None:
@@ -459,9 +461,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         """The array in another shape."""
-        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-            (shape,) = shape
-        return self._maybe_view(np.reshape, (self, tuple(shape)), {})
+        return reshaped(self, shape[0] if len(shape) == 1 else shape, order)
 
     def transpose(self, *axes: Any) -> Any:
         """The array with its axes in another order."""
@@ -583,6 +583,15 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def reshaped(array: Tracer, shape: Any = None, order: str = "C", *, copy: Any = None) -> Any:
+    """`np.reshape`, by columns as the transpose of a reshaped transpose: graphs know no other order than that of rows."""
+    found = np.reshape(array.value, shape, order=order)  # type: ignore[call-overload]
+    if order == "C" or (order == "A" and not array.flags.fnc):
+        return array._maybe_view(np.reshape, (array, found.shape), {})
+    turned = array._maybe_view(np.reshape, (np.transpose(array), found.shape[::-1]), {})
+    return np.transpose(turned)
 
 
 def _method(name: str) -> Callable[..., Any]:

@@ -10,12 +10,12 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.tensor import Tensor
 from ..nn.module import Module
-from .graph import Box, Frame, Picture, lay_out
+from .graph import Box, Frame, Picture, boxes_in, lay_out
 from .names import Names
 from .record import recording
 
@@ -175,9 +175,13 @@ STYLES = {
     "operation": "shape=oval",
     "end": 'shape=oval, style=filled, fillcolor="#fbe3d0"',
     "constant": 'shape=plaintext, fontcolor="#777777"',
+    "again": 'shape=box, style=dashed, color="#777777", fontcolor="#777777"',
     "module": 'shape=box, style="filled,rounded", fillcolor="#e7efe2"',
     "rest": 'shape=box, style="dashed,rounded", fontcolor="#777777"',
 }
+
+
+GIVEN = ("leaf", "constant", "again")  # these have nothing above them
 
 
 def written(picture: Picture) -> str:
@@ -189,25 +193,16 @@ def written(picture: Picture) -> str:
         '  edge [fontname="Helvetica", fontsize=9, color="#555555"]',
     ]
     _write_frame(lines, picture.frame, "  ", [0])
-    homes = dict(_homes(picture.frame))
-    given = {edge.end for edge in picture.edges if homes[edge.start][1] in ("leaf", "constant")}
+    homes = {box.number: (frame, box.kind) for box, frame in boxes_in(picture.frame)}
+    given = {edge.end for edge in picture.edges if homes[edge.start][1] in GIVEN}
     for edge in picture.edges:
         mark = [f"label={quoted(edge.label)}"] if edge.label else []
         mark += ["style=dashed"] if edge.dashed else []
         (home, kind), (other, _) = homes[edge.start], homes[edge.end]
-        if edge.end in given and home is not other and kind not in ("leaf", "constant"):
+        if edge.end in given and home is not other and kind not in GIVEN:
             mark.append("minlen=2")  # the leaves stand between: beside the module before, they would push it aside
         lines.append(f"  {edge.start} -> {edge.end}" + (f" [{', '.join(mark)}]" if mark else ""))
     return "\n".join([*lines, "}", ""])
-
-
-def _homes(frame: Frame) -> Iterator[tuple[str, tuple[Frame, str]]]:
-    """The boxes by number, each with the frame around it and its kind."""
-    for part in frame.parts:
-        if isinstance(part, Box):
-            yield part.number, (frame, part.kind)
-        else:
-            yield from _homes(part)
 
 
 def _write_frame(lines: list[str], frame: Frame, pad: str, count: list[int]) -> None:

@@ -7,7 +7,7 @@ still too much becomes one box.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from ..core.table import name_of
 from ..core.tensor import Tensor
 from .names import Names
 from .record import modules_of
+from .spans import too_long
 from .steps import operation_name
 from .values import Value, number_text, value_of
 
-__all__ = ["Box", "Edge", "Frame", "Picture", "lay_out"]
+__all__ = ["Box", "Edge", "Frame", "Picture", "boxes_in", "lay_out"]
 
 READABLE = 150  # boxes that modules are opened for
 LONGEST = 40  # characters of values in a box
@@ -87,7 +88,9 @@ def lay_out(ends: Sequence[Tensor], names: Names, depth: int | None, repeats: bo
     inside = _modules(order)
     same = {} if repeats else _repeated(order, inside)
     homes = _closed(order, inside, same, depth)
-    return _Painter(order, homes, same, names, frozenset(nodes), limit).picture()
+    picture = _Painter(order, homes, same, names, frozenset(nodes), limit).picture()
+    _shorten(picture)
+    return picture
 
 
 def _unfreed_edges(node: Any) -> Any:
@@ -173,6 +176,34 @@ def _closed(
         if opened == 1 and deepest > 1:  # the whole model as one box says less than a long drawing
             return homes
     raise AssertionError("unreachable")
+
+
+def _shorten(picture: Picture) -> None:
+    """Give arrows that are too long a stand-in for their start, which the picture then shows beside their end."""
+    found = list(boxes_in(picture.frame))
+    places = {box.number: i for i, (box, _) in enumerate(found)}
+    pairs = [(places[edge.start], places[edge.end]) for edge in picture.edges]
+    known: dict[tuple[int, int], str] = {}
+    marks: dict[int, str] = {}
+    for place in sorted(too_long(len(found), pairs)):
+        start, end = pairs[place]
+        if (start, end) not in known:
+            box, frame = found[start][0], found[end][1]
+            if start not in marks:  # of several that are called the same
+                marks[start] = f"{box.label.partition(chr(10))[0]} #{len(marks) + 1}"
+                box.label = "\n".join([marks[start], *box.label.split("\n")[1:]])
+            known[start, end] = f"s{len(known)}"
+            frame.parts.append(Box(known[start, end], "again", marks[start]))
+        picture.edges[place].start = known[start, end]
+
+
+def boxes_in(frame: Frame) -> Iterator[tuple[Box, Frame]]:
+    """The boxes of a picture, each with the frame around it."""
+    for part in frame.parts:
+        if isinstance(part, Box):
+            yield part, frame
+        else:
+            yield from boxes_in(part)
 
 
 # ----- boxes ------------------------------------------------------------------------------------------------------

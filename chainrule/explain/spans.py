@@ -11,14 +11,15 @@ from collections.abc import Sequence
 __all__ = ["BUDGET", "too_long"]
 
 BUDGET = 1500  # rows that all arrows together may pass through
+LONGEST = 25  # rows that one may pass through
 
 
 def too_long(count: int, edges: Sequence[tuple[int, int]], budget: int = BUDGET) -> set[int]:
-    """The arrows, by their places, that are to be left out: the longest, until the others keep within the budget.
+    """The arrows, by their places, that are to be left out: the longest, until the others are within bounds.
 
     Args:
         count: boxes are numbered below it.
-        edges: from box to box, without circles.
+        edges: from box to box; in circles, which closed modules may form, no arrow counts as long.
         budget: rows that all arrows together may pass through.
 
     >>> sorted(too_long(5, [(0, 1), (1, 2), (2, 3), (3, 4), (0, 4), (0, 2)], budget=2))
@@ -41,11 +42,11 @@ def too_long(count: int, edges: Sequence[tuple[int, int]], budget: int = BUDGET)
     for box in range(count):
         if is_source[box] and outgoing[box]:  # it stands right above the first that uses it
             rows[box] = min(rows[end] for end in outgoing[box]) - 1
-    passed = [rows[end] - rows[start] - 1 for start, end in edges]
+    passed = [max(rows[end] - rows[start] - 1, 0) for start, end in edges]
     total = sum(passed)
     left_out: set[int] = set()
     for place in sorted(range(len(edges)), key=lambda place: -passed[place]):
-        if total <= budget:
+        if total <= budget and passed[place] <= LONGEST:
             break
         total -= passed[place]
         left_out.add(place)

@@ -448,6 +448,12 @@ def l1_loss(
     return _weighted(_abs(input - target), weight, legacy_reduction(size_average, reduce, reduction))
 
 
+def _square_then_straight(distance: Any, bend: float) -> Any:
+    """`distance^2 / 2` up to a bend, and a line from there on; without the square of what lies beyond."""
+    near = clamp(distance, max=bend)
+    return near * (distance - 0.5 * near)
+
+
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -461,10 +467,7 @@ def smooth_l1_loss(
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
     input, target = _pair(input, target, "smooth_l1_loss")
     distance = _abs(input - target)
-    if beta == 0:
-        loss = distance
-    else:
-        loss = where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta)
+    loss = _square_then_straight(distance, beta) / beta if beta else distance
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))  # type: ignore[no-any-return]
 
 
@@ -477,8 +480,7 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     input, target = _pair(input, target, "huber_loss")
-    distance = _abs(input - target)
-    loss = where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
+    loss = _square_then_straight(_abs(input - target), delta)
     return _weighted(loss, weight, reduction)
 
 

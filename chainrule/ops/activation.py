@@ -72,14 +72,14 @@ def prelu_back1(grad_out: Any, out: Any, x: Any, weight: Any) -> Any:
 
 @array_function
 def _threshold(x: Any, threshold: float, value: float) -> Any:
-    """x where x > threshold, value elsewhere."""
-    return np.where(x > threshold, x, np.full_like(x, value))
+    """value where x <= threshold, x elsewhere: also where it is NaN."""
+    return np.where(x <= threshold, np.full_like(x, value), x)
 
 
 @backward(_threshold, 0)
 def threshold_back(grad_out: Any, out: Any, x: Any, threshold: float, value: float) -> Any:
     r"""$\nabla_x L = [x > threshold] \nabla_{out} L$"""
-    return keep_where(grad_out, x > threshold)
+    return keep_where(grad_out, np.logical_not(x <= threshold))
 
 
 @array_function
@@ -115,7 +115,7 @@ def _hardswish(x: Any) -> Any:
 @backward(_hardswish, 0)
 def hardswish_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (x / 3 + 1/2) \nabla_{out} L$ where $-3 < x < 3$, $[x \geq 3] \nabla_{out} L$ elsewhere"""
-    return np.where(x >= 3, grad_out, keep_where(grad_out * (x / 3 + 0.5), x > -3))
+    return np.where(x >= 3, grad_out, keep_where(grad_out * (x / 3 + 0.5), np.logical_not(x <= -3)))
 
 
 @array_function

@@ -321,13 +321,12 @@ class Walk(NamedTuple):
 
     Attributes:
         before: (T, B, H) the outputs before each step.
-        states: (T, 5 H, B) o, i, f, g and the cell before each step, in the order in which the steps were taken.
-        shown: (T, H, B) tanh of the cell after each step, in that order.
+        states: (T, 6 H, B) o, i, f, g, the cell before and tanh of the cell after each step, in the order in which the
+            steps were taken. One block of memory: the system gives larger pages to large ones.
     """
 
     before: Any
     states: Any
-    shown: Any
 
 
 def lstm_in_place(
@@ -348,21 +347,21 @@ def lstm_in_place(
     inputs[0, :size] = h0
     inputs[:length, size : size + features] = (x[::-1] if reverse else x).transpose(0, 2, 1)
     inputs[:length, size + features :] = 1
-    states = np.empty((length + 1, 5 * size, columns), kind)
-    states[0, 4 * size :] = c0
-    shown = np.empty((length, size, columns), kind)
+    states = np.empty((length + 1, 6 * size, columns), kind)
+    states[0, 4 * size : 5 * size] = c0
+    shown = states[:-1, 5 * size :]
     both = np.empty((2 * size, columns), kind)
     taken, left = both[:size], both[size:]
     half = kind.type(0.5)
     for given, state, cell, visible, out in zip(
-        inputs[:-1], states[:-1], states[1:, 4 * size :], shown, inputs[1:, :size], strict=True
+        inputs[:-1], states[:-1], states[1:, 4 * size : 5 * size], shown, inputs[1:, :size], strict=True
     ):
         gates, opened = state[: 4 * size], state[: 3 * size]
         np.matmul(weights, given, gates)
         np.tanh(gates, gates)
         np.multiply(opened, half, opened)
         np.add(opened, half, opened)
-        np.multiply(state[size : 3 * size], state[3 * size :], both)  # i g and f c
+        np.multiply(state[size : 3 * size], state[3 * size : 5 * size], both)  # i g and f c
         np.add(taken, left, cell)
         np.tanh(cell, visible)
         np.multiply(state[:size], visible, out)
@@ -371,26 +370,24 @@ def lstm_in_place(
     in_turn_before[:] = inputs[:-1, :size].transpose(0, 2, 1)
     in_turn_outputs[:-1], in_turn_outputs[-1] = in_turn_before[1:], inputs[-1, :size].T
     if saved is not None:
-        saved.steps = Walk(before, states[:-1], shown)
-    return outputs, inputs[-1, :size].copy(), states[-1, 4 * size :].copy()
+        saved.steps = Walk(before, states[:-1])
+    return outputs, inputs[-1, :size].copy(), states[-1, 4 * size : 5 * size].copy()
 
 
 def lstm_in_place_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> Any:
     """What `lstm_gradients` returns, after `lstm_in_place`."""
-    _, states, shown = walk
-    length, size, columns = shown.shape
-    kind = w_hh.dtype
+    states, size, kind = walk.states, w_hh.shape[1], w_hh.dtype
+    length, _, columns = states.shape
     grads = np.ascontiguousarray((grad_out[0][::-1] if reverse else grad_out[0]).transpose(0, 2, 1))
     dh, dc = (np.array(g, order="C") for g in grad_out[1:])
     back_hh = np.empty((size, 4 * size), kind)
     back_hh[:, :size], back_hh[:, size:] = w_hh[3 * size :].T, w_hh[: 3 * size].T
     shares = np.empty((3 * size, columns), kind)
     by_o, by_i, by_entries = shares[:size], shares[size : 2 * size], shares[size:]
-    into = np.empty((2 * size, columns), kind)
-    into_i, into_f = into[:size], into[size:]
+    into, spare = np.empty((2, 2 * size, columns), kind)
     work = np.empty((size, columns), kind)
     ready = np.empty((length, 4 * size, columns), kind)  # of each step, at o, i, f, g
-    steps = grads, states, shown, ready
+    steps = grads, states, states[:, 5 * size :], ready
     for grad, state, visible, dz in zip(*(a[::-1] for a in steps), strict=True):
         at_opened, at_g = dz[: 3 * size], dz[3 * size :]
         np.add(dh, grad, dh)
@@ -399,19 +396,21 @@ def lstm_in_place_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> A
         np.multiply(by_o, visible, dh)
         np.subtract(work, dh, work)
         np.add(dc, work, dc)  # dc + dh o (1 - tanh(c) tanh(c))
+        into, spare = spare, into
+        into_i, into_f = into[:size], into[size:]
         np.multiply(state[size : 2 * size], dc, into_i)
         np.multiply(state[2 * size : 3 * size], dc, into_f)
-        np.multiply(into, state[3 * size :], by_entries)  # dc i g, dc f c
+        np.multiply(into, state[3 * size : 5 * size], by_entries)  # dc i g, dc f c
         np.multiply(shares, state[: 3 * size], at_opened)
         np.subtract(shares, at_opened, at_opened)
         np.multiply(by_i, state[3 * size : 4 * size], at_g)
         np.subtract(into_i, at_g, at_g)  # dc i (1 - g g)
-        np.copyto(dc, into_f)
+        dc = into_f
         np.matmul(back_hh, dz, dh)
     at_gates = np.empty((4 * size, length, columns), kind)
     places = (at_gates[:, ::-1] if reverse else at_gates).transpose(1, 0, 2)
     places[:, 3 * size :], places[:, : 3 * size] = ready[:, :size], ready[:, size:]
-    return at_gates, dh, dc, None, walk
+    return at_gates, dh, dc.copy(), None, walk
 
 
 # ----- the table: GRU -------------------------------------------------------------------------------------------------

@@ -349,3 +349,16 @@ def test_settings_that_no_loss_can_have_are_refused() -> None:
         nn.LinearCrossEntropyLoss(3, 2, weight=cr.ones(3))
     with pytest.raises(RuntimeError, match="negative dimension"):
         nn.Embedding(-1, 3)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.3, 1.0, 2.5, 1e30, np.inf])
+def test_a_robust_loss_has_the_slope_of_its_line_however_far_the_target_is(distance: float) -> None:
+    for loss, near in ((F.huber_loss, {"delta": 0.5}), (F.smooth_l1_loss, {"beta": 0.5})):
+        x = cr.tensor([distance, -distance], requires_grad=True)
+        found = loss(x, cr.zeros(2), reduction="none", **near)
+        found.sum().backward()
+        line, scale = (0.5, 1.0) if "delta" in near else (1.0, 2.0)
+        slope = min(distance * scale, line)
+        want = 0.5 * distance**2 * scale if distance <= 0.5 else line * (distance - 0.25)
+        np.testing.assert_allclose(found.detach().numpy(), want, rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy(), [slope, -slope], rtol=1e-6)

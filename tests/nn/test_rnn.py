@@ -269,7 +269,8 @@ def test_outputs_are_the_same_where_no_gradient_is_recorded_and_may_be_written_t
     x = cr.from_numpy(normal(5, 2, 4).astype(np.float32))
     with cr.no_grad():
         unrecorded, (h, c) = net(x)
-        h.zero_(), c.zero_()
+        h.zero_()
+        c.zero_()
     out, (h, c) = net(x)
     np.testing.assert_array_equal(unrecorded.numpy(), out.detach().numpy())
     loss = out.sum() + h.sum() + c.sum()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import chainrule as cr
+import chainrule.nn.functional as F
 from chainrule.ops import activation, comparison, elementwise, special
 
 
@@ -422,3 +423,11 @@ def test_the_angle_at_the_origin_has_gradient_zero_as_in_pytorch() -> None:
     cr.atan2(x, y).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), [0, 4 / 25], rtol=1e-6)
     np.testing.assert_allclose(y.grad.numpy(), [0, -3 / 25], rtol=1e-6)
+
+
+def test_functions_with_corners_do_not_hide_nan() -> None:
+    x = cr.tensor([float("nan")], requires_grad=True)
+    for call in (lambda t: F.threshold(t, 0.5, -1.0), F.hardswish, F.relu, F.hardtanh, F.leaky_relu, F.relu6, F.elu):
+        assert np.isnan(call(x).item())
+    (gradient,) = cr.autograd.grad(F.hardswish(x), x)
+    assert np.isnan(gradient.item())

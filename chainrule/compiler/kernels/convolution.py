@@ -242,6 +242,11 @@ class LayerKernel(Kernel):
 
     work: int
 
+    @property
+    def operations(self) -> int:
+        """Floating-point operations: comparisons of a pooling, products and sums of a convolution."""
+        return self.work
+
     def __init__(self, name: str, nodes: list[Node], inputs: list[Node], outputs: list[Node], position: int) -> None:
         self.loops = []
         self.inputs = inputs
@@ -319,6 +324,11 @@ class Correlation(LayerKernel):
         self.relu = relu
         self.pool = pool
         self.work = settings.work
+
+    @property
+    def operations(self) -> int:
+        """Each product is added to a sum."""
+        return 2 * self.work
 
     def write(self, name: str) -> KernelText:
         """Its text."""
@@ -472,6 +482,11 @@ class WeightGradient(LayerKernel):
         super().__init__(name, [node], inputs, [node], position)
         self.settings = settings
         self.work = settings.work
+
+    @property
+    def operations(self) -> int:
+        """Each product is added to a sum."""
+        return 2 * self.work
 
     def write(self, name: str) -> KernelText:
         """Its text."""

@@ -366,7 +366,7 @@ class _Writer:
         for number in range(passes.count):
             body += self.one_pass(loop, passes, number)
             body += self.row_values(loop, passes, number)
-        if loop.size == 1 or (passes.flat and not self.blocks):
+        if not body or loop.size == 1 or (passes.flat and not self.blocks):
             return [*before, *body, *behind]
         head = "for r in range(first, last):" if self.split else f"for r in range({self.blocks or loop.rows}):"
         return [*before, head, *indented(body), *behind]

@@ -87,10 +87,13 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
             return node.like(_erf, *node.args)
         return None
 
-    for node in copied.nodes:  # whatever computes it then
-        if callable(node.op) and not node.name:
-            node.name = name_of(node.op).lstrip("_").replace(".", "_")
-    if copied.rewrite(rule):
+    def named(node: Node) -> Node | None:
+        found = rule(node)
+        if found is not None and not found.name:
+            found.name = name_of(node.op)  # a sum, whatever computes it
+        return found
+
+    if copied.rewrite(named):
         copied.nodes = without_unread(copied.nodes, copied.outputs)
     return copied, dict(zip(graph.outputs, copied.outputs, strict=True))
 

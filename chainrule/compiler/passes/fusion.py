@@ -22,6 +22,7 @@ import numpy as np
 
 from ...core.table import name_of
 from ..graph import CONSTANT, INPUT, Graph, Node, map_nodes
+from ..kernels import kinds
 from ..kernels.expressions import HEAVY, ReductionOf, element, reduction_of
 from .constants import uniform_value
 
@@ -148,6 +149,11 @@ class Role:
         return place_of(self.shape, kept, columns)
 
 
+def is_kernels(dtype: np.dtype[Any] | None) -> bool:
+    """Whether kernels take arrays of a type: of no complex numbers, and of no rare types."""
+    return dtype is not None and {"bool": "boolean"}.get(dtype.name, dtype.name) in kinds.__all__
+
+
 def role_of(node: Node, elementary: Collection[str]) -> Role | None:
     """A node's part in a loop; None where it can have none."""
     if node.effect or not callable(node.op) or node.shape is None or not node.size:
@@ -158,7 +164,7 @@ def role_of(node: Node, elementary: Collection[str]) -> Role | None:
         role = Role(node.args[0].shape, reduction)
     elif is_pick(node):
         role = Role(node.args[0].shape, pick=True)
-    elif node.op in SAME_ORDER or element(node, elementary) is not None:
+    elif (node.op in SAME_ORDER and is_kernels(node.dtype)) or element(node, elementary) is not None:
         if not operands or uniform_value(node) is not None:
             return None
         role = Role(node.shape)

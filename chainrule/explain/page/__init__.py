@@ -253,15 +253,15 @@ class _Boxes:
     def _stand_ins(self) -> None:
         """What arrows would come to from too far is shown once more beside their end."""
         known: dict[tuple[int, int], int] = {}
-        for place in sorted(too_long(len(self.boxes), self.pairs)):
-            start, end = self.pairs[place]
+        for far in sorted(too_long(len(self.boxes), self.pairs)):
+            start, end = self.pairs[far]
             if (start, end) not in known:
                 known[start, end] = len(self.boxes)
                 box = self.boxes[start]
                 text = box.get("name") or box["lines"][0]
                 self.boxes.append({"kind": "again", "lines": [_clamped(text)], "of": start, "text": f"{text}, again"})
                 self.homes.append(self.homes[end])
-            self.pairs[place] = known[start, end], end
+            self.pairs[far] = known[start, end], end
 
     def _long(self) -> set[int]:
         """The arrows into a module whose first operation has leaves or constants.
