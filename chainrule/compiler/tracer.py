@@ -586,7 +586,7 @@ class Tracer(NDArrayOperatorsMixin):
 
 
 def reshaped(array: Tracer, shape: Any = None, order: str = "C", *, copy: Any = None) -> Any:
-    """`np.reshape`, by columns as the transpose of a reshaped transpose: graphs know no other order than that of rows."""
+    """`np.reshape`; by columns it is the transpose of a reshaped transpose: graphs know the order of rows alone."""
     found = np.reshape(array.value, shape, order=order)  # type: ignore[call-overload]
     if order == "C" or (order == "A" and not array.flags.fnc):
         return array._maybe_view(np.reshape, (array, found.shape), {})

@@ -146,7 +146,8 @@ class Explanation:
         inside = [f"{path or kind} ({kind})" for path, kind in node.modules[-1:]]
         used: list[tuple[str, Value]] = []
         if not step.numbers:
-            used.append((f"∇_{node.name} L", step.given))
+            if step.given.dtype != "Several":
+                used.append((f"∇_{node.name} L", step.given))
             for position in step.uses:
                 name, value = (node.name, node.value) if position < 0 else _shown_argument(node.arguments[position])
                 if value is not None and name not in dict(used):
@@ -166,7 +167,8 @@ class Explanation:
             return which
         parts = (step.before, step.contribution, step.after)
         if all(part.numbers is not None for part in parts):
-            return f"{which}: {parts[0]} + {parts[1]} = {parts[2]}"
+            texts = [f"({part})" if "j" in str(part) and not part.shape else str(part) for part in parts]
+            return f"{which}: {texts[0]} + {texts[1]} = {parts[2]}"
         return f"{which}: added to what is there, the sum is now {parts[2]}"
 
     def _leaves(self) -> list[GraphNode]:

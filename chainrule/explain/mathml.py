@@ -51,6 +51,7 @@ ACCENTS = {"bar": "¯", "hat": "^", "tilde": "~"}
 ESCAPED = {"#": "#", "$": "$", "%": "%", "&": "&", "_": "_"}
 SPACES = {",": THIN, ";": WIDE, " ": WIDE, ":": WIDE, "quad": WIDE, "!": None}
 WORDS = {"text": "mtext", "mathrm": "mi", "operatorname": "mi", "mathbf": "mi"}
+EXPONENT = re.compile(r"e([+-])(\d+)")
 OPENING, CLOSING = frozenset("([⌊⌈⟨{"), frozenset(")]⌋⌉⟩}")
 
 
@@ -175,7 +176,7 @@ class _Reader:
             text = token.replace("\\_", "_")
             return _one([("mi", letter) for letter in text]) if len(text) == 2 else ("mi", text)
         if token[0].isdigit():
-            return ("mn", token)
+            return self.power_of_ten(token) or ("mn", token)
         if token in OPENING or token in CLOSING:
             return ("mo.flat", token)
         if token == "|":
@@ -183,6 +184,15 @@ class _Reader:
         if token in "+-" and (not before or _is_operator(before[-1])):
             return ("mo.sign", token.replace("-", "−"))
         return ("mo", token.replace("-", "−"))
+
+    def power_of_ten(self, number: str) -> Tree | None:
+        """A number such as 1.5e-09, of which the first part has been read; None for others."""
+        found = EXPONENT.fullmatch("".join(self.tokens[self.at : self.at + 3]))
+        if found is None:
+            return None
+        self.at += 3
+        power = ("mrow", *([("mo.sign", "−")] if found[1] == "-" else []), ("mn", str(int(found[2]))))
+        return ("mrow", ("mn", number), ("mo", "⋅"), ("msup", ("mn", "10"), power))
 
     def command(self, word: str) -> Tree | None:
         """What a command stands for."""

@@ -126,6 +126,8 @@ COMPARISONS = frozenset(
     (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isclose, np.logical_not)
 ) | frozenset((np.logical_and, np.logical_or, np.logical_xor, np.isnan, np.isinf, np.isfinite))
 
+FUNCTIONS = ("numpy_func", "ufunc", "numpy_function")  # what wrappers call the function that they carry out
+
 _latest: Recording | None = None
 
 
@@ -268,7 +270,7 @@ class Recording:
             if any(x is tensor for x in given) or (known is not None and not given):
                 continue
             node = tensor._node
-            function = frame.f_locals.get("numpy_func") or frame.f_locals.get("ufunc")
+            function = next((f for key in FUNCTIONS if (f := frame.f_locals.get(key)) is not None), None)
             if isinstance(node, Recipe):
                 function = node.func
             text = frame.f_code.co_name if function is None else name_of(function)
@@ -362,7 +364,8 @@ class Recording:
         if running is not None:
             observer, token = running
             back_functions.reset(token)
-            self.passes.append(observer.finish())
+            captured, arrived = result or ({}, ())
+            self.passes.append(observer.finish(arrived=(*captured.items(), *arrived)))
 
 
 recording = Recording

@@ -30,18 +30,16 @@ def too_long(count: int, edges: Sequence[tuple[int, int]], budget: int = BUDGET)
     for start, end in edges:
         outgoing[start].append(end)
         missing[end] += 1
-    is_source = [not number for number in missing]
     rows = [0] * count
-    ready = [box for box in range(count) if is_source[box]]
-    for box in ready:
+    order = [box for box in range(count) if not missing[box]]
+    for box in order:
         for end in outgoing[box]:
             rows[end] = max(rows[end], rows[box] + 1)
             missing[end] -= 1
             if not missing[end]:
-                ready.append(end)
-    for box in range(count):
-        if is_source[box] and outgoing[box]:  # it stands right above the first that uses it
-            rows[box] = min(rows[end] for end in outgoing[box]) - 1
+                order.append(end)
+    for box in reversed(order):  # as far down as the first that uses it allows
+        rows[box] = min((rows[end] - 1 for end in outgoing[box]), default=rows[box])
     passed = [max(rows[end] - rows[start] - 1, 0) for start, end in edges]
     total = sum(passed)
     left_out: set[int] = set()

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..core import backprop
 from ..core.broadcasting import unbroadcast
-from ..core.forward import Several
-from ..core.levels import PLAIN
-from ..core.recipe import Leaf, Recipe
+from ..core.forward import Several, take_output
+from ..core.levels import PLAIN, gradient_fitter
+from ..core.recipe import CLOCK, Leaf, Overwritten, Recipe
 from ..core.sort import topological_sort
 from ..core.table import BACK_FUNCS, EACH, name_of
 from ..core.tensor import Tensor
@@ -29,7 +31,7 @@ from .names import Names
 from .values import Value, shape_text, value_of
 from .watch import Watch
 
-__all__ = ["Argument", "GraphNode", "Observer", "Pass", "Step", "backward_pass", "operation_name"]
+__all__ = ["Argument", "GraphNode", "Observer", "Pass", "Step", "backward_pass", "operation_name", "values_at"]
 
 Node = Recipe | Leaf
 NUMBERS = (bool, int, float, complex)
@@ -68,7 +70,7 @@ class GraphNode:
         operation: what computed it; "" for a leaf.
         value: its value in the forward pass.
         arguments: what the operation was given; left out amid a very long pass.
-        gradient: all that arrived here, as `.grad` has it; None where nothing did. Between the steps complex
+        gradient: all that arrived here, as `.grad` has it, and after the hooks; None where nothing did. Between the steps complex
             gradients travel conjugated.
         place: the user's line that computed it; "" where that was not recorded.
         modules: the modules it was computed in, (path, class name), the outermost first.
@@ -165,6 +167,7 @@ class _Call:
     given: Value
     contribution: Value
     summed: tuple[tuple[int, ...], tuple[int, ...]] | None
+    samples: int
     before: Value | None
     after: Value
     hooked: bool
@@ -193,6 +196,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         self._needed = None if wanted is None else backprop.on_the_way(self.order, wanted)
         self._retain, self._create = retain, create
         self._sums: dict[Node, Any] = {}
+        self._replaced: dict[Node, Any] = {}  # what hooks made of it
         for node, seed in zip(self.starts, seeds, strict=True):
             assert node is not None
             self._sums[node] = self._sums[node] + seed if node in self._sums else seed
@@ -201,9 +205,9 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         self._summed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         seen = self._summed.append
         self._watch = Watch(lambda code: (partial(_note_shapes, seen), None) if code is unbroadcast.__code__ else None)
-        self.shown_values = [value_of(_value_at(node)) for node in self.forward]
+        self.shown_values = [value_of(value) for value in values_at(self.forward)]
         recipes = [node for node in self.order if isinstance(node, Recipe)]
-        self._recorded = {node: (node._inputs, node._args, node._kwargs, node._func) for node in recipes}
+        self._recorded = {node: (node._inputs, _saved(node)[0], node._kwargs, node._func) for node in recipes}
         self._edges = {node: node._edges for node in recipes}  # the engine may free what it has used
 
     # ----- what the engine asks -----------------------------------------------------------------------------------
@@ -252,13 +256,20 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
 
     def _note(self, node: Recipe, position: int, gradient: Any, contribution: Any) -> None:
         edge: Any = node._edges[position]
+        fit = None if type(node._out) in PLAIN else gradient_fitter(node._out)
+        samples = 0
+        if fit is not None:  # as the engine does: summed over the samples that share the argument
+            fitted = fit(contribution, node._args[position])
+            samples = np.size(getattr(contribution, "values", contribution)) // max(np.size(fitted), 1)
+            samples = samples if fitted is not contribution and not hasattr(fitted, "values") else 0
+            contribution = fitted
         before = self._sums.get(edge)
-        plainly = type(node._out) in PLAIN or isinstance(node._out, Several)
-        total = contribution if before is None else before + contribution if plainly else contribution
+        total = contribution if before is None else before + contribution
         self._sums[edge] = total
-        arrived = self._sums[node]
         extra = node._extra
-        hooked = extra is not None and bool(extra.hooks) and gradient is not arrived
+        hooked = extra is not None and bool(extra.hooks) and not _same(gradient, self._sums[node])
+        if hooked:
+            self._replaced[node] = gradient
         shown = value_of(_filled(contribution))
         self._calls.append(
             _Call(
@@ -267,6 +278,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                 value_of(_filled(gradient)),
                 shown,
                 next((pair for pair in self._summed if pair[0] != pair[1]), None),
+                samples,
                 None if before is None else value_of(_filled(before)),
                 shown if before is None else value_of(_filled(total)),
                 hooked,
@@ -275,10 +287,16 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
 
     # ----- what comes of it ---------------------------------------------------------------------------------------
 
-    def finish(self, names: Names | None = None) -> Pass:
-        """The pass, told in the user's names."""
+    def finish(self, names: Names | None = None, arrived: Iterable[tuple[Node, Any]] = ()) -> Pass:
+        """The pass, told in the user's names.
+
+        Args:
+            names: these.
+            arrived: the gradients that the engine found in the end, after hooks.
+        """
         from .record import modules_of, place_of
 
+        self._replaced.update(arrived)
         names = names or Names()
         numbers = {node: i for i, node in enumerate(self.forward)}
         called: list[str] = []
@@ -299,7 +317,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
             found.place = "" if place is None else str(place)
             found.modules = modules_of(node) or ()
             if node in self._sums:
-                found.gradient = value_of(_as_seen(_filled(self._sums[node])))
+                found.gradient = value_of(_as_seen(_filled(self._replaced.get(node, self._sums[node]))))
             nodes.append(found)
         steps = self._steps(nodes, numbers)
         starts = [numbers[node] for node in self.starts if node is not None]
@@ -352,7 +370,14 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
                     uses,
                     call.given,
                     call.contribution,
-                    summed_words(call.summed, nodes[target].name),
+                    "; ".join(
+                        words
+                        for words in (
+                            summed_words(call.summed, nodes[target].name),
+                            f"summed over the {call.samples} samples of vmap" if call.samples else "",
+                        )
+                        if words
+                    ),
                     met[target],
                     paths[target],
                     call.before,
@@ -388,6 +413,8 @@ def told(call: _Call, node: GraphNode, recorded: tuple[Any, ...]) -> tuple[str, 
             names[argument.parameter] = argument.text
         elif number is not None and argument.parameter not in AXES:
             constants[argument.parameter] = number
+    if func is take_output:
+        constants["i"] = recorded[1][1]
     note = put_in_note(note_of(func, call.position), names, constants)
     conditions = note.split("$")[1::2]
     if conditions and not any(re.search("[A-Za-z]", part) for part in conditions):  # it is about numbers such as 2 = 0
@@ -430,7 +457,12 @@ def summed_words(shapes: tuple[tuple[int, ...], tuple[int, ...]] | None, text: s
 
 
 def _constant(value: Any) -> str:
-    text = repr(value)
+    if type(value) is tuple and value and all(type(step) is tuple and callable(step[0]) for step in value):
+        text = ", then ".join(  # what an in-place write selected
+            " ".join([operation_name(function), *(_constant(arg) for arg in args)]) for function, args, *_ in value
+        )
+    else:
+        text = repr(value)
     return text if len(text) <= 40 else f"{type(value).__name__} ..."
 
 
@@ -447,11 +479,58 @@ def _as_seen(gradient: Any) -> Any:
     return backprop.outside(gradient) if hasattr(gradient, "dtype") else gradient
 
 
-def _value_at(node: Node) -> Any:
-    if isinstance(node, Leaf):
-        tensor = node.tensor()
-        return None if tensor is None else tensor.array
-    return node._out
+def _same(one: Any, other: Any) -> bool:
+    """Whether two gradients are the same numbers."""
+    if one is other:
+        return True
+    one, other = getattr(one, "array", one), getattr(other, "array", other)
+    return bool(np.array_equal(getattr(one, "values", one), getattr(other, "values", other), equal_nan=True))
+
+
+def _saved(node: Recipe) -> tuple[tuple[Any, ...], Any]:
+    """A recipe's arguments and result; `Overwritten` stands for those that were written to since."""
+    return (node._args, node._out) if node._saved_at == CLOCK.now else backprop.still_saved(node)
+
+
+def _shares(node: Recipe, edge: Any) -> bool:
+    return isinstance(edge, Recipe) and _is_in(edge, node._out)
+
+
+def _is_in(node: Any, array: Any) -> bool:
+    """Whether an array lies in the memory of a node's result."""
+    out = getattr(node, "_out", None)
+    return isinstance(out, np.ndarray) and isinstance(array, np.ndarray) and np.may_share_memory(out, array)
+
+
+def values_at(nodes: Sequence[Node]) -> list[Any]:
+    """The values of nodes when they were computed; `Overwritten` where an in-place write has left no copy of it."""
+    values: dict[Node, Any] = {}
+    lost: set[Node] = set()
+    for node in nodes:
+        if isinstance(node, Leaf):
+            tensor = node.tensor()
+            values[node] = None if tensor is None else tensor.array
+            continue
+        args, values[node] = _saved(node)
+        if isinstance(values[node], Overwritten) or any(edge in lost and _shares(node, edge) for edge in node._edges):
+            lost.add(node)
+            values[node] = Overwritten(node._out, "overwritten")
+        if args is not node._args:
+            lost.update(
+                e
+                for e, arg in zip(node._edges, args, strict=True)
+                if isinstance(e, Leaf) and isinstance(arg, Overwritten)
+            )
+    if lost:
+        copies: dict[Node, Any] = {}
+        for node in nodes:
+            if isinstance(node, Leaf):
+                continue
+            for edge, arg in zip(node._edges, _saved(node)[0], strict=True):
+                if edge in lost and (edge not in copies or isinstance(copies[edge], Overwritten)):
+                    copies[edge] = Overwritten(arg, "overwritten") if _is_in(edge, arg) else arg
+        values.update({node: copies[node] for node in lost if node in copies})
+    return [values[node] for node in nodes]
 
 
 def backward_pass(loss: Tensor, gradient: Any = None, names: Names | None = None) -> Pass:
@@ -474,10 +553,10 @@ def backward_pass(loss: Tensor, gradient: Any = None, names: Names | None = None
     before = [None if tensor is None else (tensor, tensor.grad) for tensor in kept]
     token = back_functions.set(observer)
     try:
-        backprop.run((loss,), seeds, None, True, False)
+        _, arrived = backprop.run((loss,), seeds, None, True, False)
     finally:
         back_functions.reset(token)
         for pair in before:
             if pair is not None:
                 pair[0].grad = pair[1]
-    return observer.finish(names)
+    return observer.finish(names, arrived)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..func.batched import Batched
 
 __all__ = ["SMALL", "Value", "number_text", "shape_text", "value_of"]
 
@@ -85,11 +86,13 @@ class Value:
 
 
 def value_of(array: Any) -> Value:
-    """What is to be shown of an array, a tensor or a number."""
+    """What is to be shown of an array, a tensor or a number; of what a vmap computes, all samples."""
     if isinstance(array, Tensor):
         array = array.array
     if isinstance(array, (bool, int, float, complex, np.generic)):
         array = np.asarray(array)
+    while isinstance(array, Batched):  # all the samples
+        array = array.values
     if not isinstance(array, np.ndarray):  # of another library, several outputs, or overwritten
         shape = getattr(array, "shape", None)
         return Value(

@@ -761,7 +761,7 @@ def multi_margin_loss(
         raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
     check_labels("multi_margin_loss", labels.array, 0, classes)
     own = gather(scores, 1, labels.unsqueeze(1))
-    gaps = clamp(margin - own + scores, min=0)
+    gaps = relu(margin - own + scores)  # which is flat where the margin is just kept
     if p == 2:
         gaps = gaps * gaps
     if weight is not None:

@@ -449,9 +449,9 @@ class Module:
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Let `forward` run as a compiled program from now on; the arguments are those of `chainrule.compile`."""
-        from .. import compile  # through the public face, which loads it late: the compiler is a higher room
+        import chainrule  # the public face, which loads the compiler late: it is a higher room
 
-        self.__dict__["forward"] = compile(self.forward, *args, **kwargs)
+        self.__dict__["forward"] = chainrule.compile(self.forward, *args, **kwargs)
         CHANGES.now += 1
 
     # ---- changing everything below -------------------------------------------------------------------------------

@@ -324,7 +324,7 @@ def _softsign(x: Any) -> Any:
 @backward(_softsign, 0)
 def softsign_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \frac{1}{1 + |x|} \left(\nabla_{out} L - \mathrm{Re}(out \nabla_{out} L)\,
-    \mathrm{sgn}(\bar x)\right)$, for real x $\frac{1}{(1 + |x|)^2} \nabla_{out} L$"""
+    \mathrm{sgn}(\bar x)\right)$, for real $x$ $\frac{1}{(1 + |x|)^2} \nabla_{out} L$"""
     size = np.abs(x) + 1
     if is_complex(x):
         return (grad_out - np.real(out * grad_out) * np.conjugate(np.sign(x))) / size

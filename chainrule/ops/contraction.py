@@ -247,7 +247,7 @@ def in_order(x: Any, order: tuple[int, ...]) -> Any:
 
 @backward(contract, 0)
 def contract_back0(grad_out: Any, out: Any, x: Any, y: Any, equation: str) -> Any:
-    r"""$\nabla_x L = \mathrm{einsum}(\nabla_{out} L, y)$, the letters of the result and of x exchanged"""
+    r"""$\nabla_x L = \mathrm{einsum}(\nabla_{out} L, y)$, the letters of the result and of $x$ exchanged"""
     operands, result = equation.split("->")
     of_x, of_y = operands.split(",")
     return contract(grad_out, y, equation=f"{result},{of_y}->{of_x}")
@@ -255,7 +255,7 @@ def contract_back0(grad_out: Any, out: Any, x: Any, y: Any, equation: str) -> An
 
 @backward(contract, 1)
 def contract_back1(grad_out: Any, out: Any, x: Any, y: Any, equation: str) -> Any:
-    r"""$\nabla_y L = \mathrm{einsum}(x, \nabla_{out} L)$, the letters of the result and of y exchanged"""
+    r"""$\nabla_y L = \mathrm{einsum}(x, \nabla_{out} L)$, the letters of the result and of $y$ exchanged"""
     operands, result = equation.split("->")
     of_x, of_y = operands.split(",")
     return contract(x, grad_out, equation=f"{of_x},{result}->{of_y}")

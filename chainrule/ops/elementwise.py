@@ -1088,8 +1088,9 @@ def imag(input: Tensor) -> Tensor:
 
 
 def angle(input: Tensor) -> Tensor:
-    """The angle in the complex plane; of a real number 0 or pi."""
-    return _angle(promote((input,), floating=True)[0])  # type: ignore[no-any-return]
+    """The angle in the complex plane; of a real number 0 or pi, 0 of both zeros."""
+    number: Any = promote((input,), floating=True)[0]
+    return _angle(number if number.array.dtype.kind == "c" else number + 0.0)  # type: ignore[no-any-return]
 
 
 def complex(real: Tensor, imag: Tensor) -> Tensor:

@@ -312,7 +312,7 @@ def eigh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
 
 @backward(np.linalg.eigvalsh, 0)
 def eigvalsh_back(grad_out: Any, out: Any, x: Any, UPLO: str = "L") -> Any:
-    r"""$\overline{\nabla_x L} = V\, \mathrm{diag}(\nabla_{out} L)\, V^H$ with the eigenvectors $V$ of x"""
+    r"""$\overline{\nabla_x L} = V\, \mathrm{diag}(\nabla_{out} L)\, V^H$ with the eigenvectors $V$ of $x$"""
     _, v = np.linalg.eigh(x, UPLO)  # type: ignore[call-overload]
     return conj(np.matmul(columns_times(v, grad_out), adjoint(v)))
 
@@ -358,7 +358,7 @@ def eigenvalues(x: Any) -> Any:
 
 @backward(eigenvalues, 0)
 def eigenvalues_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\nabla_x L = \left(V\, \mathrm{diag}(\nabla_{out} L)\, V^{-1}\right)^T$ with the eigenvectors $V$ of x"""
+    r"""$\nabla_x L = \left(V\, \mathrm{diag}(\nabla_{out} L)\, V^{-1}\right)^T$ with the eigenvectors $V$ of $x$"""
     _, v = eigen(x)
     gradient = np.linalg.solve(transposed(v), np.expand_dims(grad_out, -1) * transposed(v))
     return real_like(gradient, x)
@@ -414,7 +414,7 @@ def kept_vectors(vectors: Any, gradient: Any, k: int, name: str) -> tuple[Any, A
 
 @backward(np.linalg.svdvals, 0)
 def svdvals_back(grad_out: Any, out: Any, x: Any) -> Any:
-    r"""$\overline{\nabla_x L} = U\, \mathrm{diag}(\nabla_{out} L)\, V^H$ with the singular vectors $U, V$ of x"""
+    r"""$\overline{\nabla_x L} = U\, \mathrm{diag}(\nabla_{out} L)\, V^H$ with the singular vectors $U, V$ of $x$"""
     u, _, vh = np.linalg.svd(x, full_matrices=False)
     return conj(np.matmul(columns_times(u, grad_out), vh))
 
@@ -477,7 +477,7 @@ def lu_decomposition(x: Any) -> Any:
 @backward(lu_decomposition, 0)
 def lu_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = P\, L^{-T} \left(\mathrm{tril}(L^T \nabla_L L, -1) +
-    \mathrm{triu}(\nabla_U L\; U^T)\right) U^{-T}$ with $P, L, U = out$, for square x; the rows
+    \mathrm{triu}(\nabla_U L\; U^T)\right) U^{-T}$ with $P, L, U = out$, for square $x$; the rows
     or columns beyond the square follow by substitution"""
     p, lower, upper = out
     _, grad_lower, grad_upper = grad_out

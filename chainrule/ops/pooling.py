@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -350,6 +351,9 @@ def _spread_along(values: Any, out: Any, x: Any, axis: int, window: Window) -> A
     Values are multiplied by 0 and 1 as if their bits were integers: one pass, and infinite ones stay away from zeros.
     """
     kind = values.dtype
+    in_pairs = window == (2 * window.out, 2, 2, 0, 1, window.out) and axis == x.ndim - 1
+    if in_pairs and kind == np.float32 and sys.byteorder == "little":
+        return _spread_in_pairs(values, out, x)
     bits = np.dtype(f"i{kind.itemsize}")
     numbers = values.view(bits)
     ranges = _ranges(window)
@@ -382,6 +386,15 @@ def _spread_along(values: Any, out: Any, x: Any, axis: int, window: Window) -> A
         else:
             result[seen] += np.multiply(chosen, hit).view(kind)
     return result
+
+
+def _spread_in_pairs(values: Any, out: Any, x: Any) -> Any:
+    """`_spread_along` for windows of two that fill the last axis: a value is one half of a number twice as wide."""
+    wide = values.view(np.uint32).astype(np.uint64, order="C")
+    second = (x[..., ::2] != out).astype(np.uint64, order="C")
+    second <<= np.uint64(5)  # 32 bits
+    wide <<= second
+    return wide.view(np.float32)
 
 
 @array_function

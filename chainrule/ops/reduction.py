@@ -126,7 +126,7 @@ def mean_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool 
 
 @backward(np.nansum, 0)
 def nansum_back(grad_out: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    r"""$\nabla_x L = \nabla_{out} L$ where x is a number, 0 where it is NaN"""
+    r"""$\nabla_x L = \nabla_{out} L$ where $x$ is a number, 0 where it is NaN"""
     return np.where(np.isnan(x), 0, spread(grad_out, x.shape, axis, keepdims))
 
 
@@ -234,7 +234,7 @@ def where_not_zero(x: Any, value: Any) -> Any:
 
 @backward(vector_norm, 0)
 def vector_norm_back(grad_out: Any, out: Any, x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
-    r"""$\nabla_x L = \left(\frac{|x|}{out}\right)^{p-1} \frac{\bar{x}}{|x|} \nabla_{out} L$, 0 where x = 0"""
+    r"""$\nabla_x L = \left(\frac{|x|}{out}\right)^{p-1} \frac{\bar{x}}{|x|} \nabla_{out} L$, 0 where $x = 0$"""
     gradient = spread(grad_out, x.shape, axis, keepdims)
     norm = spread(out, x.shape, axis, keepdims)
     if ord == 0:

@@ -140,7 +140,7 @@ def logcumsumexp_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
 
 @backward(np.diff, 0)
 def diff_back(grad_out: Any, out: Any, x: Any, n: int = 1, axis: int = -1) -> Any:
-    r"""$\nabla_{x_i} L = \nabla_{out_{i-1}} L - \nabla_{out_i} L$, n times"""
+    r"""$\nabla_{x_i} L = \nabla_{out_{i-1}} L - \nabla_{out_i} L$, $n$ times"""
     size = x.shape[axis]
     if n >= size:
         return np.zeros_like(x)

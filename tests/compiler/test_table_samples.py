@@ -11,6 +11,7 @@ import chainrule as cr
 from chainrule.compiler import compile
 from chainrule.core.backprop import grad
 from chainrule.core.tensor import make_tensor
+from chainrule.ops import linalg
 
 from ..table_samples.common import Sample
 from ..test_table import IDS, SAMPLES, operation, positions
@@ -41,9 +42,8 @@ def weights(result: Any) -> Any:
     return np.cos(np.arange(count, dtype=np.float64)).reshape(result.shape)
 
 
-@pytest.mark.usefixtures("numpy_only")
-@pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
-def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
+def agrees(sample: Sample) -> Any:
+    """Assert that a sample computes the same compiled and eagerly, twice; returns the compiled function."""
     order = 2 if sample.second_order else 1
     run = program(sample, order)
     leaves = [make_tensor(np.array(sample.args[i]), None).requires_grad_() for i in positions(sample)]
@@ -56,3 +56,34 @@ def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-11, atol=1e-12)
         np.testing.assert_array_equal(got.numpy(), more.numpy())
     assert not any(isinstance(leaf.array, cr.compiler.tracer.Tracer) for leaf in leaves)
+    return compiled
+
+
+@pytest.mark.usefixtures("numpy_only")
+@pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
+def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
+    agrees(sample)
+
+
+# complex numbers beside real ones, and arrays in the order of columns, which kernels do not take
+AWKWARD = [s for s in SAMPLES if s.function is linalg.cofactors or (s.function is np.reshape and s.kwargs)]
+
+
+@pytest.mark.parametrize("sample", AWKWARD, ids=range(len(AWKWARD)))
+def test_a_sample_that_kernels_do_not_take_whole_agrees(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    agrees(sample)
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A"])
+def test_reshapes_by_columns(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    for kernels in ("0", "1"):
+        monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+        for function in (
+            lambda x: np.exp(np.reshape(x * 2, (3, -1), order=order) + 1),
+            lambda x: np.exp(np.reshape(np.transpose(x) * 2, 6, order=order)),
+            lambda x: np.exp(np.ravel(x * 2, order=order)) - 1,
+        ):
+            np.testing.assert_allclose(compile(function)(x), function(x), rtol=1e-15)

@@ -70,6 +70,10 @@ def test_every_formula_of_the_table_is_mathml_with_nothing_lost(function: Any, p
         ("- x", '<mo form="prefix">−</mo><mi>x</mi>'),
         ("a - x", "<mi>a</mi><mo>−</mo><mi>x</mi>"),
         (r"\sum_{i}^n", "<munderover><mo>∑</mo><mi>i</mi><mi>n</mi></munderover>"),
+        (
+            "(2.5e-09) x",
+            '<mn>2.5</mn><mo>⋅</mo><msup><mn>10</mn><mrow><mo form="prefix">−</mo><mn>9</mn></mrow></msup>',
+        ),
         (r"\href{x}", "<mtext>\\href</mtext>"),
     ],
 )

@@ -292,6 +292,22 @@ def test_a_click_on_a_box_shows_its_forward_and_backward(show: Open) -> None:
     assert page.is_hidden("#node")
 
 
+def test_a_box_that_stands_for_one_far_away_is_lit_with_it_and_leads_to_it(show: Open) -> None:
+    w, u = cr.tensor(0.5, requires_grad=True), cr.tensor(0.1, requires_grad=True)
+    h = w * u
+    for _ in range(60):
+        h = (h * w + u).tanh()
+    told = cr.explain(h, names={"w": w, "u": u})
+    page = show(told)
+    step = next(step for step in told.steps if told.nodes[step.target].name == "w")
+    page.fill("#slider", str(step.number))
+    page.wait_for_timeout(400)
+    assert boxes(page, "target") == ["w"] and page.query_selector(".box.again.target") is not None
+    page.click(".box.again.target")
+    text = text_of(page, "#node")
+    assert "w: a leaf" in text and f"So far {step.after}" in text.replace(" .", ".")
+
+
 def test_dragging_moves_the_graph_and_chooses_nothing(show: Open) -> None:
     page = show(a_net())
     before = place_of(page, "v1 = linear")

@@ -362,3 +362,9 @@ def test_a_robust_loss_has_the_slope_of_its_line_however_far_the_target_is(dista
         want = 0.5 * distance**2 * scale if distance <= 0.5 else line * (distance - 0.25)
         np.testing.assert_allclose(found.detach().numpy(), want, rtol=1e-6)
         np.testing.assert_allclose(x.grad.numpy(), [slope, -slope], rtol=1e-6)
+
+
+def test_a_margin_that_is_just_kept_has_no_gradient() -> None:
+    x = cr.tensor([[2.0, 1.0, 0.5]], requires_grad=True)
+    F.multi_margin_loss(x, cr.tensor([0])).backward()
+    assert x.grad.tolist() == [[0, 0, 0]]

@@ -121,6 +121,21 @@ def test_ties_after_relu_leave_one_gradient_for_each_window() -> None:
     np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(want, (2, 3, 4, 4)))
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 6, 8), (2, 3, 10), (2, 2, 4, 2, 6), (3, 1, 7, 4)])
+def test_pairs_of_single_precision_send_every_gradient_to_the_first_maximum(shape: tuple[int, ...]) -> None:
+    array = numbers(*shape, ties=True).astype("f4")
+    array.reshape(-1)[::7], array.reshape(-1)[1::11] = -np.inf, -0.0
+    x = leaf(array, cr.float32)
+    out, indices = MAX[len(shape) - 2](x, 2, return_indices=True)
+    seed = numbers(*out.shape, seed=1).astype("f4")
+    seed.reshape(-1)[:2] = np.nan, np.inf
+    out.backward(cr.from_numpy(seed))
+    want = np.zeros((*shape[:2], math.prod(shape[2:])), "f4")
+    places = indices.numpy().reshape(*shape[:2], -1)
+    np.put_along_axis(want, places, seed.reshape(places.shape), 2)
+    np.testing.assert_array_equal(x.grad.numpy().reshape(want.shape), want)
+
+
 @pytest.mark.parametrize("shape", [(4, 8, 64, 65), (40, 1, 66, 70)])
 @pytest.mark.parametrize("settings", [SETTINGS[0], SETTINGS[1]], ids=str)
 def test_large_inputs_that_are_taken_a_few_planes_at_a_time_give_the_same(

@@ -16,12 +16,13 @@ import pytest
 
 import chainrule
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("expecttest")
 
 from . import comparison
 from .comparison import array_of, can_be_followed, differentiable, function_named, ours, samples_of, takes, theirs
 
+torch = comparison.torch
 pytestmark = pytest.mark.torch
 NAMES = comparison.compared("float64")
 SAMPLES = 12

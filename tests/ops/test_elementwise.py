@@ -431,3 +431,8 @@ def test_functions_with_corners_do_not_hide_nan() -> None:
         assert np.isnan(call(x).item())
     (gradient,) = cr.autograd.grad(F.hardswish(x), x)
     assert np.isnan(gradient.item())
+
+
+def test_the_angle_of_a_negative_zero_is_zero() -> None:
+    assert cr.angle(cr.tensor([-0.0, 0.0, 2.0])).tolist() == [0, 0, 0]
+    assert cr.angle(cr.tensor([-1.0])).item() == pytest.approx(np.pi)

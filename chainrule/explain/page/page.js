@@ -50,7 +50,12 @@
     const table = ["mtable", ...rows.map((row) => ["mtr", ...row.map((text) => ["mtd", number(text)])])];
     return math(["mrow", ["mo.open", "["], table, ["mo.close", "]"]]);
   }
-  const number = (text) => (text.startsWith("-") ? ["mrow", ["mo.sign", "−"], ["mn", text.slice(1)]] : ["mn", text]);
+  function number(text) {
+    if (text.startsWith("-")) return ["mrow", ["mo.sign", "−"], number(text.slice(1))];
+    const [digits, power] = text.split("e");
+    if (power === undefined || !/^[-+]?\d+$/.test(power)) return ["mn", text];
+    return ["mrow", ["mn", digits], ["mo", "⋅"], ["msup", ["mn", "10"], number(String(Number(power)))]];
+  }
 
   // Words in which code stands between backquotes.
   const words = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
@@ -59,7 +64,7 @@
     const text = thing.text || "nothing";
     let shown = make("span", { class: "value" }, text);
     if (thing.rows) shown = matrix(thing.rows);
-    else if (!thing.kind && /^-?[\d.]/.test(text)) shown = math(number(text));
+    else if (!thing.kind && /^-?[\d.]+(e[-+]\d+)?$/.test(text)) shown = math(number(text));
     return make("span", {}, shown, withKind && thing.kind ? make("span", { class: "kind" }, thing.kind) : null);
   }
 
