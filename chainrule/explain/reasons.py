@@ -11,15 +11,17 @@ from ..core.backprop import edges_of
 from ..core.recipe import Leaf, Recipe
 from ..core.sort import topological_sort
 from ..core.tensor import Tensor
+from ..nn.parameter import Parameter
 from .formula import plain
 from .names import Names
 from .record import Origin, Recording, latest, place_of
-from .steps import GraphNode, Pass, Step, backward_pass, operation_name
+from .steps import GraphNode, Pass, Step, backward_pass, operation_name, values_at
 from .values import Value, value_of
 
 __all__ = ["Answer", "why"]
 
 RECORD = "run it again inside `with chainrule.explain.recording():`"
+KINDS = {"numpy": "a NumPy array", "item": "a Python number"}
 ROUNDING = frozenset("floor ceil trunc rint round sign floor_divide trunc_divide heaviside copysign".split())
 SATURATING = frozenset("sigmoid tanh softmax log_softmax logsigmoid erf hardsigmoid hardtanh softsign softplus".split())
 RECTIFYING = frozenset("relu threshold hardswish hardshrink softshrink elu gelu silu mish leaky_relu".split())
@@ -120,6 +122,8 @@ class _Question:
                 "with requires_grad=True.",
                 "" if origin.place is None else str(origin.place),
             )
+        if isinstance(tensor, Parameter):
+            return Answer("frozen", f"{called} has no graph: it is a parameter whose requires_grad was set to False.")
         return Answer(
             "no requires_grad",
             f"{called} has no graph: it was made without requires_grad=True, or computed where the graph was cut "
@@ -143,7 +147,7 @@ class _Question:
         if export is not None:
             came = "a new tensor was made of it" if origin.certain else "a new tensor was made, perhaps of it,"
             left = f" at {export.place}" if export.place else ""
-            kind = "a NumPy array" if export.how == "numpy" else "a Python number" if export.how == "item" else "a list"
+            kind = KINDS.get(export.how, "a list")
             name = self.origin_name(export.origin)
             roots = sorted({f"`{root}`" for root in map(self.origin_name, _roots(export.origin)) if root})
             who = f"`{name}`" if name else "a value" + (f" computed from {', '.join(roots)}" if roots else "")
@@ -222,6 +226,16 @@ class _Question:
         if cuts:
             cause, text, place = self.cut_words(cuts[0])
             return Answer(cause, f"{self.called} has no gradient: {what}. On the way from it, {text}.", place)
+        left = None if self.seen is None else self.seen.export_above(self.tensor)
+        if left is not None:
+            at = f" at {left.place}" if left.place else ""
+            kind = KINDS.get(left.how, "a list")
+            return Answer(
+                left.how,
+                f"{self.called} has no gradient: {what}. On the way from it, .{left.how}(){at} took a value as {kind}; "
+                "what is computed from that has no graph.",
+                str(left.place or ""),
+            )
         known = self.seen is not None and self.seen.origin_of(self.tensor) is not None
         hint = "" if known else f" To see where a way is cut, {RECORD}."
         return Answer("not reached", f"{self.called} has no gradient: {what}.{hint}")
@@ -252,10 +266,16 @@ class _Question:
             end = self.loss.node()
             if not (isinstance(end, Recipe) and end.freed):
                 return backward_pass(self.loss, names=self.names)
+        found = None
+        wrong = None if self.tensor.grad is None else value_of(self.tensor.grad)
         for a_pass in reversed(self.seen.passes if self.seen is not None else ()):
-            if a_pass.node_of(self.tensor) is not None:
+            node = a_pass.node_of(self.tensor)
+            if node is None:
+                continue
+            found = found or a_pass
+            if wrong is None or wrong.finite or (node.gradient is not None and not node.gradient.finite):
                 return a_pass
-        return None
+        return found
 
     def zero(self, a_pass: Pass, node: GraphNode) -> Answer:
         start = f"The gradient of {self.called} is 0"
@@ -308,14 +328,15 @@ class _Question:
                 return Answer(cause, f"{start}. It began here: {_forward_words(a_pass, first)}.", first.place)
             return Answer("unknown", f"{start}, and its graph was freed. To see where it began, ask before backward().")
         whole: Recipe | Leaf = end
-        for node in topological_sort(whole, edges_of):
+        order = topological_sort(whole, edges_of)
+        for node, array in zip(order, values_at(order), strict=True):
             if isinstance(node, Leaf):
                 tensor = node.tensor()
                 if tensor is not None and not value_of(tensor).finite:
                     name = self.names.of_tensor(tensor)
                     return Answer("leaf", f"{start}: the leaf {f'`{name}`' if name else ''} has it from the start.")
                 continue
-            out = value_of(node._out)
+            out = value_of(array)
             if out.finite:
                 continue
             place = place_of(node)
@@ -350,15 +371,27 @@ def _first_not_finite(a_pass: Pass, end: GraphNode) -> GraphNode | None:
     for node in reversed(a_pass.nodes[: end.number + 1]):
         if node.number in leads:
             leads.update(argument.node for argument in node.arguments if argument.node is not None)
-    return next((node for node in a_pass.nodes if node.number in leads and not node.value.finite), None)
+    meant: dict[int, GraphNode] = {}  # infinities that were written there on purpose, as masks do
+    for node in a_pass.nodes:
+        if node.number not in leads or node.value.finite:
+            continue
+        sources = [a for a in node.arguments if a.value is not None and not a.value.finite]
+        if node.value.nans or not sources or any(a.value.nans or a.node not in (None, *meant) for a in sources):  # type: ignore[union-attr]
+            return node
+        meant[node.number] = node
+    return next(iter(meant.values()), None)
 
 
 def _forward_words(a_pass: Pass, node: GraphNode) -> str:
     if not node.operation:
         return f"the leaf `{node.name}` is {node.value.text} from the start"
     given = ", ".join(
-        f"`{a.text}` = {a.value.text}" if a.node is not None else a.text for a in node.arguments if a.value
+        f"`{a.text}` = {a.value.text}" if a.text != a.value.text else a.text for a in node.arguments if a.value
     )
+    constant = next((a for a in node.arguments if a.node is None and a.value is not None and not a.value.finite), None)
+    if constant is not None:
+        who = "an argument" if constant.text == constant.value.text else f"`{constant.text}`"
+        return f"{who} that {node.operation}{_at(node)} was given is {constant.value.text} from the start"
     return f"{node.operation}{_at(node)} made {node.value.text} of {given}"
 
 
@@ -383,7 +416,7 @@ def _zero_words(a_pass: Pass, step: Step) -> tuple[str, str]:
         return "mask", f"it multiplies by `{zeros[0].text}`, which is 0 everywhere"
     if operation in MASKING or operation == "where":
         return "mask", f"it keeps nothing of `{argument.text}` where a gradient arrives"
-    if operation == "write_region":
+    if operation in ("write_region", "fill", "copy"):
         return "in-place write", "an in-place write replaced the values that a gradient arrives at"
     if zeros:
         return "zero factor", f"`{zeros[0].text}` is 0 everywhere"

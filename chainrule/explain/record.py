@@ -26,7 +26,7 @@ from ..core.table import BACK_FUNCS, name_of
 from ..core.tensor import Tensor
 from ..core.tracing import back_functions
 from ..nn.module import Module
-from ..ops import creation
+from ..ops import creation, indexing
 from .steps import Observer, Pass
 from .watch import Handler, Watch, arguments_of
 
@@ -172,6 +172,7 @@ class Recording:
             backprop.run.__code__: (self._pass_begins, self._pass_ends),
             views_module.write_in_place.__code__: (None, self._written),
             views_module.write_part.__code__: (None, self._written),
+            indexing._setitem.__code__: (None, self._written),
             Tensor.detach.__code__: (None, self._detached),
             Tensor.data.fget.__code__: (None, self._detached),  # type: ignore[attr-defined]
             Tensor.detach_.__code__: (None, self._detached),
@@ -238,6 +239,15 @@ class Recording:
             ):
                 (found.append if origin.cut or origin.export is not None else reached.add)(origin)
         return found
+
+    def export_above(self, tensor: Tensor) -> Export | None:
+        """The last value computed from a tensor that left the graph as a number or an array."""
+        start = self.origin_of(tensor)
+        reached = {start}
+        for origin in self._order:
+            if any(parent in reached for parent in origin.parents):
+                reached.add(origin)
+        return next((e for e in reversed(self._exports) if e.origin in reached), None) if start is not None else None
 
     # ----- what is seen -------------------------------------------------------------------------------------------
 
@@ -327,13 +337,16 @@ class Recording:
         self._note(tensor, origin)
 
     def _written(self, frame: FrameType, result: Any) -> None:
-        target = frame.f_locals["target"]
+        here = frame.f_locals
+        target = here["target"] if "target" in here else here["self"]
+        if here.get("tracked") and "self" in here:
+            return  # what writes for it has told
         before = self.origin_of(target)
-        value = frame.f_locals.get("value")
+        value = here.get("value")
         parents = [self._met(value)] if isinstance(value, Tensor) else []
         parents += [before] if before is not None else []
         tracked = target._node is not None
-        origin = Origin(str(frame.f_locals["operation"]), place_of_call(frame), tracked, parents)
+        origin = Origin(str(here.get("operation", "__setitem__")), place_of_call(frame), tracked, parents)
         unseen = grad_mode() == OFF and any(parent.tracked for parent in parents)
         if unseen and not isinstance(target._node, Leaf):
             origin.cut = "write"

@@ -26,6 +26,7 @@ from ..core.sort import topological_sort
 from ..core.table import BACK_FUNCS, EACH, name_of
 from ..core.tensor import Tensor
 from ..core.tracing import back_functions
+from ..core.views import write_region
 from .formula import argument_names, mentioned, note_of, put_in, put_in_note, stated_formula
 from .names import Names
 from .values import Value, shape_text, value_of
@@ -70,8 +71,8 @@ class GraphNode:
         operation: what computed it; "" for a leaf.
         value: its value in the forward pass.
         arguments: what the operation was given; left out amid a very long pass.
-        gradient: all that arrived here, as `.grad` has it, and after the hooks; None where nothing did. Between the steps complex
-            gradients travel conjugated.
+        gradient: all that arrived here, after the hooks, as `.grad` has it; None where nothing did. Between the
+            steps complex gradients travel conjugated.
         place: the user's line that computed it; "" where that was not recorded.
         modules: the modules it was computed in, (path, class name), the outermost first.
     """
@@ -493,7 +494,7 @@ def _saved(node: Recipe) -> tuple[tuple[Any, ...], Any]:
 
 
 def _shares(node: Recipe, edge: Any) -> bool:
-    return isinstance(edge, Recipe) and _is_in(edge, node._out)
+    return isinstance(edge, Recipe) and node._func is not write_region and _is_in(edge, node._out)
 
 
 def _is_in(node: Any, array: Any) -> bool:

@@ -361,6 +361,13 @@ def _convolve_input_arrays(
     g: Any, w: Any, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Any:
     samples, kernel, channels = g.shape[0], w.shape[2:], w.shape[1] * groups
+    if channels == groups == g.shape[1] and all(step == 1 for step in stride):
+        # a channel for itself: a convolution with the weight turned round, whose result needs no adding up of windows
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        around = tuple((r - a, n + a - m) for r, n, m, (a, _) in zip(reach, size, g.shape[2:], padding, strict=True))
+        if min(map(min, around)) >= 0:
+            turned = np.ascontiguousarray(np.flip(w, tuple(range(2, w.ndim))))  # BLAS takes no negative strides
+            return _convolve_arrays(g, turned, None, size, stride, around, dilation, groups)
     layout = layout_of(size, kernel, g.shape[2:], stride, padding, dilation, g.shape[1] // groups)
     dtype = computing_type(g)
     matrix = np.swapaxes(grouped(w, groups).astype(dtype, copy=False), 1, 2)

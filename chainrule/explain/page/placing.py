@@ -14,6 +14,7 @@ from ..drawing import Drawing
 __all__ = ["Frame", "Placed", "Rectangle", "place"]
 
 MARGIN = 8.0
+MANY = 500  # arrows: of more, places are written in whole pixels
 CHARACTER = 6.2  # the width of a frame's label, for each character
 
 
@@ -93,7 +94,7 @@ def place(
             x, y = map(float, thing["pos"].split(","))
             placed.centres[int(name[1:])] = round(x + MARGIN, 1), round(height - y + MARGIN, 1)
     for edge in answer.get("edges", ()):
-        placed.curves[int(edge["id"])] = _curve(edge["pos"], height)
+        placed.curves[int(edge["id"])] = _curve(edge["pos"], height, digits=1 if len(edges) < MANY else 0)
     return placed
 
 
@@ -109,7 +110,7 @@ def _frame_lines(lines: list[str], frame: Frame, sizes: Sequence[tuple[float, fl
         lines.append("}")
 
 
-def _curve(text: str, height: float) -> str:
+def _curve(text: str, height: float, digits: int) -> str:
     """Graphviz's curve "e,TIP START CONTROL CONTROL POINT ..." as a path, with an open arrowhead."""
     tip: tuple[float, float] | None = None
     points = []
@@ -120,14 +121,14 @@ def _curve(text: str, height: float) -> str:
             tip = point
         elif numbers[0] != "s":
             points.append(point)
-    path = f"M{_point(points[0])}C" + " ".join(map(_point, points[1:]))
+
+    def written(*points: tuple[float, float]) -> str:
+        return " ".join(f"{x:.{digits}f},{y:.{digits}f}" for x, y in points)
+
+    path = f"M{written(points[0])}C{written(*points[1:])}"
     if tip is None:
         return path
     x, y = points[-1][0] - tip[0], points[-1][1] - tip[1]  # from the tip back
     left = tip[0] + x + 0.6 * y, tip[1] + y - 0.6 * x
     right = tip[0] + x - 0.6 * y, tip[1] + y + 0.6 * x
-    return f"{path}L{_point(tip)}M{_point(left)}L{_point(tip)} {_point(right)}"
-
-
-def _point(point: tuple[float, float]) -> str:
-    return f"{point[0]:.1f},{point[1]:.1f}"
+    return f"{path}L{written(tip)}M{written(left)}L{written(tip, right)}"
