@@ -62,7 +62,7 @@ def bounded(index: Any, size: int) -> Any:
 
 
 def checked(index: Any, size: int) -> Any:
-    """`bounded` for integers that no array is indexed by; in a trace the program refuses those that are `size` or more."""
+    """`bounded` for integers that no array is indexed by; in a trace the program refuses those from `size` on, too."""
     if not hasattr(index, "as_number"):
         return index
     return np.reshape(np.take_along_axis(np.arange(size), np.reshape(bounded(index, size), (-1,)), 0), index.shape)

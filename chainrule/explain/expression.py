@@ -128,6 +128,8 @@ class _Reader:
             raise
         except Exception as error:
             raise self.refuse(node, f"{type(error).__name__}: {str(error) or 'this cannot be computed'}") from None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+            raise self.refuse(node, "powers are written with **, as in x**2")
         raise self.refuse(node, "only arithmetic, calls of operations, numbers and names can stand here")
 
     def named(self, node: ast.Name) -> Any:

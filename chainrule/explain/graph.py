@@ -19,7 +19,7 @@ from ..core.tensor import Tensor
 from .names import Names
 from .record import modules_of
 from .spans import too_long
-from .steps import operation_name
+from .steps import operation_name, values_at
 from .values import Value, number_text, value_of
 
 __all__ = ["Box", "Edge", "Frame", "Picture", "boxes_in", "lay_out"]
@@ -225,6 +225,7 @@ class _Painter:
         self.frame = Frame("")
         self.frames: dict[Path, Frame] = {(): self.frame}
         self.edges: dict[tuple[str, str, str], Edge] = {}
+        self.values = dict(zip(order, values_at(order), strict=True))
         self.keys = {node: homes[node][1] or node for node in order}  # what stands for it: itself or a closed module
         self.kept = self._nearest(limit)
         self.numbers: dict[Any, str] = {}
@@ -271,7 +272,7 @@ class _Painter:
             for position, edge in enumerate(node._edges):
                 if edge is not None:
                     self._arrow(self.numbers[self.keys[edge]], here, str(position) if several else "")
-                elif key is node and (text := self._constant(node, position)):
+                elif key is node and key in self.kept and (text := self._constant(node, position)):
                     self._frame(self.homes[node][0]).parts.append(Box(f"c{constants}", "constant", text))
                     self._arrow(f"c{constants}", here, "", dashed=True)
                     constants += 1
@@ -300,7 +301,7 @@ class _Painter:
         operation = operation_name(node._func)
         title = f"{name} = {operation}" if name else operation
         kept = node._extra.retained() if node._extra is not None and node._extra.retained is not None else None
-        out = node._out
+        out = self.values[node]
         if isinstance(out, tuple):
             return Box(number, "operation", f"{title}\n{len(out)} results")
         label = _label(title, value_of(out), None if kept is None else kept.grad)

@@ -375,8 +375,8 @@ def _first_not_finite(a_pass: Pass, end: GraphNode) -> GraphNode | None:
     for node in a_pass.nodes:
         if node.number not in leads or node.value.finite:
             continue
-        sources = [a for a in node.arguments if a.value is not None and not a.value.finite]
-        if node.value.nans or not sources or any(a.value.nans or a.node not in (None, *meant) for a in sources):  # type: ignore[union-attr]
+        sources = [(a.node, a.value) for a in node.arguments if a.value is not None and not a.value.finite]
+        if node.value.nans or not sources or any(v.nans or not (n is None or n in meant) for n, v in sources):
             return node
         meant[node.number] = node
     return next(iter(meant.values()), None)
@@ -386,12 +386,15 @@ def _forward_words(a_pass: Pass, node: GraphNode) -> str:
     if not node.operation:
         return f"the leaf `{node.name}` is {node.value.text} from the start"
     given = ", ".join(
-        f"`{a.text}` = {a.value.text}" if a.text != a.value.text else a.text for a in node.arguments if a.value
+        a.text if a.text == a.value.text else f"`{a.text}` = {a.value.text}"
+        for a in node.arguments
+        if a.value is not None
     )
-    constant = next((a for a in node.arguments if a.node is None and a.value is not None and not a.value.finite), None)
-    if constant is not None:
-        who = "an argument" if constant.text == constant.value.text else f"`{constant.text}`"
-        return f"{who} that {node.operation}{_at(node)} was given is {constant.value.text} from the start"
+    for argument in node.arguments:
+        value = argument.value
+        if argument.node is None and value is not None and not value.finite:
+            who = "an argument" if argument.text == value.text else f"`{argument.text}`"
+            return f"{who} that {node.operation}{_at(node)} was given is {value.text} from the start"
     return f"{node.operation}{_at(node)} made {node.value.text} of {given}"
 
 

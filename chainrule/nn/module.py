@@ -451,7 +451,8 @@ class Module:
         """Let `forward` run as a compiled program from now on; the arguments are those of `chainrule.compile`."""
         import chainrule  # the public face, which loads the compiler late: it is a higher room
 
-        self.__dict__["forward"] = chainrule.compile(self.forward, *args, **kwargs)
+        compiled: Callable[..., Any] = chainrule.compile  # type: ignore[assignment, unused-ignore]
+        self.__dict__["forward"] = compiled(self.forward, *args, **kwargs)
         CHANGES.now += 1
 
     # ---- changing everything below -------------------------------------------------------------------------------

@@ -527,3 +527,11 @@ def test_results_without_dimensions_are_tensors_of_arrays() -> None:
         assert type(out.array) is np.ndarray and out.shape == ()
         out.zero_()
         assert out.item() == 0
+
+
+def test_a_generator_of_the_users_own_draws_in_every_run() -> None:
+    generator = cr.Generator().manual_seed(3)
+    f = compile(lambda x: x + cr.rand(2, generator=generator))
+    found = [f(cr.zeros(2)).tolist() for _ in range(3)]
+    generator.manual_seed(3)
+    assert found == [cr.rand(2, generator=generator).tolist() for _ in range(3)] and f.traces == 1

@@ -366,3 +366,15 @@ def test_results_and_gradients_are_those_of_pytorch(
     for a, b in zip(got, want, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("keywords", [(1, 1, 1), (1, 0, 1), (1, 2, 2), (1, 3, 1), (2, 1, 1)], ids=str)
+def test_the_gradient_of_channels_by_themselves_is_the_adjoint_of_the_definition(keywords: Any) -> None:
+    stride, padding, dilation = ((number, number) for number in keywords)
+    x, w, direction = normal(2, 3, 9, 8), normal(3, 1, 3, 2), normal(2, 3, 9, 8)
+    leaf = cr.from_numpy(x).requires_grad_()
+    out = cr.conv2d(leaf, cr.from_numpy(w), None, stride, padding, dilation, 3)
+    seed = normal(*out.shape)
+    out.backward(cr.from_numpy(seed))
+    moved = by_definition(direction, w, stride, padding, dilation, 3)
+    np.testing.assert_allclose(np.vdot(leaf.grad.numpy(), direction), np.vdot(seed, moved), rtol=1e-12)

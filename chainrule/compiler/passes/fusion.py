@@ -320,6 +320,7 @@ class Units:
         self.loops: dict[int, Loop] = {}
         self.before: list[int] = []
         self.after: list[int] = []
+        first: list[set[int]] = []  # what each node needs at once
         effect = None
         for i, node in enumerate(graph.nodes):
             self.of[node] = i
@@ -327,15 +328,18 @@ class Units:
             if role is not None:
                 self.loops[i] = Loop(node, role)
             before = 0
-            for operand in {*node.operands(), *((effect,) if node.effect and effect is not None else ())}:
-                unit = self.of[operand]
+            last = (effect,) if node.effect and effect is not None else ()
+            needed = {self.of[operand] for operand in (*node.operands(), *last)}
+            for unit in needed:
                 before |= self.before[unit] | 1 << unit
             if node.effect:
                 effect = node
             self.before.append(before)
-            self.after.append(0)
-            for unit in bits(before):
-                self.after[unit] |= 1 << i
+            first.append(needed)
+        self.after = [0] * len(graph.nodes)
+        for i in reversed(range(len(graph.nodes))):
+            for unit in first[i]:
+                self.after[unit] |= self.after[i] | 1 << i
 
     def merge(self, first: int, second: int) -> bool:
         """Make one loop of two, if they can be and nothing stands between them."""
