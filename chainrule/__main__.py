@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 EXPLAIN = ("-h", "--help", "--latex", "--markdown")  # the options of `chainrule explain`, beside --html FILE
 BAD_USAGE = 2  # the exit code for a value that makes no sense
+CUT_SHORT = 141  # and for output that nobody reads on: 128 and the number of SIGPIPE
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -162,7 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads has seen enough, as in `chainrule explain ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_SHORT
     except KeyboardInterrupt:
         print(f"chainrule {options.command}: interrupted", file=sys.stderr)
         return 130

@@ -225,7 +225,9 @@ class Graph:
         lines = ["digraph {", "  rankdir=TB", '  node [fontname="Helvetica", fontsize=11]']
         for node in self.nodes:
             kind = "leaf" if node.op is INPUT else "constant" if node.op is CONSTANT else "operation"
-            called = names[node] if node.op in (INPUT, CONSTANT) else f"{names[node]} = {name_of(node.op)}"
+            called = names[node]
+            if node.op not in (INPUT, CONSTANT) and called != name_of(node.op):
+                called = f"{called} = {name_of(node.op)}"
             style = STYLES["end" if node in self.outputs and kind == "operation" else kind]
             lines.append(f"  {number[node]} [label={quoted(f'{called}{chr(10)}{describe(node)}')}, {style}]")
         for node in self.nodes:

@@ -113,6 +113,7 @@ def draw(
 
     Raises:
         TypeError: neither a tensor nor a function.
+        ValueError: a depth below 0, or a limit below 1.
         RuntimeError: a backward pass has freed the graph.
 
     >>> import chainrule as cr
@@ -132,6 +133,8 @@ def draw(
     }
     <BLANKLINE>
     """
+    if (depth is not None and depth < 0) or limit < 1:
+        raise ValueError(f"draw takes a depth from 0 and a limit from 1, got depth={depth} and limit={limit}")
     if isinstance(subject, Tensor):
         if len(inputs) > 1:
             raise TypeError(f"after a tensor draw takes names only, got {len(inputs)} arguments")

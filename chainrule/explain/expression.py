@@ -236,8 +236,12 @@ def main(text: str, given: Sequence[str], latex: bool = False, markdown: bool = 
             written = told.html()
             with open(html, "w", encoding="utf-8") as file:
                 file.write(written)
-        except ImportError as error:
-            print(f"chainrule explain: {error}", file=sys.stderr)
+        except ImportError:
+            print(
+                "chainrule explain: the page's graph is laid out by Graphviz, which is not installed: "
+                "pip install 'chainrule[draw]' brings it; --markdown and --latex do without",
+                file=sys.stderr,
+            )
             return 1
         except OSError as error:
             print(f"chainrule explain: cannot write {html}: {error.strerror or error}", file=sys.stderr)

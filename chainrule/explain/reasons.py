@@ -15,7 +15,7 @@ from ..nn.parameter import Parameter
 from .formula import plain
 from .names import Names
 from .record import Origin, Recording, latest, place_of
-from .steps import GraphNode, Pass, Step, backward_pass, operation_name, values_at
+from .steps import GraphNode, Observer, Pass, Step, backward_pass, operation_name
 from .values import Value, value_of
 
 __all__ = ["Answer", "why"]
@@ -321,33 +321,15 @@ class _Question:
         start = f"{self.called[:1].upper()}{self.called[1:]} has {_kinds(value)}"
         if end.freed:
             a_pass = self.pass_of()
-            met = None if a_pass is None else a_pass.node_of(self.tensor)
-            first = None if a_pass is None or met is None else _first_not_finite(a_pass, met)
-            if a_pass is not None and first is not None:
-                cause = "forward" if first.operation else "leaf"
-                return Answer(cause, f"{start}. It began here: {_forward_words(a_pass, first)}.", first.place)
+        else:  # the graph alone: nothing runs
+            a_pass = Observer((self.tensor,), (self.tensor.array,), None, True, False).finish(self.names)
+        met = None if a_pass is None else a_pass.node_of(self.tensor)
+        first = None if a_pass is None or met is None else _first_not_finite(a_pass, met)
+        if a_pass is not None and first is not None:
+            cause = "forward" if first.operation else "leaf"
+            return Answer(cause, f"{start}. It began here: {_forward_words(a_pass, first)}.", first.place)
+        if end.freed:
             return Answer("unknown", f"{start}, and its graph was freed. To see where it began, ask before backward().")
-        whole: Recipe | Leaf = end
-        order = topological_sort(whole, edges_of)
-        for node, array in zip(order, values_at(order), strict=True):
-            if isinstance(node, Leaf):
-                tensor = node.tensor()
-                if tensor is not None and not value_of(tensor).finite:
-                    name = self.names.of_tensor(tensor)
-                    return Answer("leaf", f"{start}: the leaf {f'`{name}`' if name else ''} has it from the start.")
-                continue
-            out = value_of(array)
-            if out.finite:
-                continue
-            place = place_of(node)
-            given = ", ".join(value_of(arg).text for arg in node._args if hasattr(arg, "dtype"))
-            at = f" at {place}" if place else ""
-            operation = operation_name(node.func)
-            return Answer(
-                "forward",
-                f"{start}. It began with {operation}{at}, which made {out.text} of {given}.",
-                str(place or ""),
-            )
         return Answer("unknown", f"{start}, but nothing on its way has.")
 
 

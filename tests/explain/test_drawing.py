@@ -201,3 +201,19 @@ def test_a_compiled_function_is_drawn_as_its_program() -> None:
     source = cr.draw(compiled, cr.ones(2)).source
     assert "exp" in source and "multiply" in source and "float32[2]" in source
     assert cr.draw(compiled).source == source
+
+
+def test_constants_of_what_is_left_out_are_left_out_as_well() -> None:
+    x = cr.tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(500):
+        y = y * 0.5
+    source = cr.draw(y, limit=20).source
+    assert source.count('label="0.5"') <= 20
+    assert not re.search(r"-> rest", source)
+
+
+@pytest.mark.parametrize("wrong", [{"depth": -1}, {"limit": 0}])
+def test_a_depth_or_limit_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="depth from 0 and a limit from 1"):
+        cr.draw(cr.ones(2, requires_grad=True) * 2, **wrong)

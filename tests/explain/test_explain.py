@@ -488,3 +488,78 @@ def test_a_profiler_that_is_running_runs_on() -> None:
     profile.disable()
     seen = {name for _, _, name in pstats.Stats(profile).stats}  # type: ignore[attr-defined]
     assert len(told.steps) == 2 and "backward" in seen
+
+
+# ----- what changes a gradient or a value on its way --------------------------------------------------------------
+
+
+def test_a_hook_on_a_leaf_shows_in_its_gradient() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    x.register_hook(lambda gradient: gradient * 10)
+    loss = (x * x).sum()
+    told = gradients_of(cr.explain(loss))["x"].numbers
+    loss.backward()
+    assert told == [20.0, 40.0] == x.grad.tolist()
+
+
+def test_a_hook_that_only_looks_is_not_said_to_replace() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda gradient: None)
+    assert "a hook" not in str(cr.explain((y * y + y).sum()))
+    y.register_hook(lambda gradient: gradient * 3)
+    assert "a hook replaced" in str(cr.explain((y * y + y).sum()))
+
+
+def test_a_recorded_pass_has_gradients_after_hooks() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    x.register_hook(lambda gradient: gradient * 10)
+    with cr.explain.recording() as seen:
+        (x * x).sum().backward()
+    assert gradients_of(seen.passes[-1])["x"].numbers == x.grad.tolist()
+
+
+def test_values_are_those_of_the_forward_pass_even_where_they_were_written_to_since() -> None:
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    y = w * 2
+    y.fill_(3.0)
+    nodes = {node.operation: node for node in cr.explain(y.sum()).nodes}
+    assert nodes["multiply"].value.numbers == [2.0, 4.0]
+    y = w * 2
+    part = y[0]
+    part.mul_(10)
+    nodes = {node.operation: node for node in cr.explain(y.sum()).nodes}
+    assert nodes["getitem"].value.numbers == 2.0  # as it was before
+    assert nodes["multiply"].value.numbers in (None, 20.0) and nodes["write_region"].value.numbers == [20.0, 4.0]
+
+
+def test_a_value_that_was_overwritten_and_not_kept_is_not_shown() -> None:
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    loss = (w * cr.tensor([1.0, 2.0])).sum()
+    with cr.no_grad():
+        w -= 5
+    leaf = next(node for node in cr.explain(loss).nodes if not node.operation)
+    assert leaf.value.text == "values not shown"
+
+
+def test_what_a_vmap_computed_is_shown_for_all_samples_and_summed_as_the_engine_does() -> None:
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    rows = cr.arange(6.0).reshape(3, 2)
+    loss = cr.func.vmap(lambda row: (w * row).sum() ** 2 + w.sum())(rows).sum()
+    told = cr.explain(loss)
+    loss.backward()
+    assert gradients_of(told)["w"].numbers == w.grad.tolist()
+    assert "not shown" not in str(told) and "summed over the 3 samples of vmap" in str(told)
+
+
+def test_the_words_about_a_formula_use_the_names_that_it_uses() -> None:
+    left, right = cr.ones(2, requires_grad=True), cr.ones(3, requires_grad=True)
+    told = str(cr.explain(cr.einsum("i,j->ij", left, right).sum()))
+    assert "the letters of the result and of left exchanged" in told
+    assert "the letters of the result and of right exchanged" in told
+
+
+def test_one_of_several_results_is_told_by_its_number() -> None:
+    x = cr.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    told = str(cr.explain(cr.linalg.svd(x)[1].sum()))
+    assert "_1 L = ∇_" in told and "Several" not in told

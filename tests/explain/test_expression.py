@@ -161,3 +161,16 @@ def test_gradients_of_the_command_are_those_of_finite_differences() -> None:
             for sign in (1, -1)
         ]
         assert found[name] == pytest.approx((near[0] - near[1]) / (2 * step), rel=1e-6)
+
+
+def test_a_power_written_with_a_caret_is_told_how_to_write_it() -> None:
+    with pytest.raises(ExpressionError, match=r"x\*\*2"):
+        compute("a^2", {"a": cr.tensor(2.0)})
+
+
+def test_output_that_nobody_reads_on_ends_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "chainrule", "explain", "+".join(["a"] * 400), "a=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""

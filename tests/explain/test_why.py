@@ -203,7 +203,7 @@ def test_the_first_operation_that_produced_nan_forward_is_named_with_its_inputs(
     with np.errstate(all="ignore"):
         loss = (w.log() * 3).sqrt().sum()
         answer = cr.why(loss)
-        assert answer.cause == "forward" and "It began with log" in str(answer) and "[-1, 2]" in str(answer)
+        assert answer.cause == "forward" and "It began here: log made" in str(answer) and "[-1, 2]" in str(answer)
         w.grad = None
         loss.backward(retain_graph=True)
         answer = cr.why(w, loss)
@@ -294,3 +294,58 @@ def test_an_exported_value_without_a_name_is_told_by_what_it_was_computed_from()
     with cr.explain.recording():
         k = cr.tensor([w[0].item(), w[1].item()])
     assert "turned a value computed from `w` into a Python number" in str(cr.why(k))
+
+
+def test_a_number_that_was_computed_with_outside_the_graph_is_named() -> None:
+    w, scale = leaf(), cr.tensor(1.0, requires_grad=True)
+    with cr.explain.recording():
+        number = w.sum().item()
+        loss = scale * number
+        loss.backward()
+    answer = cr.why(w, loss)
+    assert answer.cause == "item" and "w.sum().item()" in answer.place
+
+
+def test_a_write_without_recording_is_named_by_what_was_computed_there() -> None:
+    w = leaf()
+    with cr.explain.recording():
+        target = cr.zeros(2)
+        with cr.no_grad():
+            target[0] = w[0] * 2
+        loss = target.sum()
+    assert cr.why(loss).cause == "no_grad" and cr.why(w, loss).cause == "no_grad"
+
+
+def test_a_frozen_parameter_is_told_as_such() -> None:
+    net = nn.Linear(2, 1)
+    net.weight.requires_grad_(False)
+    assert cr.why(net.weight).cause == "frozen"
+
+
+def test_a_reduction_is_called_by_its_name() -> None:
+    with cr.explain.recording():
+        total = cr.ones(2).sum()
+    assert "made by sum at" in str(cr.why(total))
+
+
+def test_nan_in_the_data_is_blamed_on_the_data() -> None:
+    x, w = cr.tensor([float("nan"), 1.0]), leaf()
+    loss = (x * w).sum()
+    loss.backward(retain_graph=True)
+    assert "`x` that multiply was given is [nan, 1] from the start" in str(cr.why(w, loss))
+
+
+def test_infinities_of_a_mask_are_not_blamed_for_a_nan_made_later() -> None:
+    scores = cr.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    mask = cr.tensor([[True, True], [False, True]])
+    with cr.explain.recording(), np.errstate(invalid="ignore"):
+        loss = scores.masked_fill(mask, float("-inf")).softmax(1).sum()
+    assert "It began here: softmax at" in str(cr.why(loss))
+
+
+def test_the_pass_in_which_a_gradient_went_wrong_is_found_among_later_ones() -> None:
+    w = leaf()
+    with cr.explain.recording():
+        (w * float("inf")).sum().backward()
+        (w * 2).sum().backward()
+    assert "is inf from the start" in str(cr.why(w))

@@ -93,7 +93,8 @@ def load(code: bytes, name: str, key: str) -> Callable[..., Any]:
         function, table = loader.get_function_address(f"entry_{key}"), loader.get_global_value_address(f"python_{key}")
         if not function or not table:
             raise ValueError(f"the machine code of {name} lacks its entry")
-        (ctypes.c_size_t * len(TABLE)).from_address(table)[:] = addresses()
+        filled = (ctypes.c_size_t * len(TABLE))(*addresses())
+        ctypes.memmove(table, filled, ctypes.sizeof(filled))
         definition = MethodDefinition(name.encode(), function, FASTCALL, None)
         make = ctypes.pythonapi.PyCFunction_NewEx
         make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
