@@ -24,6 +24,7 @@ __all__ = ["Explanation", "explain"]
 ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
 CARDINALS = "one two three four five six seven eight nine ten".split()
 ALL = 400  # steps: longer passes are shown by their beginning and end
+NO_FORMULA = "by a backward function of its own, for which the table states no formula"
 ENDS = 20  # steps at either end of a longer pass
 
 
@@ -171,6 +172,10 @@ class Explanation:
             return f"{which}: {texts[0]} + {texts[1]} = {parts[2]}"
         return f"{which}: added to what is there, the sum is now {parts[2]}"
 
+    def _target(self, told: Told) -> str:
+        """In LaTeX, what a step contributes to."""
+        return rf"\nabla_{{{latex_name(self.nodes[told.step.target].name)}}} L"
+
     def _leaves(self) -> list[GraphNode]:
         return [node for node in self.nodes if not node.operation and node.gradient is not None]
 
@@ -215,7 +220,7 @@ class Explanation:
                 )
             else:
                 left = f"∇_{self.nodes[told.step.target].name} L"
-                lines.append(f"{pad}{left}: the table states no formula")
+                lines.append(f"{pad}{left}: {NO_FORMULA}")
             equals = pad + " " * len(left) + " = "
             if told.step.numbers and plain(told.step.numbers) != told.result.text:
                 lines.append(equals + plain(told.step.numbers))
@@ -255,6 +260,8 @@ class Explanation:
             if told.step.formula:
                 numbers = f" = {told.step.numbers}" if told.step.numbers else ""
                 lines += [f"$${told.step.formula}{numbers}$$", ""]
+            else:
+                lines += [f"${self._target(told)}$: {NO_FORMULA}", ""]
             if told.step.note:
                 lines += [f"({_safe(told.step.note)})", ""]
             lines.append(f"- result: {_with_kind(told.result)}")
@@ -295,6 +302,8 @@ class Explanation:
             if told.step.formula:
                 middle = f" = {told.step.numbers}" if told.step.numbers else ""
                 lines.append(rf"\[ {told.step.formula}{middle} \]")
+            else:
+                lines.append(rf"\par ${self._target(told)}$: {NO_FORMULA}")
             if told.step.note:
                 parts = told.step.note.split("$")
                 note = [f"${part}$" if i % 2 else latex_text(part) for i, part in enumerate(parts)]
@@ -327,6 +336,7 @@ class Explanation:
             operation = [f"<code>{escape(told.heading)}</code>"]
             operation += [f"<small>{escape(about)}</small>" for about in (told.place, told.module) if about]
             rows = [formula and mathml(typeset(formula)) for formula in (told.step.formula, told.step.numbers)]
+            rows[0] = rows[0] or f"{mathml(typeset(self._target(told)))}: {NO_FORMULA}"
             rows[1] = rows[1] and f"= {rows[1]}"
             rows.append(f"= {escape(_with_kind(told.result))}")
             rows += [f"where {escape(name)} = {escape(_with_kind(value))}" for name, value in told.used]

@@ -201,9 +201,17 @@ class _Question:
                     )
                 return self.not_reached("the loss does not depend on it")
         if self.seen is not None and self.seen.passes:
-            if any(node is leaf for a_pass in self.seen.passes for node in a_pass.keys.values()):
+            met = [(a_pass, a_pass.node_of(self.tensor)) for a_pass in self.seen.passes]
+            reached = [a_pass for a_pass, node in met if node is not None and node.gradient is not None]
+            if any(not a_pass.chosen for a_pass in reached):
                 return Answer(
                     "reset", f"{self.called} was reached by a backward pass; its .grad was set to None since."
+                )
+            if reached:
+                return Answer(
+                    "autograd.grad",
+                    f"{self.called} has no gradient: it was reached only where chosen gradients were asked for, as "
+                    "autograd.grad does, which returns them and fills no .grad.",
                 )
             return self.not_reached("no backward pass has reached it")
         if self.seen is not None and self.seen.cuts_above(self.tensor):

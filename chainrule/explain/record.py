@@ -377,8 +377,9 @@ class Recording:
         if running is not None:
             observer, token = running
             back_functions.reset(token)
-            captured, arrived = result or ({}, ())
-            self.passes.append(observer.finish(arrived=(*captured.items(), *arrived)))
+            if result is not None:  # None: the pass ended in an error
+                captured, arrived = result
+                self.passes.append(observer.finish(arrived=(*captured.items(), *arrived)))
 
 
 recording = Recording

@@ -147,6 +147,7 @@ class Pass:
     seeds: list[Value]
     operations: dict[str, int]
     keys: dict[int, Any] = field(default_factory=dict, repr=False)  # number -> the engine's node
+    chosen: bool = False  # whether only chosen gradients were asked for, as `autograd.grad` does
 
     def node_of(self, tensor: Tensor) -> GraphNode | None:
         """The node that stands for a tensor; None where the pass did not meet it."""
@@ -323,7 +324,8 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         steps = self._steps(nodes, numbers)
         starts = [numbers[node] for node in self.starts if node is not None]
         counts = Counter(node.operation for node in nodes if node.operation)
-        return Pass(nodes, steps, starts, self.seeds, dict(counts.most_common()), dict(enumerate(self.forward)))
+        keys = dict(enumerate(self.forward))
+        return Pass(nodes, steps, starts, self.seeds, dict(counts.most_common()), keys, self._needed is not None)
 
     def _arguments(self, node: Recipe, numbers: dict[Node, int], called: list[str], names: Names) -> list[Argument]:
         inputs, args, _, func = self._recorded[node]

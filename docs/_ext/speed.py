@@ -1,9 +1,13 @@
-"""The page about speed: the tables and the plot of the last run of `python -m benchmarks`, as it printed them."""
+"""The page about speed: the tables and the plot of a run of `python -m benchmarks`, as it printed them.
+
+The last run on this computer, or else the one that is kept beside the page (`--out docs/explanation` makes it anew).
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from benchmarks.runner import Measurement, Result, Verdict
 from benchmarks.workload import Bound
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RUN = ROOT / "benchmark-results" / "benchmarks.json"
+RUNS = (ROOT / "benchmark-results" / "benchmarks.json", ROOT / "docs" / "explanation" / "benchmarks.json")
 HEADING = """# What the benchmarks printed
 
 `python -m benchmarks` (`make bench`) runs the same computation with chainrule and with other libraries in turns, on
@@ -46,9 +50,10 @@ def result(name: str, said: dict[str, Any]) -> Result:
     return found
 
 
-def pages(folder: Path, run: Path = RUN) -> dict[str, str]:
+def pages(folder: Path, runs: Sequence[Path] = RUNS) -> dict[str, str]:
     """The page by name; the plot is copied to the folder."""
-    if not run.exists():
+    run = next((path for path in runs if path.exists()), None)
+    if run is None:
         return {"benchmarks.md": HEADING + NO_RUN}
     said = json.loads(run.read_text(encoding="utf-8"))
     results = [result(name, each) for name, each in said["workloads"].items()]

@@ -563,3 +563,22 @@ def test_one_of_several_results_is_told_by_its_number() -> None:
     x = cr.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
     told = str(cr.explain(cr.linalg.svd(x)[1].sum()))
     assert "_1 L = ∇_" in told and "Several" not in told
+
+
+def test_a_backward_function_of_the_users_own_is_told_in_every_format() -> None:
+    class Twice(cr.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return gradient * 2
+
+    weight = cr.tensor([1.0, 2.0], requires_grad=True)
+    told = cr.explain(Twice.apply(weight).sum())
+    own = "by a backward function of its own"
+    assert f"∇_weight L: {own}" in told.text()
+    assert rf"$\nabla_{{{{\mathrm{{weight}}}}}} L$: {own}" in told.markdown()
+    assert rf"$\nabla_{{{{\mathrm{{weight}}}}}} L$: {own}" in told.latex()
+    assert own in told._repr_html_()

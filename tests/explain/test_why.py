@@ -349,3 +349,22 @@ def test_the_pass_in_which_a_gradient_went_wrong_is_found_among_later_ones() -> 
         (w * float("inf")).sum().backward()
         (w * 2).sum().backward()
     assert "is inf from the start" in str(cr.why(w))
+
+
+def test_autograd_grad_fills_no_gradient_and_why_says_so() -> None:
+    w = leaf()
+    with cr.explain.recording():
+        cr.autograd.grad((w * w).sum(), w)
+    assert cr.why(w).cause == "autograd.grad"
+
+
+def test_a_pass_that_ended_in_an_error_is_not_said_to_have_reached_anything() -> None:
+    w = leaf()
+    with cr.explain.recording() as seen:
+        y = w * 2
+        loss = (y * y).sum()
+        y.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace"):
+            loss.backward()
+    assert not seen.passes
+    assert cr.why(w).cause == "no backward"
