@@ -390,7 +390,7 @@
       make("div", { class: "chips" }, "from ", chip(step.node), " to ", chip(step.target)),
       make("div", { class: "formula" }, ...rows),
     ];
-    if (!step.right) parts.push(make("p", { class: "note" }, "The table states no formula here."));
+    if (!step.right) parts.push(make("p", { class: "note" }, "A backward function of its own, for which the table states no formula."));
     if (step.note) {
       const shown = step.note.map((part) => (typeof part === "string" ? part : math(part)));
       parts.push(make("p", { class: "note" }, ...shown));
