@@ -15,7 +15,7 @@ SETTLED = 1_000
 def measure(progress: Callable[[float], None], quick: bool) -> dict[str, float]:
     """Resident memory after 1,000 steps and at the end."""
     steps = 5_000 if quick else 100_000
-    step = Problem(sizes=(32, 32, 32, 10), batch=16).chainrule().step
+    step = Problem(sizes=(32, 32, 32, 10), batch=16).programs()["chainrule"]().step
     start = time.perf_counter()
     for _ in range(SETTLED):
         step()
