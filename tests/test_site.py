@@ -108,13 +108,13 @@ def test_a_table_of_benchmarks_is_the_one_that_the_command_prints(tmp_path: Path
     machine = {"processor": "P", "cores": 2, "versions": {"python": "3"}}
     run = tmp_path / "benchmarks.json"
     report.write_json(run, report.as_json(machine, {"date": "2020-01-01"}, [result]))
-    text = extension("speed").pages(tmp_path / "pages", run)["benchmarks.md"]
+    text = extension("speed").pages(tmp_path / "pages", [run])["benchmarks.md"]
     assert report.table([result]) in text
     assert "0.5" in text and "2020-01-01" in text
 
 
 def test_without_a_run_the_page_says_how_to_make_one(tmp_path: Path) -> None:
-    assert "make bench" in extension("speed").pages(tmp_path, tmp_path / "none.json")["benchmarks.md"]
+    assert "make bench" in extension("speed").pages(tmp_path, [tmp_path / "none.json"])["benchmarks.md"]
 
 
 # ----- what was made ------------------------------------------------------------------------------------------------
