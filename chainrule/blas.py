@@ -1,4 +1,8 @@
-"""The OpenBLAS libraries that NumPy and SciPy bring along: how many threads they use, to ask and to say."""
+"""The OpenBLAS libraries that NumPy and SciPy bring along: how many threads they use, to ask and to say.
+
+`add_multiple` calls NumPy's library itself, for what NumPy does not offer. SciPy's has threads of its own, which, while
+they wait for more work, would stand in the way of NumPy's.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,27 @@ import os
 import sys
 from _thread import allocate_lock  # threading's, without the time that importing threading takes
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-__all__ = ["Blas", "OneThread", "libraries"]
+__all__ = ["Blas", "OneThread", "add_multiple", "libraries"]
 
-NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
+NAMES = ("scipy_{}64_", "scipy_{}", "{}")
 
 
 class Blas(NamedTuple):
-    """One library's functions: `get()` tells how many threads it uses, `put(count)` says how many it may."""
+    """One library's functions.
+
+    Attributes:
+        get: `get()` tells how many threads it uses.
+        put: `put(count)` says how many it may use.
+        axpy: by NumPy's letter for a type, `f(size, a, address of x, 1, address of y, 1)`: y += a * x.
+    """
 
     get: Callable[[], int]
     put: Callable[[int], None]
+    axpy: dict[str, Callable[..., None]]
 
 
 def libraries() -> list[Blas]:
@@ -44,10 +55,35 @@ def _libraries(with_scipy: bool) -> list[Blas]:
         except OSError:
             continue
         for name in NAMES:
-            if hasattr(library, name.format("get")):
-                found.append(Blas(getattr(library, name.format("get")), getattr(library, name.format("set"))))
+            if hasattr(library, name.format("openblas_get_num_threads")):
+                get, put = (getattr(library, name.format(f"openblas_{verb}_num_threads")) for verb in ("get", "set"))
+                integer = ctypes.c_int64 if name.endswith("64_") else ctypes.c_int
+                axpy = {}
+                for letter, number in (("s", ctypes.c_float), ("d", ctypes.c_double)):
+                    function = getattr(library, name.format(f"cblas_{letter}axpy"))
+                    function.argtypes = (integer, number, ctypes.c_void_p, integer, ctypes.c_void_p, integer)
+                    function.restype = None
+                    axpy["f" if letter == "s" else "d"] = function
+                found.append(Blas(get, put, axpy))
                 break
     return found
+
+
+def add_multiple(x: Any, y: Any, a: float) -> bool:
+    """y += a * x by one call of NumPy's own OpenBLAS, on its threads; False, and nothing done, where there is none.
+
+    Args:
+        x: an array of y's size, of any type and layout.
+        y: float32 or float64, in C order, writeable.
+        a: a number.
+    """
+    known = libraries()
+    if not known or x.size != y.size:
+        return False
+    x = np.ascontiguousarray(x, y.dtype)
+    axpy = known[0].axpy[y.dtype.char]
+    axpy(y.size, a, x.__array_interface__["data"][0], 1, y.__array_interface__["data"][0], 1)
+    return True
 
 
 class OneThread:

@@ -87,8 +87,8 @@ def set_num_threads(int: int) -> None:
     """
     if int < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {int}")
-    for _, put in libraries():
-        put(int)
+    for library in libraries():
+        library.put(int)
     if not libraries():
         warnings.warn(
             "this NumPy's matrix library cannot be told its number of threads while it runs: set OMP_NUM_THREADS, or "

@@ -135,11 +135,28 @@ def vecdot_back1(grad_out: Any, out: Any, x: Any, y: Any) -> Any:
 # ----- the table: linear ------------------------------------------------------------------------------------------
 
 
+def few_rows(x: Any, weight: Any) -> bool:
+    """Whether BLAS takes less time for `weight @ x.T` than for `x @ weight.T`, where it must turn the larger one."""
+    return (
+        weight.size >= 1 << 16
+        and type(weight) is ndarray
+        and type(x) is ndarray
+        and x.ndim == weight.ndim == 2
+        and 8 <= x.shape[0] <= x.shape[1] // 12
+        and x.dtype.char == weight.dtype.char == "f"
+        and x.flags.c_contiguous
+        and weight.flags.c_contiguous
+    )
+
+
 @array_function
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias`. Shapes: x (*, in), weight (out, in), bias (out,) or None; result (*, out)."""
     if x.ndim > 2 and type(x) is ndarray:  # one product instead of one for each matrix of the batch
         out = matrix_product(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
+    elif few_rows(x, weight) and (bias is None or (type(bias) is ndarray and bias.shape == weight.shape[:1])):
+        out = transposed(weight.dot(transposed(x)))
+        return np.ascontiguousarray(out) if bias is None else np.add(out, bias, order="C")
     else:
         out = matrix_product(x, transposed(weight))
     if bias is None:

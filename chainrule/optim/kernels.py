@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..blas import OneThread, libraries
-
-__all__ = ["Kernels", "add_multiple", "in_pieces", "kernels_for"]
+__all__ = ["Kernels", "in_pieces", "kernels_for"]
 
 PIECE = 9984  # numbers in a piece: 39 KB of float32, and so few that OpenBLAS starts no threads (it does from 10,000)
 
@@ -68,25 +66,6 @@ def blas_kernels(char: str) -> Kernels | None:
         return None
     module = _blas_module()
     return Kernels(getattr(module, f"{letter}scal"), getattr(module, f"{letter}axpy"))
-
-
-_one_thread = OneThread()
-
-
-def add_multiple(kernels: Kernels, x: Any, y: Any, a: float) -> bool:
-    """y += a * x on large arrays, by one call of BLAS on one thread; False where BLAS's threads cannot be told.
-
-    SciPy has an OpenBLAS of its own, whose threads, still waiting for more work, would stand in the way of NumPy's.
-    """
-    known = libraries()
-    if len(known) != 2:
-        return False
-    _one_thread.enter(known[1])
-    try:
-        kernels.axpy(x.ravel(), y.ravel(), None, a)
-    finally:
-        _one_thread.leave()
-    return True
 
 
 def kernels_for(array: Any) -> Kernels | None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..blas import add_multiple
 from ..core.tensor import Tensor
 from ..core.tracing import calculated, number
-from .kernels import PIECE, Kernels, add_multiple, blas_kernels, in_pieces
+from .kernels import PIECE, Kernels, blas_kernels, in_pieces
 from .optimizer import (
     Optimizer,
     arguments,
@@ -88,7 +89,7 @@ class SGD(Optimizer):
                 if x.size <= PIECE:
                     kernels.axpy(gradient.ravel(), x.ravel(), None, step)
                     continue
-                if add_multiple(kernels, gradient, x, step):
+                if add_multiple(gradient, x, step):
                     continue
             in_pieces(_descend, x, gradient, (), (step,))
 

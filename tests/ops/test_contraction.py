@@ -124,6 +124,17 @@ def test_linear_does_not_write_into_its_arguments() -> None:
         np.testing.assert_array_equal(t.detach().numpy(), array)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 8, 20, 21, 64])
+@pytest.mark.parametrize("biased", [True, False])
+def test_linear_of_few_rows_and_a_large_weight_is_the_same_product(rows: int, biased: bool) -> None:
+    x, w, b = (random(*shape).astype(np.float32) for shape in ((rows, 256), (260, 256), (260,)))
+    out = linear_operation(cr.tensor(x), cr.tensor(w), cr.tensor(b) if biased else None)
+    want = x.astype(np.float64) @ w.astype(np.float64).T + (b if biased else 0)
+    np.testing.assert_allclose(out.numpy(), want, rtol=1e-4, atol=1e-4)
+    assert out.is_contiguous() and out.dtype is cr.float32
+    assert not np.shares_memory(out.numpy(), w)
+
+
 def test_linear_names_both_shapes_when_they_do_not_fit() -> None:
     with pytest.raises(RuntimeError, match=r"\(2, 4\).*\(5, 3\)"):
         linear_operation(cr.ones(2, 4), cr.ones(5, 3))

@@ -51,17 +51,20 @@ def test_pieces_of_a_large_array_cover_it_once(dtype: Any) -> None:
     assert sum(seen) == size * (2 if x.dtype.kind == "c" else 1)
 
 
-def test_large_steps_take_one_call_and_leave_blas_its_threads() -> None:
-    libraries = blas.libraries()
-    if len(libraries) != 2:
-        pytest.skip("SciPy brings no OpenBLAS of its own here")
-    before = [library.get() for library in libraries]
-    x = np.arange(30_000.0)
-    y = np.ones_like(x)
-    functions = kernels.blas_kernels("d")
-    assert functions is not None
-    assert kernels.add_multiple(functions, x, y, -0.5)
-    np.testing.assert_array_equal(y, 1 - 0.5 * np.arange(30_000.0))
-    with pytest.raises(AttributeError):
-        kernels.add_multiple(functions, object(), y, 1.0)
-    assert [library.get() for library in libraries] == before
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("given", ["alike", "Fortran order", "another type", "reversed"])
+def test_large_steps_take_one_call_of_numpys_blas(dtype: Any, given: str) -> None:
+    if not blas.libraries():
+        pytest.skip("NumPy brings no OpenBLAS here")
+    x = np.arange(30_000, dtype=dtype).reshape(100, 300)
+    if given == "Fortran order":
+        x = np.asfortranarray(x)
+    elif given == "another type":
+        x = x.astype(np.float64 if dtype == np.float32 else np.float32)
+    elif given == "reversed":
+        x = x[::-1]
+    y = np.ones((100, 300), dtype)
+    assert blas.add_multiple(x, y, -0.5)
+    np.testing.assert_array_equal(y, 1 - 0.5 * x)
+    assert not blas.add_multiple(x[1:], y, -0.5)
+    np.testing.assert_array_equal(y, 1 - 0.5 * x)

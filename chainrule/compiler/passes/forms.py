@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ...blas import add_multiple
 from ...core.table import name_of
 from ...ops.elementwise import keep_where
 from ...ops.special import _erf
 from ...optim.kernels import PIECE as OF_BLAS
-from ...optim.kernels import add_multiple, kernels_for
+from ...optim.kernels import kernels_for
 from ..graph import CONSTANT, Graph, Node
 from ..tracer import UfuncMethod
 from .constants import uniform_value
@@ -47,7 +48,7 @@ def plus_multiple(x: Any, y: Any, factor: float, out: Any = None) -> Any:
         if x.size <= OF_BLAS:
             kernels.axpy(y.ravel(), x.ravel(), None, factor)
             return x
-        if add_multiple(kernels, y, x, factor):
+        if add_multiple(y, x, factor):
             return x
     if out is None:
         out = np.empty_like(x)
