@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -142,7 +143,7 @@ def plan_from(options: argparse.Namespace) -> runner.Plan:
     plan = runner.Plan.short() if options.quick else runner.Plan()
     if options.rounds is None:
         return plan
-    return runner.Plan(options.rounds, plan.turn_seconds, plan.warm_seconds, plan.quick)
+    return dataclasses.replace(plan, rounds=options.rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,8 @@ INSTALL_COMMAND = "pip install torch==2.13.0 jax jaxlib autograd mygrad microgra
 class Peer:
     """A participant: its title in the tables, the modules it imports, and the settings of its process.
 
-    `needs` are modules that must be installed, though its process does not import them at once.
+    `needs` are modules that must be installed, though its process does not import them at once. `keeping` are the
+    settings with which it keeps what it has compiled in `{folder}`, where it keeps nothing by itself.
     """
 
     title: str
@@ -22,6 +23,7 @@ class Peer:
     torch_threads: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    keeping: Mapping[str, str] = field(default_factory=dict)
 
     def installed(self) -> bool:
         """Whether its modules can be found; imports nothing."""
@@ -48,12 +50,31 @@ PEERS: dict[str, Peer] = {
         environment={"CHAINRULE_KERNELS": "0"},
     ),
     "torch_compile": Peer("torch.compile", ("torch",), "torch", torch_threads=2),
-    "jax": Peer("JAX (jit)", ("jax",), "jax", environment={"JAX_PLATFORMS": "cpu"}),
+    "jax": Peer(
+        "JAX (jit)",
+        ("jax",),
+        "jax",
+        environment={"JAX_PLATFORMS": "cpu"},
+        keeping={
+            "JAX_COMPILATION_CACHE_DIR": "{folder}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
+    ),
     "autograd": Peer("HIPS autograd", ("autograd",), "autograd"),
     "mygrad": Peer("MyGrad", ("mygrad",), "mygrad"),
     "micrograd": Peer("micrograd", ("micrograd.engine",), "micrograd"),
     "python": Peer("Python alone", (), "python"),
 }
+
+KEPT_IN = {
+    "CHAINRULE_CACHE_DIR": "chainrule",
+    "NUMBA_CACHE_DIR": "numba",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "XDG_CACHE_HOME": "others",
+}
+"""Where peers keep what they have compiled by themselves: variables, and the folders that these are to name."""
 
 
 def title_of(names: tuple[str, ...]) -> str:

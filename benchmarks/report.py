@@ -12,7 +12,12 @@ from typing import Any
 from benchmarks.peers import PEERS, title_of
 from benchmarks.runner import Result, Verdict
 
-QUANTITIES = {"time": "", "memory": "peak memory, ", "first_call": "first call, "}
+QUANTITIES = {
+    "time": "",
+    "memory": "peak memory, ",
+    "first_call": "first call, ",
+    "warm_first_call": "first call with compiled code on disk, ",
+}
 HOLDS = {True: "yes", False: "NO", None: "not measured"}
 
 
@@ -25,7 +30,9 @@ def table(results: Sequence[Result]) -> str:
     for result in results:
         rows.extend(comparison_rows(result))
     parts = [aligned(rows)] if len(rows) > 1 else []
-    start_rows: list[tuple[str, ...]] = [("workload", "peer", "import", "build", "first call", "peak memory")]
+    start_rows: list[tuple[str, ...]] = [
+        ("workload", "peer", "import", "build", "first call", "on disk", "peak memory")
+    ]
     for result in results:
         start_rows.extend(starting_rows(result))
     if len(start_rows) > 1:
@@ -73,9 +80,10 @@ def comparison_rows(result: Result) -> list[tuple[str, ...]]:
     for verdict in verdicts:
         bound = verdict.bound
         if bound.against:
-            of = "" if bound.of == "chainrule" else f"{PEERS[bound.of].title} / "
+            sign = "-" if bound.difference else "/"
+            of = "" if bound.of == "chainrule" and not bound.difference else f"{PEERS[bound.of].title} {sign} "
             name = QUANTITIES[bound.quantity] + of + title_of(bound.against)
-            ratio_cell = "" if verdict.value is None else f"{verdict.value:.3g}"
+            ratio_cell = "" if verdict.value is None else f"{verdict.value:.3g}{' s' if bound.difference else ''}"
             rows.append((result.name, name, "", ratio_cell, "", *bound_cells(verdict)))
     return rows
 
@@ -90,7 +98,8 @@ def starting_rows(result: Result) -> list[tuple[str, ...]]:
             PEERS[peer].title,
             seconds(each.import_seconds),
             seconds(each.build_seconds),
-            seconds(each.first_call_seconds),
+            seconds(each.quantity("first_call") or each.first_call_seconds),
+            seconds(each.quantity("warm_first_call")) if each.warm_first_calls else "",
             f"{each.peak_bytes / 2**20:.0f} MiB",
         )
         for peer, each in result.measurements.items()
@@ -110,7 +119,8 @@ def report_rows(result: Result) -> list[tuple[str, ...]]:
 
 def bound_cells(verdict: Verdict) -> tuple[str, str]:
     """The bound and whether it holds."""
-    return f"<= {number(verdict.bound.limit)}", HOLDS[verdict.holds]
+    unit = " s" if verdict.bound.difference else ""
+    return f"<= {number(verdict.bound.limit)}{unit}", HOLDS[verdict.holds]
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:

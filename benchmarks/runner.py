@@ -23,12 +23,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.peers import PEERS
-from benchmarks.workload import Bound, Workload
+from benchmarks.peers import KEPT_IN, PEERS
+from benchmarks.workload import FIRST_CALLS, Bound, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_LEFT_OUT = ("OPENBLAS_", "NVPL_", "GOTO_", "MKL_", "OMP_", "CHAINRULE_", "PYTHONDONTWRITEBYTECODE")
 ANSWER_SECONDS = 900.0
+LONG_ENOUGH = 25.0  # seconds of first calls of one peer, after which it makes no more of them
 
 
 class WorkerError(Exception):
@@ -37,17 +38,18 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: turns of each program, the length of a turn, the calls before the first turn."""
+    """How much is measured: turns of each program, their length, the calls before the first, and first calls."""
 
     rounds: int = 60
     turn_seconds: float = 0.03
     warm_seconds: float = 0.3
     quick: bool = False
+    first_calls: int = 5
 
     @classmethod
     def short(cls) -> Plan:
         """A plan that shows that everything runs, not numbers to quote."""
-        return cls(rounds=5, turn_seconds=0.005, warm_seconds=0.02, quick=True)
+        return cls(rounds=5, turn_seconds=0.005, warm_seconds=0.02, quick=True, first_calls=1)
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Measurement:
     import_seconds: float = 0.0
     build_seconds: float = 0.0
     first_call_seconds: float = 0.0
+    first_calls: list[float] = field(default_factory=list)
+    warm_first_calls: list[float] = field(default_factory=list)
     import_bytes: int = 0
     peak_bytes: int = 0
     thread_pools: list[dict[str, Any]] = field(default_factory=list)
@@ -70,10 +74,13 @@ class Measurement:
         return statistics.median(self.turns)
 
     def quantity(self, name: str) -> float:
-        """What a bound speaks of: ``time``, ``memory`` or ``first_call``."""
+        """What a bound speaks of: ``time``, ``memory``, ``first_call`` or ``warm_first_call``; 0 if not measured."""
         if name == "time":
             return self.median
-        return {"memory": self.peak_bytes, "first_call": self.first_call_seconds}[name]
+        if name == "memory":
+            return self.peak_bytes
+        calls = self.first_calls if name == "first_call" else self.warm_first_calls
+        return statistics.median(calls) if calls else 0.0
 
 
 @dataclass
@@ -102,13 +109,13 @@ class Result:
     error: str | None = None
     verdicts: list[Verdict] = field(default_factory=list)
 
-    def ratio(self, of: str, against: Sequence[str], quantity: str = "time") -> float | None:
-        """quantity(of) / the smallest quantity(against); None unless all of them ran."""
+    def ratio(self, of: str, against: Sequence[str], quantity: str = "time", difference: bool = False) -> float | None:
+        """quantity(of) / the smallest quantity(against), or their difference; None unless all of them ran."""
         found = [self.measurements.get(name) for name in (of, *against)]
         values = [each.quantity(quantity) for each in found if each is not None and each.turns]
         if len(values) < len(found) or min(values) <= 0:
             return None
-        return values[0] / min(values[1:])
+        return values[0] - min(values[1:]) if difference else values[0] / min(values[1:])
 
     def spread(self, of: str, against: str) -> tuple[float, float, float] | None:
         """The quartiles of the ratio turn by turn: how much the machine moved between neighbouring turns."""
@@ -122,7 +129,8 @@ class Result:
         """Puts a number to each bound."""
         for bound in bounds:
             if bound.against:
-                self.verdicts.append(Verdict(bound, self.ratio(bound.of, bound.against, bound.quantity)))
+                value = self.ratio(bound.of, bound.against, bound.quantity, bound.difference)
+                self.verdicts.append(Verdict(bound, value))
             else:
                 self.verdicts.append(Verdict(bound, self.numbers.get(bound.quantity)))
 
@@ -150,24 +158,40 @@ class Result:
 # ----- the processes -----
 
 
-def environment(peer_name: str) -> dict[str, str]:
+def environment(peer_name: str, folder: str | None = None, keeping: bool = False) -> dict[str, str]:
     """The environment of a worker: no settings of BLAS, threads or chainrule, but those that the peer needs.
 
     Nor the one that keeps Python from writing bytecode: pip compiles what it installs, so a source tree may as well.
+
+    Args:
+        folder: where it finds what it has compiled before, and leaves what it compiles.
+        keeping: whether a peer that would not do so by itself is told to.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_LEFT_OUT)}
-    return kept | dict(PEERS[peer_name].environment)
+    peer = PEERS[peer_name]
+    left_out = (*SETTINGS_LEFT_OUT, *KEPT_IN, *peer.keeping)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | dict(peer.environment)
+    if folder is not None:
+        kept |= {name: os.path.join(folder, below) for name, below in KEPT_IN.items()}
+        if keeping:
+            kept |= {name: value.format(folder=folder) for name, value in peer.keeping.items()}
+    return kept
 
 
 class WorkerProcess:
-    """The runner's end of a worker: ``ask`` sends a command and waits for the answer. Use it in a ``with``."""
+    """The runner's end of a worker: ``ask`` sends a command and waits for the answer. Use it in a ``with``.
 
-    def __init__(self, workload_name: str, peer_name: str) -> None:
+    Args:
+        folder: see `environment`; one of its own, empty and thrown away at the end, where none is given.
+    """
+
+    def __init__(self, workload_name: str, peer_name: str, folder: str | None = None, keeping: bool = False) -> None:
+        self.own_folder = tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True)
+        folder = folder or self.own_folder.name
         self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", workload_name, peer_name],
             cwd=ROOT,
-            env=environment(peer_name),
+            env=environment(peer_name, folder, keeping),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.messages,
@@ -195,6 +219,7 @@ class WorkerProcess:
             self.process.wait()
         self.process.stdout.close()
         self.messages.close()
+        self.own_folder.cleanup()
 
     def ask(self, do: str, progress: Callable[[float], None] | None = None, **arguments: Any) -> dict[str, Any]:
         """One command, one answer.
@@ -254,7 +279,9 @@ def run_workload(
     if workload.report is not None:
         run_report(result, plan, progress)
     else:
-        run_turns(result, workload, [peer for peer in peers if peer in workload.programs], plan, progress)
+        present = [peer for peer in peers if peer in workload.programs]
+        run_turns(result, workload, present, plan, progress)
+        run_first_calls(result, workload, present, plan, progress)
     result.judge(workload.bounds)
     progress(1.0, name)
     return result
@@ -313,6 +340,46 @@ def run_turns(
         interrupted = sys.exc_info()
         for process in processes.values():
             process.__exit__(*interrupted)
+
+
+def run_first_calls(
+    result: Result, workload: Workload, peers: Sequence[str], plan: Plan, progress: Callable[[float, str], None]
+) -> None:
+    """First calls of the peers that a bound speaks of: each in a process of its own, by turns.
+
+    Cold: the peer on its defaults, with nothing on disk. Warm: with what an earlier process like it has left there; a
+    peer that leaves nothing by itself is told to.
+    """
+    asked = [bound for bound in workload.bounds if bound.quantity in FIRST_CALLS]
+    wanted = {peer for bound in asked for peer in (bound.of, *bound.against)}
+    taking_part = [peer for peer in peers if peer in wanted and result.measurements[peer].error is None]
+    with tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
+        for _ in range(plan.first_calls):
+            for peer in taking_part:
+                measurement = result.measurements[peer]
+                if measurement.error or sum(measurement.first_calls) > LONG_ENOUGH:
+                    continue
+                progress(1.0, f"{result.name}: first calls of {PEERS[peer].title}")
+                kept = os.path.join(folder, peer)
+                try:
+                    measurement.first_calls.append(first_call(result.name, peer))
+                    if not os.path.exists(kept):
+                        os.mkdir(kept)
+                        first_call(result.name, peer, kept)
+                    measurement.warm_first_calls.append(first_call(result.name, peer, kept))
+                except WorkerError as error:
+                    measurement.error = str(error)
+
+
+def first_call(workload_name: str, peer: str, folder: str | None = None) -> float:
+    """The seconds of the first call in a fresh process, on what is in the folder or, without one, on nothing.
+
+    Raises:
+        WorkerError: the program fails.
+    """
+    with WorkerProcess(workload_name, peer, folder, keeping=folder is not None) as process:
+        seconds: float = process.ask("first_call")["first_call_seconds"]
+    return seconds
 
 
 def take_turn(measurement: Measurement, process: WorkerProcess, plan: Plan, warm_up: bool) -> None:

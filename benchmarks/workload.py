@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BEST_OF_PYTORCH = ("torch1", "torch2")
+FIRST_CALLS = ("first_call", "warm_first_call")
 COMPILERS = ("jax", "torch_compile", "torch1", "torch2")
 """Whom a compiled program is compared with: the best of them."""
 
@@ -76,7 +77,7 @@ def pytorch_programs(
 
 @dataclass(frozen=True)
 class Bound:
-    """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit.
+    """What must hold: quantity(of) / min(quantity(peer) for peer in against) <= limit; of a difference, with a minus.
 
     Without ``against`` it is about a number of the report: quantity <= limit.
     """
@@ -85,7 +86,9 @@ class Bound:
     against: tuple[str, ...] = ()
     of: str = "chainrule"
     quantity: str = "time"
-    """``time`` (median of a step), ``memory`` (peak of the process), ``first_call``, or a name that a report gives."""
+    """``time`` (median of a step), ``memory`` (peak of the process), ``first_call`` (with nothing compiled on disk),
+    ``warm_first_call`` (in a later process), or a name that a report gives."""
+    difference: bool = False
 
 
 @dataclass(frozen=True)

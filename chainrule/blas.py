@@ -26,11 +26,17 @@ class Blas(NamedTuple):
     Attributes:
         get: `get()` tells how many threads it uses.
         put: `put(count)` says how many it may use.
+        workers: how many threads it has, that of the caller included, whether or not it may use them.
+        run: the address of C's `int run(int count, void (*function)(void *), char *arguments, int step)`, which calls
+            a function on so many of these threads at the same time, each with arguments a step further on; 0 where
+            there is none.
         axpy: by NumPy's letter for a type, `f(size, a, address of x, 1, address of y, 1)`: y += a * x.
     """
 
     get: Callable[[], int]
     put: Callable[[int], None]
+    workers: Callable[[], int]
+    run: int
     axpy: dict[str, Callable[..., None]]
 
 
@@ -64,9 +70,20 @@ def _libraries(with_scipy: bool) -> list[Blas]:
                     function.argtypes = (integer, number, ctypes.c_void_p, integer, ctypes.c_void_p, integer)
                     function.restype = None
                     axpy["f" if letter == "s" else "d"] = function
-                found.append(Blas(get, put, axpy))
+                found.append(Blas(get, put, *_workers(library), axpy))
                 break
     return found
+
+
+def _workers(library: Any) -> tuple[Callable[[], int], int]:
+    """`Blas.workers` and `Blas.run` of a library."""
+    import ctypes
+
+    try:  # not OpenBLAS's official interface, and not in every build
+        count, run = ctypes.c_int.in_dll(library, "blas_num_threads"), library.gotoblas_pthread
+    except (ValueError, AttributeError):
+        return (lambda: 1), 0
+    return (lambda: count.value), ctypes.cast(run, ctypes.c_void_p).value or 0
 
 
 def add_multiple(x: Any, y: Any, a: float) -> bool:

@@ -132,6 +132,36 @@ def test_a_bound_without_a_peer_is_on_a_number_of_the_report() -> None:
     assert [verdict.holds for verdict in result.verdicts] == [True, False]
 
 
+def with_first_calls(result: runner.Result, peer: str, cold: list[float], warm: list[float]) -> None:
+    result.measurements[peer].first_calls, result.measurements[peer].warm_first_calls = cold, warm
+
+
+def test_a_bound_on_first_calls_is_on_their_medians_cold_or_warm() -> None:
+    result = result_of(compiled=[1.0], jax=[1.0], torch_compile=[1.0])
+    with_first_calls(result, "compiled", [3.0, 2.0, 9.0], [0.5])
+    with_first_calls(result, "jax", [2.0], [0.8, 1.0, 1.1])
+    cold, warm = "first_call", "warm_first_call"
+    bounds = [
+        (1.5, "jax", cold),
+        (1.4, "jax", cold),
+        (0.5, "jax", warm),
+        (0.4, "jax", warm),
+        (9, "torch_compile", cold),
+    ]
+    result.judge([Bound(limit, (peer,), of="compiled", quantity=quantity) for limit, peer, quantity in bounds])
+    assert [verdict.holds for verdict in result.verdicts] == [True, False, True, False, None]
+
+
+def test_a_bound_can_be_on_a_difference_in_seconds() -> None:
+    result = result_of(chainrule=[1.0], compiled=[1.0])
+    with_first_calls(result, "chainrule", [0.2], [0.25])
+    with_first_calls(result, "compiled", [3.0], [1.0])
+    result.judge([Bound(x, ("chainrule",), "compiled", "warm_first_call", difference=True) for x in (0.8, 0.7)])
+    assert [(verdict.value, verdict.holds) for verdict in result.verdicts] == [(0.75, True), (0.75, False)]
+    row = next(line for line in report.table([result]).splitlines() if "<= 0.7 s" in line)
+    assert "chainrule.compile - chainrule" in row and "0.75 s" in row and row.endswith("NO")
+
+
 def test_the_table_shows_each_bound_once_with_its_verdict() -> None:
     result = result_of(chainrule=[1.0, 1.0], torch1=[2.0, 2.0], torch2=[4.0, 4.0], numpy=[1.0, 1.0])
     result.judge([Bound(0.45, ("torch1", "torch2")), Bound(1.15, ("numpy",))])
@@ -171,6 +201,39 @@ def test_a_worker_gets_no_settings_of_blas_threads_or_chainrule(monkeypatch: pyt
     found = runner.environment("numpy")
     assert found["KEPT"] == "yes"
     assert not [name for name in found if name.startswith(("OPENBLAS_", "NVPL_", "OMP_", "CHAINRULE_"))]
+
+
+def test_what_peers_have_compiled_before_is_not_found_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("CHAINRULE_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR")
+    for name in names:
+        monkeypatch.setenv(name, "/somewhere")
+    cold, warm = (runner.environment("jax", "/folder", keeping=keeping) for keeping in (False, True))
+    assert [cold.get(name) for name in names] == ["/folder/chainrule", "/folder/inductor", None]
+    assert [warm.get(name) for name in names] == ["/folder/chainrule", "/folder/inductor", "/folder/jax"]
+
+
+def test_first_calls_are_measured_for_those_that_a_bound_speaks_of_each_on_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[tuple[str, str | None]] = []
+
+    def first_call(name: str, peer: str, folder: str | None = None) -> float:
+        found.append((peer, folder))
+        return 1.0 if folder is None else 0.5
+
+    monkeypatch.setattr(runner, "first_call", first_call)
+    result = result_of(chainrule=[1.0], compiled=[1.0], numpy=[1.0])
+    bound = Bound(1.0, ("chainrule",), "compiled", "warm_first_call", difference=True)
+    workload = Workload("some work", bounds=(bound, Bound(1.0, ("numpy",))))
+    plan = runner.Plan(first_calls=2)
+    runner.run_first_calls(result, workload, ["chainrule", "numpy", "compiled"], plan, lambda fraction, doing: None)
+    compiled = result.measurements["compiled"]
+    assert (compiled.first_calls, compiled.warm_first_calls) == ([1.0, 1.0], [0.5, 0.5])
+    assert not result.measurements["numpy"].first_calls
+    folders = [folder for peer, folder in found if peer == "compiled"]
+    # cold, to fill the folder, warm; cold, warm
+    assert folders[0] is folders[3] is None and len({*folders}) == 2
+    assert not {folder for peer, folder in found if peer == "chainrule"} & {*folders} - {None}
 
 
 def test_a_program_that_cannot_be_built_is_a_line_in_the_report_and_the_others_run() -> None:

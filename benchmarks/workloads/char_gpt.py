@@ -213,6 +213,7 @@ WORKLOAD = Workload(
         Bound(1.5, ("jax",), of="compiled", quantity="first_call"),
         Bound(1.0, ("chainrule",), of="compiled_numpy"),
         Bound(1.0, ("torch_compile",), of="compiled", quantity="first_call"),
+        Bound(1.0, ("chainrule",), of="compiled", quantity="warm_first_call", difference=True),
     ),
     tolerance=2e-3,
 )

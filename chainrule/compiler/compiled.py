@@ -6,15 +6,18 @@ signature gets a program of its own. Read first: `trace.py`, `guards.py`, `sourc
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import gc
 import inspect
 import os
 import threading
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ from ..core.views import note_writes
 from ..func.trees import flatten, unflatten
 from .graph import CONSTANT, INPUT, STRIDED, Graph, Node, map_nodes
 from .guards import Guards
+from .kernels import elementary_functions
+from .kernels.cache import expecting
 from .memory import is_contiguous
 from .naming import name_values
 from .passes import optimize
@@ -188,6 +193,18 @@ class Variant:
             values[i]._node = node if len(places) == 1 else output_node(node, k)
 
 
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Python's garbage collector waits: a trace makes much that stays, through which it would go again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def as_array(value: Any) -> Any:
     """NumPy gives a scalar where an array has no dimensions; a tensor holds an array."""
     return value if type(value) is np.ndarray else np.asarray(value)
@@ -285,10 +302,11 @@ class Compiled:
                 self.last = self.variants[key][reasons.index("")]
                 return self.last.run(leaves)
             start = time.perf_counter()
-            traced = trace(self.function, args, kwargs, names)
-            guards = Guards(traced, leaves)
-            name_values(traced)
-            variant = make_variant(traced, guards, self.name, self.leave_out)
+            with without_collector(), self.expecting_kernels(leaves):
+                traced = trace(self.function, args, kwargs, names)
+                guards = Guards(traced, leaves)
+                name_values(traced)
+                variant = make_variant(traced, guards, self.name, self.leave_out)
             variant.seconds = time.perf_counter() - start
         self.traces += 1
         known = sum(map(len, self.variants.values()))
@@ -301,6 +319,13 @@ class Compiled:
         self.variants.setdefault(key, []).append(variant)
         self.last = variant
         return variant.run(leaves)
+
+    def expecting_kernels(self, leaves: list[Any]) -> AbstractContextManager[None]:
+        """While the function is traced, processes that can compile its kernels may start."""
+        if "fusion" in self.leave_out or elementary_functions() is None:
+            return contextlib.nullcontext()
+        kinds = [(leaf.shape, str(leaf.dtype)) for leaf in leaves if isinstance(leaf, (Tensor, np.ndarray))]
+        return expecting(f"{getattr(self.function, '__module__', None)}.{self.name} {kinds}")
 
     def warn_of_change(self, key: Any, names: list[str], reasons: list[str]) -> None:
         """Say, once, what makes the function be traced again and again."""

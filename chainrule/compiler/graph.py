@@ -7,7 +7,7 @@ Read next: `tracer.py`, which records a graph, and `passes/`, which rewrite it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class _Marker:
 INPUT = _Marker("input")
 STRIDED = _Marker("strided")  # the argument of an input whose elements are not in order in memory
 CONSTANT = _Marker("constant")
+ATOMS = frozenset((int, float, bool, str, type(None)))  # arguments in which there are no nodes
 
 
 class Node:
@@ -43,7 +44,7 @@ class Node:
         line: `file:line` of the user's code that asked for it.
         formula: for a step of the backward pass, the formula of the backward function it belongs to.
         effect: whether it must run even if nobody uses its result, and in its place.
-        inside: (file, line) of this package's code that asked for it, the innermost first.
+        inside: (file, line, first line of the function) of this package's code that asked for it, the innermost first.
     """
 
     __slots__ = ("args", "dtype", "effect", "formula", "inside", "kwargs", "line", "name", "op", "shape")
@@ -60,7 +61,7 @@ class Node:
         line: str = "",
         formula: str = "",
         effect: bool = False,
-        inside: tuple[tuple[str, int], ...] = (),
+        inside: tuple[tuple[str, int, int], ...] = (),
     ) -> None:
         self.op = op
         self.args = args
@@ -85,7 +86,11 @@ class Node:
 
     def operands(self) -> list[Node]:
         """The nodes among the arguments, each as often as it occurs."""
-        return [*nodes_in(self.args), *nodes_in(self.kwargs)]
+        found: list[Node] = []
+        collect(self.args, found)
+        if self.kwargs:
+            collect(self.kwargs.values(), found)
+        return found
 
     def like(self, op: Any, *args: Any, **kwargs: Any) -> Node:
         """A node of the same shape, type and origin that computes something else."""
@@ -104,18 +109,27 @@ def describe(node: Node) -> str:
     return f"{node.dtype}[{', '.join(map(str, node.shape))}]"
 
 
-def nodes_in(value: Any) -> Iterator[Node]:
-    """The nodes in a nested argument."""
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from nodes_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from nodes_in(item)
-    elif isinstance(value, slice):
-        yield from nodes_in((value.start, value.stop, value.step))
+def nodes_in(value: Any) -> list[Node]:
+    """The nodes in a nested argument, in order."""
+    found: list[Node] = []
+    collect((value,), found)
+    return found
+
+
+def collect(values: Iterable[Any], found: list[Node]) -> None:
+    """Append the nodes in nested arguments; graphs ask for them all the time."""
+    for value in values:
+        kind = type(value)
+        if kind is Node:
+            found.append(value)
+        elif kind in ATOMS:
+            continue
+        elif isinstance(value, (tuple, list)):
+            collect(value, found)
+        elif isinstance(value, dict):
+            collect(value.values(), found)
+        elif isinstance(value, slice):
+            collect((value.start, value.stop, value.step), found)
 
 
 def map_nodes(value: Any, function: Callable[[Node], Any]) -> Any:
@@ -186,7 +200,7 @@ class Graph:
             nodes.append(node)
 
         for node in self.nodes:
-            if any(operand in replaced for operand in node.operands()):
+            if replaced and any(operand in replaced for operand in node.operands()):
                 node.args = map_nodes(node.args, lambda operand: replaced.get(operand, operand))
                 node.kwargs = map_nodes(node.kwargs, lambda operand: replaced.get(operand, operand))
             other = rule(node)

@@ -6,6 +6,7 @@ import ast
 import functools
 import linecache
 import os
+import textwrap
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def name_layers(traced: Trace) -> None:
     for node in traced.graph.nodes:
         if node.op not in (np.dot, np.matmul, np.add, np.multiply) or node.formula:
             continue
-        if any(f"{os.sep}optim{os.sep}" in file for file, _ in node.inside):
+        if any(f"{os.sep}optim{os.sep}" in file for file, *_ in node.inside):
             continue
         for operand in node.operands():
             while operand.op in (np.transpose, np.swapaxes):
@@ -63,24 +64,34 @@ def name_layers(traced: Trace) -> None:
 
 def name_inner_values(nodes: list[Node], taken: set[str]) -> None:
     """Call the last value that a line `name = ...` of this package computes by that name."""
-    running: dict[tuple[str, int], Node] = {}
+    running: dict[tuple[str, int, int], Node] = {}
     for node in [*nodes, Node(INPUT)]:
         for place in [place for place in running if place not in node.inside]:
             done = running.pop(place)
-            name = assigned(place[0]).get(place[1], "")
+            file, line, first = place
+            name = assigned(file, first).get(line, "")
             if not done.name and len(name) > 1 and name not in MEANINGLESS and name not in taken:
                 done.name = name.strip("_")
         if node.op not in (INPUT, CONSTANT):
             running.update(dict.fromkeys(node.inside, node))
 
 
-@functools.lru_cache(64)
-def assigned(file: str) -> dict[int, str]:
-    """For each line of a file the variable to which its statement assigns, if it is one."""
+@functools.lru_cache(1024)
+def assigned(file: str, first: int = 0) -> dict[int, str]:
+    """For each line of a file the variable to which its statement assigns, if it is one.
+
+    Args:
+        first: the first line of a function, to which one looks then: to read whole files would take longer.
+    """
+    lines = linecache.getlines(file)
+    if first:
+        lines = ["\n"] * (first - 1) + block(lines, first)
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError):
         return {}
+    if first and not (tree.body and isinstance(tree.body[0], (ast.FunctionDef, ast.AsyncFunctionDef))):
+        return {}  # a lambda or a comprehension: the function around it has a line of its own
     names: dict[int, str] = {}
     for statement in ast.walk(tree):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
@@ -88,3 +99,20 @@ def assigned(file: str) -> dict[int, str]:
             for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1):
                 names[line] = targets[0].id
     return names
+
+
+def block(lines: list[str], first: int) -> list[str]:
+    """The lines of a function that begins with the line `first`, decorators included, without its indentation."""
+    found: list[str] = []
+    margin = 0
+    inside = False  # behind the decorators
+    for line in lines[first - 1 :]:
+        text = line.strip()
+        indentation = len(line) - len(line.lstrip())
+        if not found:
+            margin, inside = indentation, not text.startswith("@")
+        elif inside and text and indentation <= margin and text[0] not in ")]}#":
+            break
+        inside = inside or text.startswith(("def ", "async def "))
+        found.append(line)
+    return textwrap.dedent("".join(found)).splitlines(keepends=True)

@@ -434,7 +434,7 @@ def is_inline(node: Node) -> bool:
 
 def is_fancy(step: Any) -> bool:
     """Whether a step selects by an array of indices, so that its result is a copy."""
-    return any(True for _ in nodes_in(step[1])) or any(isinstance(item, (list, np.ndarray)) for item in step[1])
+    return bool(nodes_in(step[1])) or any(isinstance(item, (list, np.ndarray)) for item in step[1])
 
 
 def write_source(

@@ -110,15 +110,15 @@ def user_line() -> str:
     return "<unknown>"
 
 
-def lines_inside() -> tuple[tuple[str, int], ...]:
-    """(file, line) of the frames of this package between the user's code and the engine."""
+def lines_inside() -> tuple[tuple[str, int, int], ...]:
+    """(file, line, first line of the function) of this package's frames between the user's code and the engine."""
     frame: Any = sys._getframe(1)
     found = []
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(PACKAGE):
             if not file.startswith(ENGINE):
-                found.append((file, frame.f_lineno))
+                found.append((file, frame.f_lineno, frame.f_code.co_firstlineno))
         elif not file.startswith(NOT_THE_USER):
             break
         frame = frame.f_back

@@ -23,7 +23,7 @@ from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
 from .levels import LEVELS, PLAIN, gradient_fitter
 from .recipe import CLOCK, FREED, Extra, Leaf, Overwritten, Recipe, Storage
 from .sort import topological_sort
-from .table import BACK_FUNCS, CALLED_AGAIN, name_of
+from .table import ADDS_TO, BACK_FUNCS, CALLED_AGAIN, name_of
 from .tensor import Alias, Tensor, as_array, is_array, make_tensor, storage_of
 from .tracing import back_functions
 from .views import note_writes
@@ -92,7 +92,7 @@ def backward(
     else:
         nodes = [node_for(t, i) for i, t in enumerate(wanted)]
         found = run(ends, seeds, nodes, retain, create_graph)[0]
-        pairs = [(t, found.pop(n), n) for t, n in zip(wanted, nodes, strict=True) if n in found]
+        pairs = [(t, found.pop(n), n) for t, n in zip(wanted, nodes, strict=True) if n in found and not kept_by(t, n)]
     deliver(pairs, create_graph)
 
 
@@ -240,6 +240,18 @@ def run(
                 if edge is None or (needed is not None and edge not in needed):
                     continue
                 back = backs.get(position)
+                earlier = grads.get(edge)
+                if earlier is not None and back in ADDS_TO and type(earlier) is type(gradient) is np.ndarray:
+                    contribution = None
+                    if (
+                        sys.getrefcount(earlier) <= UNSHARED_SUM
+                        and earlier.base is None
+                        and earlier.dtype is gradient.dtype
+                        and not refuse_nan
+                        and fit is None
+                        and ADDS_TO[back](earlier, gradient, out, *args, **kwargs)
+                    ):
+                        continue
                 if back is not None:
                     contribution = back(gradient, out, *args, **kwargs) if kwargs else back(gradient, out, *args)
                 elif hasattr(func, "joint_backward"):  # one call computes the gradients of all arguments
@@ -262,7 +274,7 @@ def run(
                     contribution = checked_shape(func, position, contribution, args[position])
                 if refuse_nan:
                     check_numbers(node, position, contribution)
-                grads[edge] = grads[edge] + contribution if edge in grads else contribution
+                grads[edge] = contribution if earlier is None else earlier + contribution
             if not retain:
                 node._args = node._inputs = ()  # as `release`
                 node._out = None
@@ -456,6 +468,11 @@ def node_for(tensor: Tensor, index: int) -> Node:
     return node
 
 
+def kept_by(tensor: Tensor, node: Node) -> bool:
+    """Whether the tensor is one that keeps its gradient, so that `run` has added to its `.grad` already."""
+    return node._extra is not None and node._extra.retained is not None and node._extra.retained() is tensor
+
+
 def outside(gradient: Any) -> Any:
     """Between a gradient as users see it and as it travels: the conjugate, for complex numbers."""
     return np.conjugate(gradient) if gradient.dtype.kind == "c" else gradient
@@ -582,4 +599,12 @@ def _measure() -> int:
     return sys.getrefcount(gradient)
 
 
+def _measure_sum() -> int:
+    """What `run` reads of the reference count of a sum that nobody else holds."""
+    sums = {0: np.empty(1)}
+    earlier = sums.get(0)
+    return sys.getrefcount(earlier)
+
+
 UNSHARED = _measure()
+UNSHARED_SUM = _measure_sum()

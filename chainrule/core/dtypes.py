@@ -316,6 +316,18 @@ def number_dtype(number: Any) -> np.dtype[Any]:
     return to_complex(_default)
 
 
+def refuse_complex(name: str, array: Any) -> None:
+    """What puts numbers in order takes no complex ones; NumPy would go by their real parts.
+
+    Raises:
+        NotImplementedError: the array holds complex numbers.
+    """
+    if array.dtype.kind == "c":
+        raise NotImplementedError(
+            f"{name} is not implemented for {array.dtype}: complex numbers have no order; take abs(), .real or .imag"
+        )
+
+
 def combine(higher: np.dtype[Any] | None, lower: np.dtype[Any] | None) -> np.dtype[Any] | None:
     """PyTorch's precedence: arrays over zero-dimensional ones over numbers, unless the lower has a larger category."""
     if higher is None or lower is None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .dtypes import combine, default_float, number_dtype, promote_pair
+from .dtypes import combine, default_float, number_dtype, promote_pair, refuse_complex
 from .grad_mode import ON, grad_mode
 from .recipe import CLOCK, NO_KWARGS, Recipe, Storage, extra_of, make_recipe, new_object, user_trace
 from .table import BACK_FUNCS, backward, name_of
@@ -47,6 +47,8 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     np.equal: operator.eq,
     np.not_equal: operator.ne,
 }
+
+UNKNOWN_TYPES = ("ufunc '", "numpy boolean", "the numpy boolean")  # how NumPy's errors about element types begin
 
 TENSOR_FUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy-level function -> the operation on tensors
 LATE: list[str] = []  # modules with more of them, imported at the first miss
@@ -172,6 +174,7 @@ def wrap_forward_fn(
     view: bool = False,
     promotes: bool = False,
     floating: bool = False,
+    ordered: bool = False,
 ) -> Callable[..., Any]:
     """The operation on tensors for a function on arrays.
 
@@ -181,6 +184,7 @@ def wrap_forward_fn(
         view: results may share memory with the first argument; writes through either are then seen by both.
         promotes: bring the arguments to one element type first, by PyTorch's rules.
         floating: as `promotes`, and integers become the default float.
+        ordered: the function compares numbers; complex ones are refused.
 
     >>> import chainrule as cr, numpy as np
     >>> log = wrap_forward_fn(np.log)
@@ -200,6 +204,8 @@ def wrap_forward_fn(
         for x in args:
             if isinstance(x, Tensor):
                 array = x.array
+                if ordered:
+                    refuse_complex(name_of(numpy_func).lstrip("_"), array)
                 raw.append(array)
                 if type(array) is not ndarray:
                     foreign = array
@@ -217,7 +223,10 @@ def wrap_forward_fn(
         tracked = bool(tracked and is_differentiable and grad_mode())
         if tracked and kwargs:
             BACK_FUNCS.check_keywords(numpy_func, kwargs)
-        out = implementation(*raw, **kwargs) if foreign is None else carried_out(foreign, numpy_func, raw, kwargs)
+        try:
+            out = implementation(*raw, **kwargs) if foreign is None else carried_out(foreign, numpy_func, raw, kwargs)
+        except (ValueError, TypeError) as error:
+            raise explained(error, numpy_func, *raw) from None
         if type(out) is not ndarray:
             if isinstance(out, tuple):
                 return wrap_several(numpy_func, out, tuple(raw), kwargs, args, tuple(edges) if tracked else None)
@@ -234,9 +243,9 @@ def wrap_forward_fn(
     fast: Callable[..., Any] = tensor_func
     if isinstance(numpy_func, np.ufunc) and numpy_func.nout == 1:
         if numpy_func.nin == 1:
-            fast = _unary(numpy_func, is_differentiable, floating, tensor_func)
+            fast = _unary(numpy_func, is_differentiable, floating, tensor_func, ordered)
         elif numpy_func.nin == 2 and promotes:
-            fast = _binary(numpy_func, is_differentiable, tensor_func)
+            fast = _binary(numpy_func, is_differentiable, tensor_func, ordered)
     fast.__name__ = fast.__qualname__ = name_of(numpy_func).lstrip("_")
     fast.__doc__ = f"{name_of(numpy_func)} on tensors; see the table for its derivative."
     TENSOR_FUNCS.setdefault(numpy_func, tensor_func)
@@ -285,7 +294,7 @@ def wrapped_array(out: Any, raw: Any) -> Any:
 
 
 def _unary(
-    ufunc: np.ufunc, is_differentiable: bool, floating: bool, general: Callable[..., Any]
+    ufunc: np.ufunc, is_differentiable: bool, floating: bool, general: Callable[..., Any], ordered: bool = False
 ) -> Callable[[Any], Any]:
     """The hot path of elementwise functions of one argument."""
     compute = OPERATORS.get(ufunc, ufunc)
@@ -294,11 +303,14 @@ def _unary(
         if not isinstance(input, Tensor):
             return general(input) if is_array(input) else general(Tensor(input))
         x = input.array
-        if floating and x.dtype.kind in "biu":
+        if (floating and x.dtype.kind in "biu") or (ordered and x.dtype.kind == "c"):
             return general(input)
         if x.ndim == 0:
             x = x[()]
-        out = saved = compute(x)
+        try:
+            out = saved = compute(x)
+        except TypeError as error:
+            raise explained(error, ufunc, x) from None
         if type(out) is not ndarray:
             out = asarray(out) if isinstance(out, (generic, complex)) else wrapped_array(out, (x,))
         node = input._node if input._alias is None else input.node()
@@ -325,7 +337,9 @@ def _unary(
     return tensor_func
 
 
-def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _binary(
+    ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any], ordered: bool = False
+) -> Callable[[Any, Any], Any]:
     """The hot path of elementwise functions of two arguments."""
     comparison = not is_differentiable
     compute = OPERATORS.get(ufunc, ufunc)
@@ -359,6 +373,8 @@ def _binary(ufunc: np.ufunc, is_differentiable: bool, general: Callable[..., Any
             if y.ndim == 0:
                 y = y[()]
         else:
+            return general(input, other)
+        if ordered and kind.kind == "c":
             return general(input, other)
         try:
             out = saved = compute(x, y)
@@ -401,8 +417,15 @@ def explained(error: Exception, func: Any, *arrays: Any) -> Exception:
             "move one of them first"
         )
     shapes = [tuple(a.shape) for a in arrays]
+    if isinstance(error, TypeError):
+        if not str(error).lower().startswith(UNKNOWN_TYPES):
+            return error
+        types = " and ".join(str(a.dtype) for a in arrays)
+        return NotImplementedError(f"{name_of(func)} is not implemented for {types}: convert with .to() first")
     if func is np.matmul:
         return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied: {' and '.join(map(str, shapes))}")
+    if "broadcast" not in str(error):
+        return error
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["BACK_FUNCS", "EACH", "BackwardFuncLookup", "backward", "result_may_change"]
+__all__ = ["BACK_FUNCS", "EACH", "BackwardFuncLookup", "adds_to", "backward", "result_may_change"]
 
 Back = TypeVar("Back", bound=Callable[..., Any])
 
@@ -176,5 +176,23 @@ def backward(forward_fn: Any, *arg_positions: Any) -> Callable[[Back], Back]:
         for position in arg_positions or (0,):
             BACK_FUNCS.add_back_func(forward_fn, position, back)
         return back
+
+    return register
+
+
+ADDS_TO: dict[Callable[..., Any], Callable[..., bool]] = {}
+
+
+def adds_to(back: Callable[..., Any]) -> Callable[[Back], Back]:
+    """Register the decorated function as what adds a backward function's gradient to an array without making it first.
+
+    `add(total, grad_out, out, *args, **kwargs)` writes to `total`, an array of the argument's shape and of the type of
+    `grad_out`, and returns True; or it leaves `total` as it is and returns False. For gradients that are zero but for a
+    few elements, of which a sum may have many.
+    """
+
+    def register(add: Back) -> Back:
+        ADDS_TO[back] = add
+        return add
 
     return register

@@ -201,7 +201,7 @@ class Tensor:
                 self.array = self.array.astype(default_float())
         self.grad = None
         self._node = None
-        self._alias = None
+        self._alias = Alias(storage_of(array)) if isinstance(array, Tensor) and array.array is self.array else None
         if requires_grad:
             if dtype is None and self.array.dtype.kind in "biu":
                 self.array = self.array.astype(default_float())
@@ -331,6 +331,7 @@ class Tensor:
         """
         if self._is_view():
             raise RuntimeError("Can't detach views in-place: use detach() instead")
+        storage_of(self)  # so that the recipe that made it notices writes from now on
         self._node = None
         return self
 
@@ -341,8 +342,19 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.array = value.array if isinstance(value, Tensor) else as_array(value)
-        self._alias = None
+        array = value.array if isinstance(value, Tensor) else as_array(value)
+        if self._node is not None and array.dtype.kind not in "fc":
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point or complex dtype, this is "
+                f"{array.dtype}: write requires_grad_(False) first"
+            )
+        self._move_to(array)
+
+    def _move_to(self, array: Any) -> None:
+        """Be another piece of memory, no view of anything; earlier writes to the old one are still known of."""
+        self.array = array
+        if self._alias is not None:
+            self._alias = Alias(self._alias.storage)
 
     def backward(
         self,

@@ -166,6 +166,18 @@ def check_writable(target: Tensor, operation: str) -> bool:
     return node is not None
 
 
+def check_kind(have: Any, want: Any, operation: str) -> None:
+    """Refuse to write numbers of a larger kind, such as fractions into integers.
+
+    Raises:
+        RuntimeError: names both types.
+    """
+    if CATEGORY[have.kind] > CATEGORY[want.kind]:
+        raise RuntimeError(
+            f"{operation}: result type {as_dtype(have)} can't be cast to the desired output type {as_dtype(want)}"
+        )
+
+
 def write_in_place(target: Tensor, operation: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """Replace the target's values by `compute(before)`, where `before` is a tensor with the values so far.
 
@@ -186,10 +198,7 @@ def write_in_place(target: Tensor, operation: str, compute: Callable[[Tensor], T
         )
     have, want = value.array.dtype, target.array.dtype
     if have != want:
-        if CATEGORY[have.kind] > CATEGORY[want.kind]:
-            raise RuntimeError(
-                f"{operation}: result type {as_dtype(have)} can't be cast to the desired output type {as_dtype(want)}"
-            )
+        check_kind(have, want, operation)
         from .forward import cast
 
         value = cast(value, want)

@@ -19,7 +19,7 @@ from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
 from .memory import Memory
-from .special import BLOCK, ERF_ONE, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf
+from .special import BLOCK, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
 
 # ----- the table: rectifiers --------------------------------------------------------------------------------------
 
@@ -219,8 +219,8 @@ GELU_SCALE = math.sqrt(2 / math.pi)
 GELU_CUBE = 0.044715
 
 
-GELU_ONE = ERF_ONE * math.sqrt(2)  # where the normal distribution function reaches 1 in single precision
-GELU_POLYNOMIAL = tuple(c * SQRT_HALF * 0.5 ** (7 - i) for i, c in enumerate(ERF_POLYNOMIAL))  # erf(x / sqrt 2) by x
+# erf(x / sqrt 2) = tanh(x P(-x^2 / 2)): the coefficients of P, the constant term last
+GELU_POLYNOMIAL = tuple(c * SQRT_HALF * (-1.0) ** (7 - i) for i, c in enumerate(ERF_POLYNOMIAL))
 
 
 def _gelu_in_blocks(x: Any, approximate: str, saved: Memory | None) -> Any:
@@ -228,44 +228,39 @@ def _gelu_in_blocks(x: Any, approximate: str, saved: Memory | None) -> Any:
     out = np.empty(x.shape, x.dtype)
     slope = None if saved is None else np.empty(x.shape, x.dtype)
     source, target = x.reshape(-1), out.reshape(-1)
-    for start in range(0, x.size, BLOCK):
-        piece = source[start : start + BLOCK]
-        square = piece * piece
-        half = target[start : start + BLOCK]  # becomes erf(x / sqrt 2), or its approximation
-        if approximate == "tanh":
-            np.multiply(square, GELU_CUBE, out=half)
-            half += 1
-            half *= piece
-            half *= GELU_SCALE
-        else:
-            bounded = np.minimum(piece, GELU_ONE)
-            np.maximum(bounded, -GELU_ONE, out=bounded)
-            power = bounded * bounded
-            np.multiply(power, GELU_POLYNOMIAL[0], out=half)
-            for coefficient in GELU_POLYNOMIAL[1:-1]:
-                half += coefficient
-                half *= power
-            half += GELU_POLYNOMIAL[-1]
-            half *= bounded
-        np.tanh(half, out=half)
-        if slope is not None:
-            rise = slope.reshape(-1)[start : start + BLOCK]
+    rises = target if slope is None else slope.reshape(-1)
+    with np.errstate(over="ignore"):  # the tanh of infinity is 1
+        for start in range(0, x.size, BLOCK):
+            piece = source[start : start + BLOCK]
+            square = np.square(piece)
+            half = target[start : start + BLOCK]  # becomes erf(x / sqrt 2), or its approximation
             if approximate == "tanh":
-                np.multiply(half, half, out=rise)
-                np.subtract(1, rise, out=rise)
-                square *= 1.5 * GELU_CUBE * GELU_SCALE
-                square += 0.5 * GELU_SCALE
-                rise *= square
+                np.multiply(square, GELU_CUBE, out=half)
+                half += 1
+                half *= piece
+                half *= GELU_SCALE
             else:
                 square *= -0.5
-                np.exp(square, out=rise)
-                rise *= 1 / SQRT_2PI
-            rise *= piece
-        half *= 0.5
-        half += 0.5
-        if slope is not None:
-            rise += half
-        half *= piece
+                polynomial(square, GELU_POLYNOMIAL, half)
+                half *= piece
+            np.tanh(half, out=half)
+            if slope is not None:
+                rise = rises[start : start + BLOCK]
+                if approximate == "tanh":
+                    np.multiply(half, half, out=rise)
+                    np.subtract(1, rise, out=rise)
+                    square *= 1.5 * GELU_CUBE * GELU_SCALE
+                    square += 0.5 * GELU_SCALE
+                    rise *= square
+                else:
+                    np.exp(square, out=rise)
+                    rise *= 1 / SQRT_2PI
+                rise *= piece
+            half *= 0.5
+            half += 0.5
+            if slope is not None:
+                rise += half
+            half *= piece
     if saved is not None:
         saved.steps = slope
     return out
@@ -348,18 +343,22 @@ result_may_change(_elu, _silu)
 
 # ----- the operations ---------------------------------------------------------------------------------------------
 
-relu = _one_argument(_relu, floating=False)
+relu = _one_argument(_relu, floating=False, ordered=True)
 sigmoid = expit = _one_argument(_sigmoid)
 logsigmoid = _one_argument(_logsigmoid)
 softsign = _one_argument(_softsign)
 tanhshrink = _one_argument(_tanhshrink)
 _silu_of, _mish_of = _one_argument(_silu), _one_argument(_mish)
-_hardsigmoid_of, _hardswish_of = _one_argument(_hardsigmoid), _one_argument(_hardswish)
-_elu_of, _gelu_of, _softplus_of = wrap_forward_fn(_elu), wrap_forward_fn(_gelu), wrap_forward_fn(_softplus)
-_leaky_relu_of, _prelu_of = wrap_forward_fn(_leaky_relu), wrap_forward_fn(_prelu)
-_threshold_of = wrap_forward_fn(_threshold)
-_hardtanh_of, _softshrink_of = wrap_forward_fn(_hardtanh), wrap_forward_fn(_softshrink)
-_hardshrink_of = wrap_forward_fn(_hardshrink)
+_hardsigmoid_of = _one_argument(_hardsigmoid, ordered=True)
+_hardswish_of = _one_argument(_hardswish, ordered=True)
+_elu_of = wrap_forward_fn(_elu, ordered=True)
+_gelu_of, _softplus_of = wrap_forward_fn(_gelu), wrap_forward_fn(_softplus)
+_leaky_relu_of = wrap_forward_fn(_leaky_relu, ordered=True)
+_prelu_of = wrap_forward_fn(_prelu, ordered=True)
+_threshold_of = wrap_forward_fn(_threshold, ordered=True)
+_hardtanh_of = wrap_forward_fn(_hardtanh, ordered=True)
+_softshrink_of = wrap_forward_fn(_softshrink, ordered=True)
+_hardshrink_of = wrap_forward_fn(_hardshrink, ordered=True)
 implements("expit")(sigmoid)
 
 

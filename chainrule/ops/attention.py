@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,11 +31,86 @@ def transposed(x: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
-def no_look_ahead(rows: int, columns: int, dtype: Any) -> Any:
-    """(rows, columns): 0 on and below the diagonal, -inf above."""
-    mask = np.triu(np.full((rows, columns), -np.inf, dtype), 1)
-    mask.flags.writeable = False
-    return mask
+def no_look_ahead(rows: int, columns: int, dtype: Any) -> tuple[Any, Any]:
+    """(rows, columns): 0 on and below the diagonal, -inf above; and 1 on and below, 0 above."""
+    added = np.triu(np.full((rows, columns), -np.inf, dtype), 1)
+    factors = np.tril(np.ones((rows, columns), dtype))
+    added.flags.writeable = factors.flags.writeable = False
+    return added, factors
+
+
+# ----- on arrays: the fast way ----------------------------------------------------------------------------------------
+
+SMALL = 16.0  # scores up to this size need not be shifted: exp neither overflows nor becomes too small to divide by
+
+
+class Steps(NamedTuple):
+    """What the forward pass knows: `weights = exponentials * share`, and the queries times `scale`."""
+
+    exponentials: Any  # (..., L, S)
+    share: Any  # (..., L, 1)
+    queries: Any  # (..., L, E)
+
+
+def plain(*arrays: Any) -> bool:
+    """Whether all are NumPy arrays of one type, single or double precision, and not empty; or None."""
+    kind = arrays[0].dtype
+    if kind.char not in "fd":
+        return False
+    return all(x is None or (type(x) is np.ndarray and x.dtype is kind and x.size > 0) for x in arrays)
+
+
+def exponentials_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Steps:
+    """The weights as `Steps`; rows in which nothing is allowed have a share of 0. Arrays that are `plain` only."""
+    queries = q * scale
+    scores = np.matmul(queries, transposed(k))
+    unshifted = mask is None and -SMALL < np.minimum.reduce(scores, None) and np.maximum.reduce(scores, None) < SMALL
+    if unshifted:
+        np.exp(scores, out=scores)
+        if causal:
+            scores *= no_look_ahead(*scores.shape[-2:], scores.dtype)[1]
+    else:
+        if causal:
+            scores += no_look_ahead(*scores.shape[-2:], scores.dtype)[0]
+        if mask is not None:
+            scores = scores + mask
+        largest = np.maximum.reduce(scores, axis=-1, keepdims=True)
+        scores -= np.where(largest == -np.inf, 0, largest)
+        np.exp(scores, out=scores)
+    columns = scores.shape[-1]
+    sums = scores.reshape(-1, columns).dot(np.ones(columns, scores.dtype)).reshape(*scores.shape[:-1], 1)  # BLAS
+    share = 1 / sums if unshifted else np.divide(1, sums, out=np.zeros_like(sums), where=sums != 0)
+    return Steps(scores, share, queries)
+
+
+def along_rows(factors: Any, model: Any) -> Any:
+    """Factors (..., L, 1) as they are to be multiplied with a model (..., L, V).
+
+    NumPy is slow with short rows: the factors are repeated along them, by BLAS, and laid out in memory as the model is.
+    """
+    if factors.shape[:-1] != model.shape[:-1]:
+        return factors
+    lead = model.ndim - 1
+    order = sorted(range(lead), key=lambda axis: -abs(model.strides[axis]))
+    repeated = factors.transpose(*order, lead).reshape(-1, 1).dot(np.ones((1, model.shape[-1]), model.dtype))
+    back = sorted(range(lead), key=order.__getitem__)
+    return repeated.reshape(*(model.shape[axis] for axis in order), -1).transpose(*back, lead)
+
+
+def product_like(model: Any, x: Any, y: Any) -> Any:
+    """`np.matmul(x, y)`, laid out in memory as the model if that has the result's shape.
+
+    Heads that were split off and moved to the front are then moved back and joined without a copy.
+    """
+    if (
+        type(x) is type(y) is type(model) is np.ndarray
+        and x.dtype is y.dtype
+        and model.strides[-1] == model.itemsize
+        and model.shape == (*x.shape[:-1], y.shape[-1])
+        and x.shape[:-2] == y.shape[:-2]
+    ):
+        return np.matmul(x, y, out=np.empty_like(model, dtype=x.dtype))
+    return np.matmul(x, y)
 
 
 # ----- the table ------------------------------------------------------------------------------------------------------
@@ -44,17 +119,10 @@ def no_look_ahead(rows: int, columns: int, dtype: Any) -> Any:
 def weights_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Any:
     """`softmax(scale q k^T + mask)`; rows in which nothing is allowed are zero."""
     scores = np.matmul(q * scale, transposed(k))
-    own = type(scores) is np.ndarray
     if causal:
-        limits = no_look_ahead(q.shape[-2], k.shape[-2], scores.dtype)
-        scores = np.add(scores, limits, out=scores) if own else scores + limits
+        scores = scores + no_look_ahead(q.shape[-2], k.shape[-2], scores.dtype)[0]
     if mask is None:
-        if not own or not scores.size:
-            return _softmax(scores, -1)
-        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= np.matmul(scores, np.ones((scores.shape[-1], 1), scores.dtype))  # BLAS sums short rows faster
-        return scores
+        return _softmax(scores, -1)
     scores = scores + mask
     if not math.prod(scores.shape):
         return _softmax(scores, -1)
@@ -79,32 +147,60 @@ def attention(
         scale: what the products are multiplied by.
         saved: what the backward pass is to find.
     """
+    if plain(q, k, v, mask, keep):
+        steps = exponentials_of(q, k, mask, causal, scale)
+        if saved is not None:
+            saved.steps = steps
+        weights = steps.exponentials
+        out = product_like(q, weights if keep is None else weights * keep, v)
+        out *= along_rows(steps.share, out)
+        return (out,)
     weights = weights_of(q, k, mask, causal, scale)
-    if saved is not None:
-        saved.steps = weights
     return (np.matmul(weights if keep is None else weights * keep, v),)
 
 
-def score_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any]:
-    """The weights, and the gradient at the scores."""
-    q, k, v, mask, keep, causal, scale, saved = args
+class Shared(NamedTuple):
+    """What the backward functions share: weights = exponentials * share of the row, where they are kept apart."""
 
-    def compute() -> tuple[Any, Any]:
+    weights: Any  # (..., L, S), times keep; the exponentials where kept apart
+    gradient: Any  # (..., L, V), at the result; times the share where kept apart
+    at_scores: Any  # (..., L, S)
+    queries: Any  # (..., L, E), times scale
+
+
+def shared(grad_out: Any, *args: Any) -> Shared:
+    """The gradient at the scores, and what leads there: once for all arguments."""
+    out, q, k, v, mask, keep, causal, scale, saved = args
+
+    def compute() -> Shared:
         (gradient,) = grad_out
-        weights = None if saved is None else saved.recall(gradient)
-        if weights is None:
-            weights = weights_of(q, k, mask, causal, scale)
+        steps = None if saved is None else saved.recall(gradient)
+        if steps is not None and plain(gradient, out[0], v):
+            return at_once(gradient, out[0], v, keep, steps)
+        weights = weights_of(q, k, mask, causal, scale)
         at_weights = np.matmul(gradient, transposed(v))
         if keep is not None:
             at_weights = at_weights * keep
-        if type(at_weights) is np.ndarray and type(weights) is np.ndarray:
-            at_weights *= weights
-            at_weights -= weights * np.matmul(at_weights, np.ones((at_weights.shape[-1], 1), at_weights.dtype))
-            return weights, at_weights
         weighted = at_weights * weights
-        return weights, weighted - weights * np.sum(weighted, axis=-1, keepdims=True)
+        at_scores = weighted - weights * np.sum(weighted, axis=-1, keepdims=True)
+        return Shared(weights if keep is None else weights * keep, gradient, at_scores, q * scale)
 
     return remembered(grad_out, compute)  # type: ignore[no-any-return]
+
+
+def at_once(gradient: Any, out: Any, v: Any, keep: Any, steps: Steps) -> Shared:
+    """`Shared` on arrays: with e the exponentials, r a row's share and g the gradient, e * ((r g) v^T - r (g . out)).
+
+    The sum over a row of weights times their gradients is g . out, which is shorter (Dao et al. 2022, appendix B).
+    """
+    exponentials, share, queries = steps
+    gradient = gradient * along_rows(share, gradient)
+    at_scores = np.matmul(gradient, transposed(v))
+    if keep is not None:
+        at_scores *= keep
+    at_scores -= np.vecdot(gradient, out)[..., None]
+    at_scores *= exponentials
+    return Shared(exponentials if keep is None else exponentials * keep, gradient, at_scores, queries)
 
 
 @backward(attention, 0)
@@ -115,8 +211,8 @@ def attention_back_q(
     r"""$\nabla_q L = scale \, (\nabla_s L) \, k$ with
     $\nabla_s L = w \left(\nabla_{out} L \, v^T - \sum w \, \nabla_{out} L \, v^T\right)$,
     w the weights, the sum over keys"""
-    at_scores = score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1]
-    return unbroadcast(np.matmul(at_scores, k) * scale, q)
+    at_scores = shared(grad_out, out, q, k, v, mask, keep, causal, scale, saved).at_scores
+    return unbroadcast(product_like(q, at_scores, k) * scale, q)
 
 
 @backward(attention, 1)
@@ -125,8 +221,8 @@ def attention_back_k(
     scale: float = 1.0, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_k L = scale \, (\nabla_s L)^T q$"""
-    at_scores = score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1]
-    return unbroadcast(np.matmul(transposed(at_scores), q) * scale, k)
+    known = shared(grad_out, out, q, k, v, mask, keep, causal, scale, saved)
+    return unbroadcast(product_like(k, transposed(known.at_scores), known.queries), k)
 
 
 @backward(attention, 2)
@@ -135,10 +231,8 @@ def attention_back_v(
     scale: float = 1.0, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_v L = w^T \, \nabla_{out} L$"""
-    weights = None if saved is None else saved.recall(grad_out[0])
-    if weights is None:
-        weights = weights_of(q, k, mask, causal, scale)
-    return unbroadcast(np.matmul(transposed(weights if keep is None else weights * keep), grad_out[0]), v)
+    known = shared(grad_out, out, q, k, v, mask, keep, causal, scale, saved)
+    return unbroadcast(product_like(v, transposed(known.weights), known.gradient), v)
 
 
 @backward(attention, 3)
@@ -147,7 +241,7 @@ def attention_back_mask(
     scale: float = 1.0, saved: Any = None,
 ) -> Any:  # fmt: skip
     r"""$\nabla_{mask} L = \nabla_s L$"""
-    return unbroadcast(score_gradients(grad_out, q, k, v, mask, keep, causal, scale, saved)[1], mask)
+    return unbroadcast(shared(grad_out, out, q, k, v, mask, keep, causal, scale, saved).at_scores, mask)
 
 
 # ----- the operation --------------------------------------------------------------------------------------------------

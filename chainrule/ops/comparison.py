@@ -17,10 +17,10 @@ from .common import as_tensor_argument, attach, attach_in_place, in_place
 
 eq = wrap_forward_fn(np.equal, is_differentiable=False, promotes=True)
 ne = not_equal = wrap_forward_fn(np.not_equal, is_differentiable=False, promotes=True)
-lt = less = wrap_forward_fn(np.less, is_differentiable=False, promotes=True)
-le = less_equal = wrap_forward_fn(np.less_equal, is_differentiable=False, promotes=True)
-gt = greater = wrap_forward_fn(np.greater, is_differentiable=False, promotes=True)
-ge = greater_equal = wrap_forward_fn(np.greater_equal, is_differentiable=False, promotes=True)
+lt = less = wrap_forward_fn(np.less, is_differentiable=False, promotes=True, ordered=True)
+le = less_equal = wrap_forward_fn(np.less_equal, is_differentiable=False, promotes=True, ordered=True)
+gt = greater = wrap_forward_fn(np.greater, is_differentiable=False, promotes=True, ordered=True)
+ge = greater_equal = wrap_forward_fn(np.greater_equal, is_differentiable=False, promotes=True, ordered=True)
 _isclose = wrap_forward_fn(np.isclose, is_differentiable=False)
 
 

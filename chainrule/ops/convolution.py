@@ -29,6 +29,7 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument
+from .kernels import compiled
 from .parallel import shared_out
 
 __all__ = [
@@ -281,6 +282,12 @@ def convolve(
         out = grouped(w, groups) @ np.reshape(x, (samples, groups, channels // groups, math.prod(size)))
         out = np.reshape(out, (samples, outputs, *size))
     elif type(x) is np.ndarray and type(w) is np.ndarray:
+        kernels = compiled(samples * w.size * math.prod(size), x, w, bias)
+        if kernels is not None:
+            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            out = kernels.layer(convolve, (x, w, bias), (), (samples, outputs, *size), **settings)
+            if out is not None:
+                return out
         return _convolve_arrays(x, w, bias, size, stride, padding, dilation, groups)
     else:
         columns = windows(x, kernel=kernel, size=size, stride=stride, padding=padding, dilation=dilation)
@@ -341,6 +348,12 @@ def convolve_input(
     samples, positions, kernel = g.shape[0], g.shape[2:], w.shape[2:]
     channels = w.shape[1] * groups
     if type(g) is np.ndarray and type(w) is np.ndarray and not is_pointwise(size, kernel, positions, padding):
+        kernels = compiled(samples * w.size * math.prod(positions), g, w, bias)
+        if kernels is not None:
+            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            out = kernels.layer(convolve_input, (g, w, bias), (), (samples, channels, *size), **settings)
+            if out is not None:
+                return out
         out = _convolve_input_arrays(g, w, size, stride, padding, dilation, groups)
         if bias is not None:
             out += along_channels(bias, len(size))
@@ -417,6 +430,12 @@ def convolve_weight(
     outputs, positions = g.shape[1], g.shape[2:]
     shape = (outputs, channels // groups, *size)
     if type(x) is np.ndarray and type(g) is np.ndarray:
+        kernels = compiled(samples * math.prod(shape) * math.prod(positions), x, g)
+        if kernels is not None:
+            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            out = kernels.layer(convolve_weight, (x, g), (), shape, **settings)
+            if out is not None:
+                return out
         return _convolve_weight_arrays(x, g, size, stride, padding, dilation, groups).reshape(shape)
     columns = windows(x, kernel=size, size=positions, stride=stride, padding=padding, dilation=dilation)
     columns = np.reshape(columns, (samples, groups, columns.shape[1] // groups, math.prod(positions)))

@@ -760,10 +760,10 @@ result_may_change(np.logaddexp, np.logaddexp2, np.sinc)
 # ----- the operations ---------------------------------------------------------------------------------------------
 
 
-def _one_argument(function: Any, floating: bool = True) -> Callable[[Any], Tensor]:
+def _one_argument(function: Any, floating: bool = True, ordered: bool = False) -> Callable[[Any], Tensor]:
     """The operation for a function of this package of one array, on the same hot path as a ufunc's."""
-    general = wrap_forward_fn(function, floating=floating)
-    return functools.update_wrapper(_unary(function, True, floating, general), general)
+    general = wrap_forward_fn(function, floating=floating, ordered=ordered)
+    return functools.update_wrapper(_unary(function, True, floating, general, ordered), general)
 
 
 absolute = abs = wrap_forward_fn(np.absolute)
@@ -811,11 +811,11 @@ _logaddexp = wrap_forward_fn(np.logaddexp, floating=True)
 _complex_logaddexp = wrap_forward_fn(complex_logaddexp, floating=True)
 logaddexp2 = wrap_forward_fn(np.logaddexp2, floating=True)
 
-maximum = wrap_forward_fn(np.maximum, promotes=True)
-minimum = wrap_forward_fn(np.minimum, promotes=True)
-fmax = wrap_forward_fn(np.fmax, promotes=True)
-fmin = wrap_forward_fn(np.fmin, promotes=True)
-_clip = wrap_forward_fn(np.clip)
+maximum = wrap_forward_fn(np.maximum, promotes=True, ordered=True)
+minimum = wrap_forward_fn(np.minimum, promotes=True, ordered=True)
+fmax = wrap_forward_fn(np.fmax, promotes=True, ordered=True)
+fmin = wrap_forward_fn(np.fmin, promotes=True, ordered=True)
+_clip = wrap_forward_fn(np.clip, ordered=True)
 copysign = wrap_forward_fn(np.copysign, floating=True)
 heaviside = wrap_forward_fn(np.heaviside, promotes=True)
 nextafter = wrap_forward_fn(np.nextafter, promotes=True)

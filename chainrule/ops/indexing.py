@@ -16,7 +16,7 @@ from ..core.dtypes import CATEGORY
 from ..core.forward import TENSOR_FUNCS, array_function, cast, promote, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
-from ..core.table import backward
+from ..core.table import adds_to, backward
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import bounded, checked
 from ..core.views import become_view, check_writable, note_write, replace, write_in_place, write_part, write_region
@@ -133,6 +133,15 @@ def add_along(shape: Any, axis: int, index: Any, values: Any) -> Any:
 def getitem_back(grad_out: Any, out: Any, x: Any, index: Any) -> Any:
     r"""$\nabla_{x_i} L = \sum_{j : \text{index}_j = i} (\nabla_{out} L)_j$"""
     return getitem_adjoint(grad_out, index, tuple(x.shape))
+
+
+@adds_to(getitem_back)
+def getitem_add(total: Any, grad_out: Any, out: Any, x: Any, index: Any) -> bool:
+    """Slices of one array are most often all of it: their gradients together are written once."""
+    if all(type(item) in BASIC for item in index):
+        total[index] += grad_out
+        return True
+    return False
 
 
 @backward(getitem_adjoint, 0)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.grad_mode import is_grad_enabled
-from ..core.views import write_in_place
+from ..core.tensor import make_tensor
+from ..core.views import check_kind, write_in_place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -59,7 +60,8 @@ def write_out(out: Any, result: Any, name: str) -> Any:
                 f"output shape {result.shape}",
                 stacklevel=3,
             )
-        out.data = np.empty(result.shape, out.array.dtype)
+        check_kind(result.array.dtype, out.array.dtype, f"{name}(out=)")
+        out.data = make_tensor(np.empty(result.shape, out.array.dtype), None)
     return write_in_place(out, f"{name}(out=)", lambda _: result)
 
 

@@ -23,6 +23,7 @@ from ..random import numbers_of
 from .common import as_tensor_argument
 from .elementwise import abs as _abs
 from .elementwise import pow as _pow
+from .kernels import compiled
 from .resampling import AxisMap, resample_tensor
 from .shape import reshape, sum_at
 
@@ -38,6 +39,7 @@ __all__ = [
 ndarray = np.ndarray
 WHOLE = slice(None)
 CHUNK = 2**19  # bytes
+BY_ELEMENT = 64  # multiplications that take as long as an element of a pooling
 MANY = 16  # elements of a window, from which on they are no longer compared one after the other
 
 
@@ -233,6 +235,12 @@ def _seen(padded: Any, windows: tuple[Window, ...]) -> Any:
 def _max_pool(x: Any, windows: tuple[Window, ...]) -> Any:
     """The maximum of each window over the last `len(windows)` axes."""
     if type(x) is ndarray:
+        kernels = compiled(x.size * BY_ELEMENT, x)
+        if kernels is not None:
+            shape = (*x.shape[: x.ndim - len(windows)], *(w.out for w in windows))
+            result = kernels.layer(_max_pool, (x,), (windows,), shape)
+            if result is not None:
+                return result
         return _by_planes(_max_of_planes, windows, x)
     return functools.reduce(np.maximum, _seen(_padded(x, windows), windows)) + np.zeros((), x.dtype)
 
@@ -323,6 +331,11 @@ def _first_of_seen(x: Any, out: Any, windows: tuple[Window, ...]) -> Any:
 def _spread_maxima(values: Any, out: Any, x: Any, windows: tuple[Window, ...]) -> Any:
     """Zeros in the shape of `x`, with the value for each window (of `values`) added at its first maximum."""
     arrays = type(x) is ndarray and type(values) is ndarray and type(out) is ndarray
+    kernels = compiled(x.size * BY_ELEMENT, x, values, out) if arrays else None
+    if kernels is not None:
+        result = kernels.layer(_spread_maxima, (values, out, x), (windows,), x.shape)
+        if result is not None:
+            return result
     if arrays and out.size and not np.isnan(np.max(out)):
         return _by_planes(_spread_by_comparing, windows, x, out, values)
     index = _planes(_max_index(x, out, windows), len(windows))

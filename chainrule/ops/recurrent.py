@@ -23,6 +23,7 @@ from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .elementwise import keep_where
+from .kernels import compiled
 from .memory import Memory, remembered
 
 __all__: list[str] = []
@@ -191,6 +192,10 @@ def lstm(
     if not is_plain(*arrays):
         saved = None
     elif w_hr is None and min(batch_sizes) == x.shape[1]:
+        kernels = compiled(x.shape[0] * x.shape[1] * w_hh.size, x)
+        walks = None if kernels is None else kernels.lstm(x.dtype)
+        if walks is not None:
+            return lstm_by_kernels(walks, x, h0, c0, w_ih, w_hh, bias, reverse, saved)
         return lstm_in_place(x, h0, c0, w_ih, w_hh, bias, reverse, saved)
     elif saved is not None:
         h0, c0 = kept(h0), kept(c0)
@@ -207,7 +212,8 @@ def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
 
     def compute() -> Any:
         if saved is not None and type(saved.steps) is Walk and is_plain(*grad_out):
-            return lstm_in_place_back(grad_out, w_hh, reverse, saved.steps)
+            back = lstm_in_place_back if saved.steps.kernels is None else lstm_by_kernels_back
+            return back(grad_out, w_hh, reverse, saved.steps)
 
         def run_again() -> Any:
             return lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)[3]
@@ -317,16 +323,19 @@ def lstm_back_w_hr(
 
 
 class Walk(NamedTuple):
-    """What `lstm_in_place` leaves for the backward pass.
+    """What `lstm_in_place` and `lstm_by_kernels` leave for the backward pass.
 
     Attributes:
         before: (T, B, H) the outputs before each step.
         states: (T, 6 H, B) o, i, f, g, the cell before and tanh of the cell after each step, in the order in which the
-            steps were taken. One block of memory: the system gives larger pages to large ones.
+            steps were taken. One block of memory: the system gives larger pages to large ones. From kernels: the gates
+            (T, B, 4 H), the cell before and tanh of the cell after each step (T, B, H).
+        kernels: those that ran, if any.
     """
 
     before: Any
     states: Any
+    kernels: Any = None
 
 
 def lstm_in_place(
@@ -411,6 +420,34 @@ def lstm_in_place_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> A
     places = (at_gates[:, ::-1] if reverse else at_gates).transpose(1, 0, 2)
     places[:, 3 * size :], places[:, : 3 * size] = ready[:, :size], ready[:, size:]
     return at_gates, dh, dc.copy(), None, walk
+
+
+def lstm_by_kernels(
+    kernels: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, reverse: bool, saved: Memory | None
+) -> tuple[Any, Any, Any]:
+    """`lstm_in_place` by a compiled walk. Arrays are laid out as the user's, (steps, sequences, features)."""
+    length, columns, features = x.shape
+    size, kind = w_hh.shape[1], x.dtype
+    gates = np.empty((length, columns, 4 * size), kind)
+    np.matmul(np.reshape(x, (length * columns, features)), w_ih.T, np.reshape(gates, (length * columns, 4 * size)))
+    cells, shown, outputs = (np.empty((length, columns, size), kind) for _ in range(3))
+    h, c = np.array(h0.T, order="C"), np.array(c0.T, order="C")
+    kernels.forward(w_hh, bias, gates, c, cells, shown, h, outputs, reverse)
+    if saved is not None:
+        before = np.empty_like(outputs)
+        before[-1 if reverse else 0] = h
+        before[slice(None, -1) if reverse else slice(1, None)] = outputs[1:] if reverse else outputs[:-1]
+        saved.steps = Walk(before, (gates, cells, shown), kernels)
+    return outputs, outputs[0 if reverse else -1].copy().T, c.T
+
+
+def lstm_by_kernels_back(grad_out: Any, w_hh: Any, reverse: bool, walk: Walk) -> Any:
+    """What `lstm_gradients` returns, after `lstm_by_kernels`."""
+    grads = np.ascontiguousarray(grad_out[0])
+    dh, dc = (np.array(g.T, order="C") for g in grad_out[1:])
+    ready = np.empty_like(walk.states[0])
+    walk.kernels.back(w_hh, grads, *walk.states, dh, dc, ready, reverse)
+    return ready.transpose(2, 0, 1), dh.T, dc.T, None, walk
 
 
 # ----- the table: GRU -------------------------------------------------------------------------------------------------

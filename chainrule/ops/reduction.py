@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
-from ..core.dtypes import as_numpy_dtype, default_float
+from ..core.dtypes import as_numpy_dtype, default_float, refuse_complex
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
@@ -407,6 +407,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
 
 def _extreme(operation: Callable[..., Any], input: Any, dim: Any, keepdim: bool, name: str) -> Tensor:
     input = as_tensor_argument(input)
+    refuse_complex(name, input.array)
     axis = reduced_axis(dim, input.ndim)
     need_elements(input, axis, name)
     return operation(input, axis, keepdim)  # type: ignore[no-any-return]

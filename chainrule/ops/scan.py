@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.dtypes import as_numpy_dtype, default_float
+from ..core.dtypes import as_numpy_dtype, default_float, refuse_complex
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
@@ -212,8 +212,9 @@ class RunningExtreme(NamedTuple):
 
 def _running_extreme(ufunc: Any, input: Any, dim: int) -> RunningExtreme:
     input = as_tensor_argument(input)
-    axis = _along(input, dim)
     x = input.array
+    refuse_complex("cummax" if ufunc is np.maximum else "cummin", x)
+    axis = _along(input, dim)
     if axis is None:
         return RunningExtreme(_whole(input), make_tensor(np.zeros((), np.int64), None))
     values = ufunc.accumulate(x, axis=axis)

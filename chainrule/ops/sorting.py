@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.dtypes import default_float
+from ..core.dtypes import default_float, refuse_complex
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
@@ -92,6 +92,7 @@ _lower_nanmedian = wrap_forward_fn(lower_nanmedian)
 def _arg(function: Any, input: Any, dim: int | None, keepdim: bool, name: str) -> Any:
     """Positions of extremes as an int64 array."""
     array = as_tensor_argument(input).array
+    refuse_complex(name, array)
     axis = reduced_axis(dim, array.ndim)
     need_elements(array, axis, name, IndexError)
     return function(array, axis=axis, keepdims=keepdim)
@@ -134,6 +135,7 @@ def _no_axes(input: Any) -> ValuesIndices:
 def _extreme(input: Any, dim: Any, keepdim: bool, name: str) -> Any:
     full, elementwise, position = (_max, np.maximum, np.argmax) if name == "max" else (_min, np.minimum, np.argmin)
     input = as_tensor_argument(input)
+    refuse_complex(name, input.array)
     if dim is None:
         need_elements(input, None, name)
         return full(input)
@@ -178,6 +180,7 @@ def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 
 def _order(x: Any, axis: int, descending: bool) -> Any:
     """The positions of a stable sort; NaN counts as largest."""
+    refuse_complex("sort", x)
     if not descending:
         return np.argsort(x, axis=axis, stable=True)
     backwards = np.argsort(np.flip(x, axis), axis=axis, stable=True)
@@ -221,6 +224,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
         RuntimeError: the axis has fewer than `k` elements.
     """
     input = as_tensor_argument(input)
+    refuse_complex("topk", input.array)
     k = int(k)
     axis = normalize_axis(dim, input.ndim)
     n = input.shape[axis] if input.ndim else 1
@@ -266,6 +270,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Values
 def _median(input: Any, dim: Any, keepdim: bool, skip_nan: bool) -> Any:
     input = as_tensor_argument(input)
     x = input.array
+    refuse_complex("median", x)
     if dim is None:
         if not math.prod(x.shape):
             return constant(np.full((), np.nan, x.dtype))
@@ -303,6 +308,7 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element along an axis, the smallest of several, and where it was last."""
     input = as_tensor_argument(input)
+    refuse_complex("mode", input.array)
     axis = normalize_axis(dim, input.ndim)
     if not input.ndim:
         return _no_axes(input)

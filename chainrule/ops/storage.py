@@ -150,8 +150,7 @@ def share_memory_(self: Tensor) -> Tensor:
         shared = np.frombuffer(mmap(-1, self.array.nbytes), self.array.dtype, self.array.size)
         shared = shared.reshape(self.array.shape)
         shared[...] = self.array
-        self.array = shared
-        self._alias = None
+        self._move_to(shared)
     return self
 
 

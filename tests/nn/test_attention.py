@@ -75,6 +75,57 @@ def test_dropout_keeps_the_mean() -> None:
     assert not F.scaled_dot_product_attention(q, k, v, dropout_p=1.0).numpy().any()
 
 
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+@pytest.mark.parametrize("causal", [False, True])
+def test_single_precision_is_as_exact_for_small_scores_as_for_large_ones(factor: float, causal: bool) -> None:
+    q, k, v, seed = factor * normal(3, 7, 5, seed=1), normal(3, 7, 5, seed=2), normal(3, 7, 5), normal(3, 7, 5, seed=3)
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(5) + (np.triu(np.full((7, 7), -np.inf), 1) if causal else 0)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    at_weights = seed @ np.swapaxes(v, -1, -2)
+    at_scores = weights * (at_weights - (weights * at_weights).sum(-1, keepdims=True)) / np.sqrt(5)
+    expected = weights @ v, at_scores @ k, np.swapaxes(at_scores, -1, -2) @ q, np.swapaxes(weights, -1, -2) @ seed
+    tensors = [cr.tensor(a, dtype=cr.float32, requires_grad=True) for a in (q, k, v)]
+    out = F.scaled_dot_product_attention(*tensors, is_causal=causal)
+    out.backward(cr.tensor(seed, dtype=cr.float32))
+    for found, wanted in zip((out.detach(), *(t.grad for t in tensors)), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_a_query_with_nan_or_infinity_gives_nan_to_itself_alone() -> None:
+    q = Q[0, 0].copy()
+    q[1], q[2, 0] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        out = F.scaled_dot_product_attention(double(q), double(K[0, 0]), double(V[0, 0])).numpy()
+    assert np.isnan(out[1:3]).all()
+    np.testing.assert_allclose(out[[0, 3]], by_hand(Q[0, 0], K[0, 0], V[0, 0])[[0, 3]])
+
+
+@pytest.mark.parametrize("settings", [{}, {"is_causal": True}, {"dropout_p": 0.4}, {"attn_mask": "some"}])
+def test_heads_that_were_split_off_have_the_derivatives_of_finite_differences(settings: dict[str, Any]) -> None:
+    width = double(normal(2, 4, 3 * 6, seed=5), requires_grad=True)
+    if settings.get("attn_mask"):
+        settings = {"attn_mask": double(np.where(np.eye(4, dtype=bool), -np.inf, normal(4, 4)))}
+
+    def joined(x: Any) -> Any:
+        cr.manual_seed(3)
+        q, k, v = (part.view(2, 4, 2, 3).transpose(1, 2) for part in x.split(6, 2))
+        return F.scaled_dot_product_attention(q, k, v, **settings).transpose(1, 2).contiguous().view(2, 4, 6)
+
+    assert gradcheck(joined, [width])
+
+
+def test_writing_to_the_result_does_not_change_the_gradients() -> None:
+    expected, found = (
+        [double(a, requires_grad=True) for a in (Q, K, V)],
+        [double(a, requires_grad=True) for a in (Q, K, V)],
+    )
+    (3 * F.scaled_dot_product_attention(*expected)).sum().backward()
+    F.scaled_dot_product_attention(*found).mul_(3).sum().backward()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy())
+
+
 @pytest.mark.parametrize("settings", [{}, {"is_causal": True}, {"scale": 0.3}])
 def test_derivatives_by_finite_differences(settings: dict[str, Any]) -> None:
     arguments = [double(a, requires_grad=True) for a in (Q[0, :2], K[0, :2], V[0, :2])]

@@ -10,6 +10,7 @@ As with Python's own __pycache__, whoever can write to the directory decides wha
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -18,17 +19,17 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .helpers import compile_all
+from .helpers import ahead, compile_all
 from .kinds import NumberKind
 from .loading import load
 
-__all__ = ["KernelError", "Text", "cache_directory", "load_kernel", "load_kernels"]
+__all__ = ["KernelError", "Text", "cache_directory", "expecting", "load_kernel", "load_kernels"]
 
 FORMAT = 2  # of the files
 DIGEST = hashlib.sha256().digest_size
@@ -97,6 +98,30 @@ def load_kernels(texts: Sequence[Text]) -> list[Callable[..., Any] | KernelError
             if directory is not None:
                 save(file_of(directory, text, key), code, key)
         return [errors.get(key) or _kernels[key] for key in keys]
+
+
+@contextlib.contextmanager
+def expecting(program: str) -> Iterator[None]:
+    """Inside, the kernels of a program will be loaded: unless they are on disk by all appearances, get ready to compile.
+
+    An empty file says that they are. If it is wrong, compiling takes longer.
+
+    Args:
+        program: what is likely to be the same whenever the kernels are.
+    """
+    directory = cache_directory()
+    mark = None
+    if directory is not None:
+        key = hashlib.sha256(repr((surroundings(), program)).encode()).hexdigest()[:32]
+        mark = directory / f"{key}.kernels"
+    if mark is not None and mark.exists():
+        yield
+        return
+    with ahead():
+        yield
+    if mark is not None:
+        with contextlib.suppress(OSError):
+            mark.touch()
 
 
 # ----- the key -----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
+import itertools
 import os
 import queue
 import textwrap
@@ -12,10 +13,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...blas import libraries
+from . import kinds
 from .cache import KernelError, Text, load_kernel, load_kernels
 from .kinds import kind_of
+from .loading import in_parts_of
 
-__all__ = ["KernelError", "all_at_once", "in_parts", "kernel"]
+__all__ = ["KernelError", "all_at_once", "in_parts", "kernel", "read_text", "thread_count"]
 
 HEADER = """import math
 
@@ -37,16 +41,27 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         KernelError: Numba cannot.
     """
-    name = function.__name__
-    text = textwrap.dedent(inspect.getsource(function))
-    _, _, rest = text.partition("):\n")
-    source = f"{HEADER}def {name}({', '.join(inspect.signature(function).parameters)}):\n{rest}"
-    wanted = Text(source, name, tuple(map(kind_of, function.__annotations__.values())))
+    wanted = text_of(function, inspect.getsource(function))
     later = waiting.get()
     if later is not None:
-        later[name] = wanted
+        later[wanted.name] = wanted
         return function
     return load_kernel(*wanted)
+
+
+def text_of(function: Callable[..., Any], source: str) -> Text:
+    """What there is to compile of a function, given its text."""
+    name = function.__name__
+    _, _, rest = textwrap.dedent(source).partition("):\n")
+    source = f"{HEADER}def {name}({', '.join(inspect.signature(function).parameters)}):\n{rest}"
+    return Text(source, name, tuple(map(kind_of, function.__annotations__.values())))
+
+
+def read_text(source: str, name: str) -> Text:
+    """The same of a generated function's text."""
+    namespace = {name: getattr(kinds, name) for name in kinds.__all__} | {"kernel": lambda function: function}
+    exec(compile(source, f"<{name}>", "exec", dont_inherit=True), namespace)
+    return text_of(namespace[name], source)
 
 
 @contextlib.contextmanager
@@ -104,37 +119,58 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=helpers.clear)
 
 
-def in_parts(function: Any, count: int, arrays: tuple[Any, ...], sums: tuple[tuple[int, Any], ...] = ()) -> None:
+def in_parts(
+    function: Any,
+    count: int,
+    arrays: tuple[Any, ...],
+    sums: tuple[tuple[int, Any], ...] = (),
+    threads: int | None = None,
+) -> None:
     """Run a kernel of `count` rows, some on each thread.
+
+    The threads are those of NumPy's OpenBLAS where it lends them: they wait for more work, for a while after each
+    product, so actively that others would have to wait for them.
 
     Args:
         function: takes the first row, the one after the last, and the arrays.
         sums: (position, ufunc) of the arrays in which rows add up: each part has its own, which `ufunc` combines.
+        threads: how many; as many as `thread_count` says where it is None.
     """
-    parts = thread_count()
+    parts = thread_count() if threads is None else threads
     if parts == 1 or not busy.acquire(blocking=False):
         function(0, count, *arrays)
         return
     try:
-        while len(helpers) < parts - 1:
-            helpers.append(Helper())
-        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        given = []
-        for i in range(1, parts):
-            own = list(arrays)
+        given = [list(arrays) for _ in range(parts)]
+        for own in given[1:]:
             for position, _ in sums:
                 own[position] = own[position].copy()
-            given.append(own)
-            helpers[i - 1].work.put((function, (count * i // parts, count * (i + 1) // parts, *own), done))
-        try:
-            function(0, count // parts, *arrays)
-        finally:
-            errors = [done.get() for _ in range(1, parts)]
-        for error in errors:
-            if error is not None:
-                raise error
-        for own in given:
+        bounds = [count * i // parts for i in range(parts + 1)]
+        jobs = [(first, last, *own) for first, last, own in zip(bounds, bounds[1:], given, strict=False)]
+        blas = next(iter(libraries()), None)
+        together = in_parts_of.get(function)
+        if blas is not None and blas.run and blas.workers() >= parts and together is not None:
+            together(blas.run, *itertools.chain.from_iterable(jobs))
+        else:
+            at_once(function, jobs)
+        for own in given[1:]:
             for position, ufunc in sums:
                 ufunc(arrays[position], own[position], out=arrays[position])
     finally:
         busy.release()
+
+
+def at_once(function: Any, jobs: list[tuple[Any, ...]]) -> None:
+    """Call a function with several lists of arguments at the same time, on threads of our own."""
+    while len(helpers) < len(jobs) - 1:
+        helpers.append(Helper())
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for helper, job in zip(helpers, jobs[1:], strict=False):
+        helper.work.put((function, job, done))
+    try:
+        function(*jobs[0])
+    finally:
+        errors = [done.get() for _ in jobs[1:]]
+    for error in errors:
+        if error is not None:
+            raise error

@@ -238,9 +238,11 @@ class LayerKernel(Kernel):
 
     Attributes:
         work: about how many multiplications it takes, or what takes as long.
+        any_count: whether the text is to be one for any number of samples, which are shared out to threads then.
     """
 
     work: int
+    any_count = False
 
     @property
     def operations(self) -> int:
@@ -268,7 +270,7 @@ class LayerKernel(Kernel):
         """The function around a body, which begins with what all samples share and goes on with a loop over them."""
         arrays = [*self.inputs, *self.outputs]
         written = [False] * len(self.inputs) + [True] * len(self.outputs)
-        split = samples if self.work >= LARGE and samples > 1 else 0
+        split = samples if self.any_count or (self.work >= LARGE and samples > 1) else 0
         parameters = ["first: uint64", "last: uint64"] if split else []
         if not split:
             body.lines = [line.replace(SAMPLES, f"for n in range({samples}):") for line in body.lines]

@@ -172,7 +172,11 @@ def can_overwrite(kernel: Kernel, output: Node, given: Node) -> bool:
             if home.operand_place(node, operand) != home.place(output) or home.roles[node].pick:
                 return False
     if row:
-        return passes.count == 0
+        readers_here = [
+            node for node in home.nodes if any(same_memory(operand) is given for operand in node.operands())
+        ]
+        used = any(output in map(same_memory, node.operands()) for node in home.nodes)
+        return passes.count == 0 or (readers_here == [output] and not used)
     last = last_read(home, passes, given)
     return last <= passes.at[output] and not picked(home, passes, given, passes.at[output])
 
@@ -417,9 +421,15 @@ class _Writer:
                     continue
                 self.values[node] = self.variable(node)
                 lines.append(f"{self.values[node]} = {text}")
+            self.pass_on(node)
             if node in self.outputs:
                 lines.append(f"{self.element_of(loop, node, '')} = {self.values[node]}")
         return lines
+
+    def pass_on(self, node: Node) -> None:
+        """Let later loops read the value of the only row."""
+        if node in self.passed_on:
+            self.results[node] = self.values[node]
 
     def element_of(self, loop: Loop, node: Node, column: str) -> str:
         place = loop.place(node)
@@ -518,6 +528,7 @@ class _Writer:
                 after += self.add_up_partial(loop, node, partial)
             else:
                 self.values[node] = partial
+                self.pass_on(node)
                 if node in self.outputs:
                     after.append(f"{self.element_of(loop, node, '')} = {partial}")
         for node in stores:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TABLE", "defined", "load"]
+__all__ = ["TABLE", "defined", "in_parts_of", "load"]
 
 # what machine code needs of Python, by the order in which its table has them
 TABLE = (
@@ -31,6 +31,7 @@ FASTCALL = 0x80  # METH_FASTCALL: arguments come as an array
 OBJECTS = {"Py_None": None, "PyArray_Type": np.ndarray}
 lock = threading.Lock()
 alive: list[Any] = []  # what the functions refer to
+in_parts_of: dict[Any, Callable[..., Any]] = {}  # the functions that run kernels in parts, by the kernels
 
 
 class MethodDefinition(ctypes.Structure):
@@ -95,9 +96,19 @@ def load(code: bytes, name: str, key: str) -> Callable[..., Any]:
             raise ValueError(f"the machine code of {name} lacks its entry")
         filled = (ctypes.c_size_t * len(TABLE))(*addresses())
         ctypes.memmove(table, filled, ctypes.sizeof(filled))
-        definition = MethodDefinition(name.encode(), function, FASTCALL, None)
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-        alive.append((definition, code))
-        made: Callable[..., Any] = make(ctypes.addressof(definition), None, None)
+        alive.append(code)
+        made = built_in(name, function)
+        parts = loader.get_function_address(f"parts_{key}")
+        if parts:
+            in_parts_of[made] = built_in(name, parts)
         return made
+
+
+def built_in(name: str, address: int) -> Callable[..., Any]:
+    """Machine code as a function of Python's."""
+    definition = MethodDefinition(name.encode(), address, FASTCALL, None)
+    alive.append(definition)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    made: Callable[..., Any] = make(ctypes.addressof(definition), None, None)
+    return made

@@ -92,74 +92,184 @@ def numba_type(kind: ArrayKind | NumberKind) -> Any:
     return types.Array(number, kind.count, "C", readonly=not kind.written) if isinstance(kind, ArrayKind) else number
 
 
-# ----- the function that Python calls -----
+# ----- the functions that Python calls -----
 
 
 def entry(context: Any, description: Any, parameters: Any, key: str, source: str) -> Any:
-    """A module with the function that takes Python's arguments and calls the kernel."""
+    """A module with the functions that take Python's arguments and call the kernel.
+
+    `entry_<key>` calls it once. Where it can be run in parts there is `parts_<key>` as well: it is given the address of
+    a function that runs another on several threads, and the arguments of each part, one after the other.
+    """
     module = context.create_module(f"entry_{key}")
     kernel = context.declare_function(module, description)
     table = ir.GlobalVariable(module, ir.ArrayType(pointer, len(TABLE)), f"python_{key}")
     table.initializer = ir.Constant(table.value_type, None)
-    kind = ir.FunctionType(pointer, (pointer, pointer.as_pointer(), size))
-    builder = ir.IRBuilder(ir.Function(module, kind, f"entry_{key}").append_basic_block())
-    _, given, count = builder.function.args
+    whole = Entry(module, kernel, table, context, f"entry_{key}", parameters)
+    shared = any(parameter.name == "uint64" for parameter in parameters)  # among threads, in parts
+    whole.call_once(shared, source)
+    if shared:
+        Entry(module, kernel, table, context, f"parts_{key}", parameters).call_in_parts(key, source)
+    return module
 
-    def python(name: str) -> Any:
+
+class Entry:
+    """A built-in function of Python's: `result = function(module, arguments, count)`."""
+
+    def __init__(self, module: Any, kernel: Any, table: Any, context: Any, name: str, parameters: Any) -> None:
+        self.module, self.kernel, self.table, self.context = module, kernel, table, context
+        self.parameters = parameters
+        kind = ir.FunctionType(pointer, (pointer, pointer.as_pointer(), size))
+        self.builder = ir.IRBuilder(ir.Function(module, kind, name).append_basic_block())
+        _, self.given, self.count = self.builder.function.args
+
+    def python(self, name: str) -> Any:
         """An address in the table."""
-        return builder.load(builder.gep(table, (int32(0), int32(TABLE.index(name)))))
+        return self.builder.load(self.builder.gep(self.table, (int32(0), int32(TABLE.index(name)))))
 
-    def call(name: str, result: Any, *args: Any) -> Any:
+    def call(self, name: str, result: Any, *args: Any) -> Any:
+        """Call a function of Python's."""
         function = ir.FunctionType(result, [arg.type for arg in args])
-        return builder.call(builder.bitcast(python(name), function.as_pointer()), args)
+        return self.builder.call(self.builder.bitcast(self.python(name), function.as_pointer()), args)
 
-    def fail(error: str, text: str) -> None:
-        message = cgutils.global_constant(module, "message", cgutils.make_bytearray(text.encode() + b"\0"))
-        call(
+    def fail(self, error: str, text: str) -> None:
+        """Raise an error."""
+        message = cgutils.global_constant(self.module, "message", cgutils.make_bytearray(text.encode() + b"\0"))
+        self.call(
             "PyErr_SetString",
             ir.VoidType(),
-            builder.load(builder.bitcast(python(error), pointer.as_pointer())),
-            builder.bitcast(message, pointer),
+            self.builder.load(self.builder.bitcast(self.python(error), pointer.as_pointer())),
+            self.builder.bitcast(message, pointer),
         )
-        builder.ret(ir.Constant(pointer, None))
+        self.builder.ret(ir.Constant(pointer, None))
 
-    with cgutils.if_unlikely(builder, builder.icmp_signed("!=", count, size(len(parameters)))):
-        fail("PyExc_TypeError", f"a kernel takes {len(parameters)} arguments")
-    values = []
-    for i, parameter in enumerate(parameters):
-        item = builder.load(builder.gep(given, (size(i),)))
-        if isinstance(parameter, ArrayKind):
-            fits = is_array(builder, item, parameter, python("PyArray_Type"))
-            with cgutils.if_unlikely(builder, builder.not_(fits)):
-                fail(
-                    "PyExc_TypeError", f"argument {i + 1} of a kernel must be an array {parameter}, in order in memory"
-                )
-            values.append(array(context, builder, item, parameter))
+    def fail_if(self, condition: Any, error: str, text: str) -> None:
+        """Raise an error where a condition holds."""
+        with cgutils.if_unlikely(self.builder, condition):
+            self.fail(error, text)
+
+    def item(self, position: Any) -> Any:
+        """An argument."""
+        return self.builder.load(self.builder.gep(self.given, (position,)))
+
+    def array_item(self, item: Any, parameter: ArrayKind, i: int) -> Any:
+        """An argument that must be an array of this kind."""
+        fits = is_array(self.builder, item, parameter, self.python("PyArray_Type"))
+        text = f"argument {i + 1} of a kernel must be an array {parameter}, in order in memory"
+        self.fail_if(self.builder.not_(fits), "PyExc_TypeError", text)
+        return item
+
+    def number(self, item: Any, name: str) -> Any:
+        """An argument that must be a number."""
+        builder = self.builder
+        if name == "float64":
+            value, failed = self.call("PyFloat_AsDouble", ir.DoubleType(), item), ir.DoubleType()(-1.0)
+            found = builder.fcmp_ordered("==", value, failed)
         else:
-            value, failed = (
-                (call("PyFloat_AsDouble", ir.DoubleType(), item), ir.DoubleType()(-1.0))
-                if parameter.name == "float64"
-                else (call("PyLong_AsSsize_t", size, item), size(-1))
-            )
-            compare = builder.fcmp_ordered if parameter.name == "float64" else builder.icmp_signed
-            with cgutils.if_unlikely(builder, compare("==", value, failed)):
-                raised = call("PyErr_Occurred", pointer)
-                with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, raised)):
-                    builder.ret(ir.Constant(pointer, None))
-            values.append(value)
-    shared = any(parameter.name == "uint64" for parameter in parameters)  # among threads, in parts
-    state = call("PyEval_SaveThread", pointer) if shared else None
+            value, failed = self.call("PyLong_AsSsize_t", size, item), size(-1)
+            found = builder.icmp_signed("==", value, failed)
+        with cgutils.if_unlikely(builder, found):
+            raised = self.call("PyErr_Occurred", pointer)
+            with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, raised)):
+                builder.ret(ir.Constant(pointer, None))
+        return value
+
+    def finish(self, is_error: Any, source: str) -> None:
+        """Return None, or raise what the kernel has."""
+        messages = dict.fromkeys(re.findall(r'raise IndexError\("([^"]*)"\)', source))
+        text = next(iter(messages)) if len(messages) == 1 else "an index is out of bounds"
+        self.fail_if(is_error, "PyExc_IndexError", text)
+        none = self.python("Py_None")
+        self.call("Py_IncRef", ir.VoidType(), none)
+        self.builder.ret(none)
+
+    def call_once(self, shared: bool, source: str) -> None:
+        """The body: call the kernel."""
+        builder, count = self.builder, len(self.parameters)
+        wrong = builder.icmp_signed("!=", self.count, size(count))
+        self.fail_if(wrong, "PyExc_TypeError", f"a kernel takes {count} arguments")
+        values = []
+        for i, parameter in enumerate(self.parameters):
+            item = self.item(size(i))
+            if isinstance(parameter, ArrayKind):
+                values.append(array(self.context, builder, self.array_item(item, parameter, i), parameter))
+            else:
+                values.append(self.number(item, parameter.name))
+        state = self.call("PyEval_SaveThread", pointer) if shared else None
+        status = call_kernel(self.context, builder, self.kernel, self.parameters, values)
+        if shared:
+            self.call("PyEval_RestoreThread", ir.VoidType(), state)
+        self.finish(status.is_error, source)
+
+    def call_in_parts(self, key: str, source: str) -> None:
+        """The body: call the kernel on several threads at the same time, each with arguments of its own.
+
+        A part's arguments are handed on as a block of words: whether it raised, then numbers and arrays' addresses.
+        """
+        builder, count = self.builder, len(self.parameters)
+        part = self.part(key)
+        run = self.number(self.item(size(0)), "uint64")
+        rest = builder.sub(self.count, size(1))
+        parts = builder.sdiv(rest, size(count))
+        wrong = builder.or_(
+            builder.icmp_signed("!=", rest, builder.mul(parts, size(count))), builder.icmp_signed("<", parts, size(1))
+        )
+        self.fail_if(wrong, "PyExc_TypeError", f"a kernel takes {count} arguments for each part")
+        blocks = builder.alloca(size, builder.mul(parts, size(count + 1)))
+        with cgutils.for_range(builder, parts) as loop:
+            block = builder.gep(blocks, (builder.mul(loop.index, size(count + 1)),))
+            builder.store(size(0), block)
+            for i, parameter in enumerate(self.parameters):
+                item = self.item(builder.add(builder.mul(loop.index, size(count)), size(i + 1)))
+                if isinstance(parameter, ArrayKind):
+                    word = builder.ptrtoint(self.array_item(item, parameter, i), size)
+                else:
+                    word = self.number(item, parameter.name)
+                    if word.type != size:
+                        word = builder.bitcast(word, ir.IntType(64))
+                place = builder.gep(block, (size(i + 1),))
+                builder.store(word, builder.bitcast(place, word.type.as_pointer()))
+        state = self.call("PyEval_SaveThread", pointer)
+        kind = ir.FunctionType(int32, (int32, pointer, pointer, int32))
+        function = builder.inttoptr(run, kind.as_pointer())
+        args = [builder.trunc(parts, int32), builder.bitcast(part, pointer), builder.bitcast(blocks, pointer)]
+        builder.call(function, [*args, int32((count + 1) * size.width // 8)])
+        self.call("PyEval_RestoreThread", ir.VoidType(), state)
+        raised = cgutils.alloca_once_value(builder, size(0))
+        with cgutils.for_range(builder, parts) as loop:
+            block = builder.gep(blocks, (builder.mul(loop.index, size(count + 1)),))
+            builder.store(builder.or_(builder.load(raised), builder.load(block)), raised)
+        self.finish(builder.icmp_signed("!=", builder.load(raised), size(0)), source)
+
+    def part(self, key: str) -> Any:
+        """A function that runs one part, given the address of its block. It knows nothing of Python."""
+        kind = ir.FunctionType(ir.VoidType(), (pointer,))
+        function = ir.Function(self.module, kind, f"part_{key}")
+        function.linkage = "internal"
+        builder = ir.IRBuilder(function.append_basic_block())
+        step = size.width // 8
+        values = []
+        for i, parameter in enumerate(self.parameters):
+            offset = (i + 1) * step
+            if isinstance(parameter, ArrayKind):
+                values.append(
+                    array(self.context, builder, field(builder, function.args[0], offset, pointer), parameter)
+                )
+            else:
+                number = ir.DoubleType() if parameter.name == "float64" else size
+                values.append(field(builder, function.args[0], offset, number))
+        status = call_kernel(self.context, builder, self.kernel, self.parameters, values)
+        with builder.if_then(status.is_error):
+            builder.store(size(1), builder.bitcast(function.args[0], size.as_pointer()))
+        builder.ret_void()
+        return function
+
+
+def call_kernel(context: Any, builder: Any, kernel: Any, parameters: Any, values: list[Any]) -> Any:
+    """Call the kernel; returns its status."""
     types_of = [numba_type(parameter) for parameter in parameters]
     status, _ = context.call_conv.call_function(builder, kernel, types.void, types_of, values)
-    if shared:
-        call("PyEval_RestoreThread", ir.VoidType(), state)
-    with cgutils.if_unlikely(builder, status.is_error):
-        messages = dict.fromkeys(re.findall(r'raise IndexError\("([^"]*)"\)', source))
-        fail("PyExc_IndexError", next(iter(messages)) if len(messages) == 1 else "an index is out of bounds")
-    none = python("Py_None")
-    call("Py_IncRef", ir.VoidType(), none)
-    builder.ret(none)
-    return module
+    return status
 
 
 def field(builder: Any, item: Any, offset: int, kind: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..graph import Graph
-from . import algebra, common_subexpressions, constants, dead_code, products
+from . import algebra, common_subexpressions, constants, dead_code, orientation, products
 
 __all__ = ["PASSES", "optimize"]
 
@@ -15,6 +15,7 @@ PASSES: dict[str, Callable[[Graph], bool]] = {
     "products": products.run,
     "common_subexpressions": common_subexpressions.run,
     "dead_code": dead_code.run,
+    "orientation": orientation.run,
 }
 
 

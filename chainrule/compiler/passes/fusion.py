@@ -309,7 +309,8 @@ class Loop:
 class Units:
     """A partition of a graph's nodes into loops and single calls, and which of them depend on which.
 
-    Sets of units are the bits of a number: `before[unit]` are those that must run before it, `after` those behind it.
+    Sets of nodes are the bits of a number: `members[unit]` are a unit's own, `before[unit]` are those that must run
+    before it, `after` those behind it. What has one node of a unit in such a set has all of them.
     """
 
     def __init__(self, graph: Graph, elementary: Collection[str], refused: Collection[int]) -> None:
@@ -319,7 +320,8 @@ class Units:
         self.of: dict[Node, int] = {}
         self.loops: dict[int, Loop] = {}
         self.before: list[int] = []
-        self.after: list[int] = []
+        self.members = [1 << i for i in range(len(graph.nodes))]
+        self.present = (1 << len(graph.nodes)) - 1  # the units that there are
         first: list[set[int]] = []  # what each node needs at once
         effect = None
         for i, node in enumerate(graph.nodes):
@@ -355,15 +357,17 @@ class Units:
         self.loops[first] = both
         for node in both.nodes:
             self.of[node] = first
-        mine = ~(1 << first | 1 << second)
-        before = (self.before[first] | self.before[second]) & mine
-        after = (self.after[first] | self.after[second]) & mine
+        mine = self.members[first] | self.members[second]
+        self.members[first] = mine
+        self.present &= ~(1 << second)
+        before = (self.before[first] | self.before[second]) & ~mine
+        after = (self.after[first] | self.after[second]) & ~mine
+        # those that are before both, or after both, know already
+        for unit in bits(before & self.present & ~(self.before[first] & self.before[second])):
+            self.after[unit] |= after | mine
+        for unit in bits(after & self.present & ~(self.after[first] & self.after[second])):
+            self.before[unit] |= before | mine
         self.before[first], self.after[first] = before, after
-        self.before[second] = self.after[second] = 0
-        for unit in bits(before):
-            self.after[unit] = self.after[unit] & mine | after | 1 << first
-        for unit in bits(after):
-            self.before[unit] = self.before[unit] & mine | before | 1 << first
         return True
 
 
@@ -591,7 +595,7 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
     def needed(unit: int) -> list[int]:
         found = {units.of[operand] for node in members[unit] for operand in node.operands()} - {unit}
         if graph.nodes[unit].effect:
-            found |= {other for other in bits(units.before[unit]) if graph.nodes[other].effect}
+            found |= {units.of[graph.nodes[i]] for i in bits(units.before[unit]) if graph.nodes[i].effect}
         return sorted(found - done)
 
     def visit(unit: int) -> None:
