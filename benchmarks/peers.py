@@ -34,6 +34,12 @@ class Peer:
 
 PEERS: dict[str, Peer] = {
     "chainrule": Peer("chainrule", ("chainrule", "chainrule.nn", "chainrule.optim"), "chainrule"),
+    "eager_numpy": Peer(
+        "chainrule without Numba",
+        ("chainrule", "chainrule.nn", "chainrule.optim"),
+        "chainrule",
+        environment={"CHAINRULE_KERNELS": "0"},
+    ),
     "numpy": Peer("NumPy by hand", ("numpy",), "numpy"),
     "torch1": Peer("PyTorch, 1 thread", ("torch",), "torch", torch_threads=1),
     "torch2": Peer("PyTorch, 2 threads", ("torch",), "torch", torch_threads=2),

@@ -62,6 +62,8 @@ class Generator:
     """
 
     def __init__(self, device: Any = "cpu") -> None:
+        if recorder.get() is not None:
+            recorder.get().refuse_seed("Generator")
         self.device = device
         self._seed = 0
         self._numbers: Any = None
@@ -75,6 +77,8 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the sequence that belongs to `seed`; returns the generator."""
+        if recorder.get() is not None:
+            recorder.get().refuse_seed("manual_seed")
         self._seed = int(seed) % 2**64
         self._numbers = None
         return self
@@ -86,10 +90,18 @@ class Generator:
 
     def initial_seed(self) -> int:
         """The seed of the present sequence."""
+        if recorder.get() is not None:
+            recorder.get().refuse_seed("initial_seed")
         return self._seed
 
     def get_state(self) -> Tensor:
         """Where in its sequence the generator is, as a tensor of bytes."""
+        tracing = recorder.get()
+        if tracing is not None:
+            return tracing.place_of(self)  # type: ignore[no-any-return]
+        return self._state()
+
+    def _state(self) -> Tensor:
         import json
 
         state = {"seed": self._seed, "state": self.numbers.bit_generator.state}
@@ -101,6 +113,13 @@ class Generator:
         Raises:
             RuntimeError: the tensor holds no such state.
         """
+        tracing = recorder.get()
+        if tracing is not None:
+            tracing.go_to(self, new_state)
+            return self
+        return self._go_to(new_state)
+
+    def _go_to(self, new_state: Tensor) -> Generator:
         import json
 
         try:

@@ -15,7 +15,7 @@ WORKLOAD = Workload(
     bounds=(
         Bound(1.5, BEST_OF_PYTORCH),
         Bound(0.9, COMPILERS, of="compiled"),
-        Bound(1.0, ("chainrule",), of="compiled_numpy"),
+        Bound(1.0, ("eager_numpy",), of="compiled_numpy"),
     ),
     tolerance=1e-3,
 )

@@ -21,12 +21,12 @@ from ..core.grad_mode import grad_mode
 from ..ops.convolution import convolve, convolve_input, convolve_weight
 from ..ops.pooling import _max_pool, _spread_maxima
 from .graph import INPUT, Graph, Node
-from .kernels import kinds, recurrent
+from .kernels import kinds, recurrent, rows
 from .kernels.cache import KernelError, Text, load_kernels
 from .kernels.compiling import HEADER, in_parts, read_text, thread_count
 from .passes.layers import KERNELS
 
-__all__ = ["Lstm", "layer", "lstm"]
+__all__ = ["Lstm", "layer", "lstm", "run_rows"]
 
 Sizes = tuple[int, ...]
 
@@ -234,3 +234,33 @@ def lstm(dtype: np.dtype[Any]) -> Lstm | None:
         ],
     )
     return None if found is None else Lstm(*found)
+
+
+# ----- rows -----
+
+
+def run_rows(what: str, name: str, *args: Any, soon: str | None = None) -> bool:
+    """Run a kernel of `kernels/rows.py` on all rows of its last argument; False where it cannot be compiled.
+
+    Args:
+        what: the operation it is for, in words.
+        name: of the kernel.
+        args: what it takes; arrays in order in memory.
+        soon: the name of one that will be needed soon.
+    """
+    last = args[-1]
+    function = row_kernel(what, name, soon if grad_mode() else None, last.dtype)
+    if function is None:
+        return False
+    in_parts(function, last.shape[0], args, threads=min(threads(), last.shape[0]))
+    return True
+
+
+@functools.cache
+def row_kernel(what: str, name: str, soon: str | None, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    """That kernel for a type of numbers."""
+    wanted = [name] if soon is None else [name, soon]
+    texts = [(each, *rows.row_kernel(each, getattr(kinds, dtype.name))) for each in wanted]
+    first, *others = (Text(HEADER + text, each, takes) for each, text, takes in texts)
+    found = loaded(what, [first], others)
+    return None if found is None else found[0]

@@ -7,6 +7,7 @@ Read next: `tracer.py`, which records a graph, and `passes/`, which rewrite it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -77,7 +78,7 @@ class Node:
     @property
     def size(self) -> int:
         """The number of elements; 1 for a number, 0 for several results."""
-        return 0 if self.shape is None else int(np.prod(self.shape, dtype=np.int64))
+        return 0 if self.shape is None else math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -192,10 +193,9 @@ class Graph:
         placed: set[Node] = set()
 
         def place(node: Node) -> None:
-            if node in placed:
-                return
             for operand in node.operands():
-                place(operand)
+                if operand not in placed:
+                    place(operand)
             placed.add(node)
             nodes.append(node)
 
@@ -205,11 +205,12 @@ class Graph:
                 node.kwargs = map_nodes(node.kwargs, lambda operand: replaced.get(operand, operand))
             other = rule(node)
             if other is None or other is node:
-                place(node)
+                other = node
             else:
                 replaced[node] = other
                 if node.name and not other.name:
                     other.name = node.name
+            if other not in placed:
                 place(other)
         if replaced:
             self.outputs = [replaced.get(node, node) for node in self.outputs]

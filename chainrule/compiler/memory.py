@@ -63,6 +63,7 @@ TAKES_OUT = frozenset(
         np.clip,
         np.dot,
         np.take,
+        np.concatenate,
         plus_multiple,
     )
 )

@@ -116,7 +116,10 @@ class _Writer:
     def __init__(self, graph: Graph, names: dict[Node, str], memory: Plan, elementary: Collection[str] = ()) -> None:
         self.elementary = elementary
         self.taken = set(names.values())
-        self.graph = graph
+        self.results: dict[Node, list[Node]] = {}  # of kernels
+        for node in graph.nodes:
+            if is_output(node):
+                self.results.setdefault(node.args[0], []).append(node)
         self.names = names
         self.memory = memory
         self.imports: set[str] = {"import numpy as np"}
@@ -235,11 +238,11 @@ class _Writer:
     def call_kernel(self, whole: Node) -> list[str]:
         """The lines that make room for a kernel's results, and call it."""
         kernel = whole.op
-        results = [node for node in self.graph.nodes if is_output(node) and node.args[0] is whole]
+        results = self.results[whole]
         lines: list[str] = []
         overwritten: dict[Node, Node] = {}
         known: list[tuple[str, str]] = []
-        renamed: list[tuple[str, str]] = []
+        renamed: list[tuple[Node, Node]] = []
         for node, inner in zip(results, kernel.outputs, strict=True):
             target = self.memory.targets.get(node)
             if isinstance(target, Node):
@@ -248,7 +251,7 @@ class _Writer:
                 if target.op is INPUT:
                     self.names[node] = self.names[target]
                 else:
-                    renamed.append((self.names[node], self.names[target]))
+                    renamed.append((node, target))
             elif target is None:
                 assert node.dtype is not None
                 lines.append(f"{self.names[node]} = np.empty({node.shape}, {self.type_name(node.dtype)})")
@@ -259,13 +262,26 @@ class _Writer:
         text = self.kernel_text(whole, results, overwritten)
         given = [self.contiguous(node) for node in whole.args]
         given += [self.names[results[i]] for i in text.outputs]
-        after = [together(renamed)] if renamed else []
+        after = self.rename(renamed)
         if not text.split:
             return [*lines, f"{text.name}({', '.join(given)})", *after]
         self.imports.add("from chainrule.compiler.kernels.compiling import in_parts")
         sums = "".join(f"({given.index(self.names[results[i]])}, {ufunc}), " for i, ufunc in text.sums)
         more = f", ({sums.strip()})" if sums else ""
         return [*lines, f"in_parts({text.name}, {text.split}, ({', '.join(given)},){more})", *after]
+
+    def rename(self, pairs: list[tuple[Node, Node]]) -> list[str]:
+        """The line that calls results by their names which are in the memory of others, if these are called otherwise.
+
+        Args:
+            pairs: (result, the value whose memory it has taken).
+        """
+        for node, target in pairs:
+            if node.name == target.name:  # but for the number that makes it unique
+                self.names[node] = self.names[target]
+        shown = [(self.names[node], self.names[target]) for node, target in pairs]
+        shown = [(new, old) for new, old in shown if new != old]
+        return [together(shown)] if shown else []
 
     def kernel_text(self, whole: Node, results: list[Node], overwritten: dict[Node, Node]) -> KernelText:
         """The text of a kernel; that of an earlier one, if they are the same but for names."""
@@ -485,7 +501,7 @@ def write_source(
             names[node] = f"{names[node.args[0]]}.T"
             continue
         if node.line and (node.line != shown_line or node.formula != shown_formula):
-            body.extend(comment(node))
+            body.extend(comment(node, shown_line if shown_formula else ""))
             shown_line, shown_formula = node.line, node.formula
         start = len(body)
         body += writer.statements(node)
@@ -517,14 +533,21 @@ def write_source(
     return program
 
 
-def comment(node: Node) -> list[str]:
-    """The user's line, and the formula of the backward function."""
+def comment(node: Node, before: str) -> list[str]:
+    """The user's line; in the backward part that whose derivative it is, and the formula.
+
+    Args:
+        before: the line of the backward part that stands above, which is not repeated.
+    """
     file, _, number = node.line.rpartition(":")
     text = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
     where = f"{os.path.basename(file)}:{number}"
-    if node.formula:
-        return [f"# backward, {where}: {' '.join(node.formula.split())}"]
-    return [f"# {where}: {text}" if text else f"# {where}"]
+    if text:
+        where += f": {text}"
+    if not node.formula:
+        return [f"# {where}"]
+    line = [] if node.line == before else [f"# backward, {where}"]
+    return [*line, f"# {' '.join(node.formula.split())}"]
 
 
 def name_chains(graph: Graph, memory: Plan) -> None:

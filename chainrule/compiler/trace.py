@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..core import tracing
 from ..core.backprop import grad
@@ -657,13 +658,14 @@ def check_gradients(session: _Session, traced: Trace) -> None:
 def check_memory(session: _Session, traced: Trace, used: set[Node]) -> None:
     """Refuse writes to memory that another input shares, where that matters."""
     targets = {write.reference for write in traced.writes}
-    written = [(array, cell) for array, cell in session.arrays if session.owners[cell] in targets]
     involved = {traced.inputs[node] for node in used if node in traced.inputs} | targets
-    for array, cell in written:
-        for other, cell_2 in session.arrays:
-            reference = session.owners[cell_2]
-            if cell_2 is cell or reference not in involved or not overlap(array, other):
+    arrays = [(*byte_bounds(array), array, cell) for array, cell in session.arrays if session.owners[cell] in involved]
+    written = [entry for entry in arrays if session.owners[entry[-1]] in targets]
+    for start, end, array, cell in written:
+        for start_2, end_2, other, cell_2 in arrays:
+            if start_2 >= end or start >= end_2 or cell_2 is cell or not overlap(array, other):
                 continue
+            reference = session.owners[cell_2]
             if not session.merge and (array.shape, array.strides) == (other.shape, other.strides):
                 raise _Again
             raise TraceError(
@@ -676,7 +678,7 @@ def overlap(x: Any, y: Any) -> bool:
     """Whether two arrays share memory; True if that is hard to say."""
     try:
         return bool(np.shares_memory(x, y, max_work=10_000))  # type: ignore[arg-type]
-    except Exception:  # np.exceptions.TooHardError
+    except np.exceptions.TooHardError:
         return True
 
 
@@ -735,7 +737,7 @@ def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..
         text = ""
 
     def running(*args: Any, **kwargs: Any) -> Any:
-        token = formula.set(text)
+        token = formula.set((text, line_of(args[1]) if text else ""))
         try:
             gradient = back(*args, **kwargs)
         finally:
@@ -747,6 +749,17 @@ def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..
         return gradient
 
     return running
+
+
+def line_of(value: Any) -> str:
+    """The line of the user's code that computed a value of the forward pass; empty if that is not known."""
+    if isinstance(value, tuple):
+        return next((line for line in map(line_of, value) if line), "")
+    array = value.array if isinstance(value, Tensor) else value
+    if not isinstance(array, Tracer):
+        return ""
+    node: Node = array._node if array.chain else array.cell.node  # not `.node`, which may record calls
+    return node.line
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ Read next: `trace.py`, which runs a function on tracers.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import linecache
 import operator
@@ -55,8 +56,9 @@ WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_di
 
 ENGINE = (os.path.join(PACKAGE, "core", ""), os.path.join(PACKAGE, "compiler", ""))
 
-# what the backward pass is computing while it is traced: the formula of the backward function
-formula: ContextVar[str] = ContextVar("chainrule_formula", default="")
+# what the backward pass is computing while it is traced: the formula of the backward function, and the line of the
+# user's code whose derivative that is
+formula: ContextVar[tuple[str, str]] = ContextVar("chainrule_formula", default=("", ""))
 
 
 Anything = TypeVar("Anything")
@@ -104,7 +106,7 @@ def user_line() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (file.startswith(NOT_THE_USER) or f"{os.sep}scipy{os.sep}" in file):
+        if not (file.startswith(NOT_THE_USER) or file == contextlib.__file__ or f"{os.sep}scipy{os.sep}" in file):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return "<unknown>"
@@ -200,6 +202,7 @@ class Recorder:
         return self.tracer(self.node_for(op, args, kwargs, value.shape, value.dtype, effect), value)
 
     def node_for(self, op: Any, args: Any, kwargs: Any, shape: Any, dtype: Any, effect: bool = False) -> Node:
+        text, line = formula.get()
         return self.add(
             Node(
                 op,
@@ -207,8 +210,8 @@ class Recorder:
                 self.map_arguments(kwargs),
                 shape,
                 dtype,
-                line=user_line(),
-                formula=formula.get(),
+                line=line or user_line(),
+                formula=text,
                 effect=effect,
                 inside=lines_inside(),
             )
@@ -239,9 +242,34 @@ class Recorder:
 
     def numbers(self, generator: Any) -> Numbers:
         """What draws random numbers for the function; the trace leaves the generator as it was."""
-        if generator not in self.generators:
-            self.generators[generator] = generator.get_state()
+        self.remember(generator)
         return Numbers(self, generator)
+
+    def remember(self, generator: Any) -> None:
+        """Note where a generator is in its sequence: there it will be after the trace."""
+        if generator not in self.generators:
+            self.generators[generator] = generator._state()
+
+    def place_of(self, generator: Any) -> PlaceInSequence:
+        """Where the generator is when the program comes here; only `go_to` can use it."""
+        self.remember(generator)
+        node = Node(random_state, (generator,), None, (), None, line=user_line(), effect=True)
+        return PlaceInSequence(self.add(node), generator._state())
+
+    def go_to(self, generator: Any, place: Any) -> None:
+        """Have the program go back to a place in the sequence."""
+        if not isinstance(place, PlaceInSequence):
+            self.refuse_seed("set_state")
+        self.remember(generator)
+        generator._go_to(place.state)
+        self.add(Node(set_random_state, (generator, place.node), None, (), None, line=user_line(), effect=True))
+
+    def refuse_seed(self, what: str) -> NoReturn:
+        """Refuse what makes or seeds a generator."""
+        raise TraceError(
+            f"{what}() of a generator of random numbers is called at {user_line()}: that would happen only when the "
+            "function is traced, not in every run. Make generators, and seed them, before calling the compiled function"
+        )
 
     def lift(self, tensor: Any) -> None:
         """Put a tracer in the place of a new tensor's array."""
@@ -261,6 +289,24 @@ class Numbers:
 
     def __getattr__(self, method: str) -> Any:
         return lambda *args, **kwargs: self.recorder.call(Draw(method), (self.generator, *args), kwargs, effect=True)
+
+
+class PlaceInSequence:
+    """Stands for the tensor of `get_state`: a value of the program, and what it is in this run."""
+
+    def __init__(self, node: Node, state: Any) -> None:
+        self.node = node
+        self.state = state
+
+
+def random_state(generator: Any) -> Any:
+    """Where a generator is in its sequence."""
+    return generator.numbers.bit_generator.state
+
+
+def set_random_state(generator: Any, state: Any) -> None:
+    """Take a generator to a place in its sequence."""
+    generator.numbers.bit_generator.state = state
 
 
 class Draw:

@@ -139,6 +139,10 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is None:
         allow_unused = materialize_grads
+    elif materialize_grads and not allow_unused:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     found = run(ends, seeds, nodes, retain, create_graph)[0]
     results: list[Tensor | None] = []
     for i, (tensor, node) in enumerate(zip(wanted, nodes, strict=True)):
@@ -482,7 +486,7 @@ def seeds_for(ends: tuple[Tensor, ...], given: Any, create: bool) -> list[Any]:
     """A seed for each end: what was given, or ones.
 
     Raises:
-        RuntimeError: an end requires no grad, or a seed's shape differs from its end's.
+        RuntimeError: an end requires no grad, a seed's shape differs from its end's, or one of them is complex.
     """
     if given is None:
         given = (None,) * len(ends)
@@ -514,6 +518,12 @@ def seeds_for(ends: tuple[Tensor, ...], given: Any, create: bool) -> list[Any]:
                     f"shape of {tuple(array.shape)}"
                 )
             if seed.array.dtype != array.dtype:
+                if (seed.array.dtype.kind == "c") != (array.dtype.kind == "c"):
+                    raise RuntimeError(
+                        "For complex Tensors, both grad_output and output are required to have the same dtype. "
+                        f"Mismatch in dtype: grad_output[{i}] has a dtype of {seed.dtype} and output[{i}] has a dtype "
+                        f"of {end.dtype}"
+                    )
                 seed = make_tensor(seed.array.astype(array.dtype), None)
             seed = outside(seed if create else seed.array)
         seeds.append(seed if not create or isinstance(seed, Tensor) else make_tensor(seed, None))

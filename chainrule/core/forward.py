@@ -441,6 +441,11 @@ def explained(error: Exception, func: Any, *arrays: Any) -> Exception:
 _cast = wrap_forward_fn(np.astype)
 
 
+@implements(np.astype)
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    return x if not copy and x.array.dtype == dtype else _cast(x, np.dtype(dtype))
+
+
 def cast(tensor: Tensor, wanted: np.dtype[Any]) -> Tensor:
     """The tensor in another element type; the gradient is cast back."""
     if tensor.array.dtype.kind == "c" and wanted.kind != "c":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dtypes import as_dtype, as_numpy_dtype, default_float, dtype, to_complex
+from .grad_mode import grad_mode
 from .recipe import Leaf, Recipe, RemovableHandle, Storage, extra_of, new_object
 
 __all__ = ["Size", "Tensor", "as_array", "device"]
@@ -485,9 +486,9 @@ class Tensor:
         """The tensor's array, sharing its memory.
 
         Raises:
-            RuntimeError: the tensor requires grad and `force` is False.
+            RuntimeError: the tensor requires grad, recording is on, and `force` is False.
         """
-        if not force and self.requires_grad:
+        if not force and self.requires_grad and grad_mode():
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad: the gradient would be lost. "
                 "Use tensor.detach().numpy() instead."

@@ -18,6 +18,7 @@ from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
+from .kernels import BY_ELEMENT, compiled
 from .memory import Memory
 from .special import BLOCK, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
 
@@ -272,8 +273,17 @@ def _gelu(x: Any, approximate: str = "none", saved: Memory | None = None) -> Any
 
     `saved` is a `Memory` in which the derivative may be left, where it comes at little cost.
     """
-    if type(x) is np.ndarray and x.dtype == np.float32 and x.size >= FEW:
-        return _gelu_in_blocks(x, approximate, saved)
+    if type(x) is np.ndarray:
+        kernels = compiled(x.size * BY_ELEMENT, x)
+        if kernels is not None:
+            out, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+            name = "gelu_walk" if approximate == "none" else "gelu_tanh_walk"
+            if kernels.run_rows("gelu", name, kernels.in_order(x).reshape(-1), slope.reshape(-1), out.reshape(-1)):
+                if saved is not None:
+                    saved.steps = slope
+                return out
+        if x.dtype == np.float32 and x.size >= FEW:
+            return _gelu_in_blocks(x, approximate, saved)
     if approximate == "none":
         return x * (_erf(x * SQRT_HALF) + 1) * 0.5
     return x * (np.tanh((x * x * GELU_CUBE + 1) * x * GELU_SCALE) + 1) * 0.5

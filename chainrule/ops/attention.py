@@ -18,6 +18,7 @@ from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
 from ..random import numbers_of
 from .indexing import where
+from .kernels import BY_ELEMENT, compiled
 from .memory import Memory, remembered
 from .normalisation import _softmax
 from .shape import repeat_interleave
@@ -48,7 +49,7 @@ class Steps(NamedTuple):
     """What the forward pass knows: `weights = exponentials * share`, and the queries times `scale`."""
 
     exponentials: Any  # (..., L, S)
-    share: Any  # (..., L, 1)
+    share: Any  # (..., L, 1); None for ones
     queries: Any  # (..., L, E)
 
 
@@ -64,20 +65,25 @@ def exponentials_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> St
     """The weights as `Steps`; rows in which nothing is allowed have a share of 0. Arrays that are `plain` only."""
     queries = q * scale
     scores = np.matmul(queries, transposed(k))
+    if mask is not None:
+        scores = np.add(scores, mask, order="C")
+    rows, columns = scores.shape[-2:]
+    kernels = compiled(scores.size * BY_ELEMENT, scores, mask)
+    if kernels is not None:
+        walk = "softmax_walk", rows if causal else 0, scores.reshape(-1, columns)
+        if kernels.run_rows("attention", *walk, soon="softmax_back_walk"):
+            return Steps(scores, None, queries)
     unshifted = mask is None and -SMALL < np.minimum.reduce(scores, None) and np.maximum.reduce(scores, None) < SMALL
     if unshifted:
         np.exp(scores, out=scores)
         if causal:
-            scores *= no_look_ahead(*scores.shape[-2:], scores.dtype)[1]
+            scores *= no_look_ahead(rows, columns, scores.dtype)[1]
     else:
         if causal:
-            scores += no_look_ahead(*scores.shape[-2:], scores.dtype)[0]
-        if mask is not None:
-            scores = scores + mask
+            scores += no_look_ahead(rows, columns, scores.dtype)[0]
         largest = np.maximum.reduce(scores, axis=-1, keepdims=True)
         scores -= np.where(largest == -np.inf, 0, largest)
         np.exp(scores, out=scores)
-    columns = scores.shape[-1]
     sums = scores.reshape(-1, columns).dot(np.ones(columns, scores.dtype)).reshape(*scores.shape[:-1], 1)  # BLAS
     share = 1 / sums if unshifted else np.divide(1, sums, out=np.zeros_like(sums), where=sums != 0)
     return Steps(scores, share, queries)
@@ -153,7 +159,8 @@ def attention(
             saved.steps = steps
         weights = steps.exponentials
         out = product_like(q, weights if keep is None else weights * keep, v)
-        out *= along_rows(steps.share, out)
+        if steps.share is not None:
+            out *= along_rows(steps.share, out)
         return (out,)
     weights = weights_of(q, k, mask, causal, scale)
     return (np.matmul(weights if keep is None else weights * keep, v),)
@@ -194,13 +201,20 @@ def at_once(gradient: Any, out: Any, v: Any, keep: Any, steps: Steps) -> Shared:
     The sum over a row of weights times their gradients is g . out, which is shorter (Dao et al. 2022, appendix B).
     """
     exponentials, share, queries = steps
-    gradient = gradient * along_rows(share, gradient)
+    if share is not None:
+        gradient = gradient * along_rows(share, gradient)
     at_scores = np.matmul(gradient, transposed(v))
     if keep is not None:
         at_scores *= keep
+    weights = exponentials if keep is None else exponentials * keep
+    if share is None and exponentials.shape == at_scores.shape:
+        kernels = compiled(at_scores.size * BY_ELEMENT, at_scores)
+        pair = (x.reshape(-1, x.shape[-1]) for x in (exponentials, at_scores))
+        if kernels is not None and kernels.run_rows("attention", "softmax_back_walk", *pair):
+            return Shared(weights, gradient, at_scores, queries)
     at_scores -= np.vecdot(gradient, out)[..., None]
     at_scores *= exponentials
-    return Shared(exponentials if keep is None else exponentials * keep, gradient, at_scores, queries)
+    return Shared(weights, gradient, at_scores, queries)
 
 
 @backward(attention, 0)

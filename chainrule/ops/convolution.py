@@ -20,6 +20,7 @@ import functools
 import itertools
 import math
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -464,6 +465,10 @@ def _convolve_weight_arrays(
 
     samples = x.shape[0]
     total = functools.reduce(np.add, shared_out(work, samples, samples * math.prod(shape) * layout.length))
+    if layout.fused and layout.grid != g.shape[2:] and not np.all(np.isfinite(total)):
+        # between the lines of whole planes, zeros have been multiplied with elements of x, infinite ones as well
+        layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation, sys.maxsize)
+        total = functools.reduce(np.add, shared_out(work, samples, samples * math.prod(shape) * layout.length))
     return np.ascontiguousarray(np.swapaxes(total, 1, 2)).astype(x.dtype, copy=False)
 
 

@@ -738,9 +738,9 @@ def _along(name: str, input: Any, dim: int, index: Any) -> tuple[Tensor, int, Te
         input = reshape(input, (1,))
         if index.ndim == 0:
             index = reshape(index, (1,))
-    elif index.ndim == 0:
-        index = reshape(index, (1,) * input.ndim)
-        final = () if name == "gather" and input.ndim == 1 else None
+    elif index.ndim == 0 and input.ndim == 1:
+        index = reshape(index, (1,))
+        final = () if name == "gather" else None
     if index.array.size and index.ndim != input.ndim:
         raise RuntimeError(
             f"{name}(): Index tensor must have the same number of dimensions as input tensor, got shapes "
@@ -787,13 +787,9 @@ def _source(name: str, input: Tensor, index: Tensor, src: Any) -> Tensor:
         return expand(make_tensor(np.asarray(src).astype(input.array.dtype), None), index.shape)
     src = as_tensor_argument(src)
     if src.array.dtype != input.array.dtype:
-        if src.ndim:
-            raise RuntimeError(
-                f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
-            )
-        src = cast(src, input.array.dtype)
-    if src.ndim == 0:
-        return expand(src, index.shape)
+        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+    if src.ndim == 0 and index.array.size <= 1:
+        return reshape(src, index.shape) if index.array.size else expand(src, index.shape)
     if src.ndim != index.ndim or any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
         raise RuntimeError(f"{name}(): Expected index {list(index.shape)} to be no larger than src {list(src.shape)}")
     return src if src.shape == index.shape else src[tuple(slice(n) for n in index.shape)]  # type: ignore[no-any-return]
@@ -809,7 +805,11 @@ def scatter(
     >>> cr.zeros(3).scatter(0, cr.tensor([2]), 5.0)
     Tensor(array([0., 0., 5.], dtype=float32), requires_grad=False)
     """
-    src = value if src is None else src
+    if src is None:
+        src = value
+        if isinstance(value, Tensor) and not value.ndim:  # a number in a tensor
+            kind = as_tensor_argument(input).array.dtype
+            src = expand(value if value.array.dtype == kind else cast(value, kind), as_tensor_argument(index).shape)
     if reduce in ("add", "multiply"):
         return scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
     if reduce is not None:
@@ -878,7 +878,10 @@ def _slices(name: str, input: Any, dim: int, index: Any, source: Any) -> tuple[T
         )
     wanted = (*input.shape[:axis], index.shape[0], *input.shape[axis + 1 :])
     if source.shape != wanted:
-        if source.array.size != math.prod(wanted) or source.ndim > 1:
+        one = source.ndim == 0 and number
+        if name == "index_copy":
+            one = source.ndim == 0 or (number and source.ndim == 1)
+        if source.array.size != math.prod(wanted) or not one:
             raise RuntimeError(
                 f"{name}(): Number of indices {index.shape[0]} and shapes of source {tuple(source.shape)} and self "
                 f"{tuple(input.shape)} do not fit along dimension {axis}: expected source of shape {wanted}"
@@ -938,6 +941,8 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     else:
         value = make_tensor(np.asarray(value).astype(input.array.dtype), None)
     index = _integers(index, "index_fill")
+    if index.ndim > 1:
+        raise RuntimeError(f"index_fill: Index has to be a vector/scalar, got shape {index.shape}")
     axis = normalize_axis(dim, input.ndim)
     count = index.array.size
     shape = (*input.shape[:axis], count, *input.shape[axis + 1 :]) if input.ndim else (count,)
@@ -1000,6 +1005,11 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor
         raise RuntimeError(
             f"put_(): Expected source and index to have the same number of elements, but got source.numel() = "
             f"{source.array.size}, index.numel() = {index.array.size}"
+        )
+    if source.array.dtype != input.array.dtype:
+        raise RuntimeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype} and "
+            f"source.dtype = {source.dtype}"
         )
     size = input.array.size
     _within(index, size, "put", -size)

@@ -46,8 +46,9 @@ class TensorType(type):
         if not args or isinstance(args[0], (int, Size)):
             size = args[0] if args and isinstance(args[0], Size) else args or (0,)
             return make_tensor(np.empty(size, cls.kind), None)
-        array = as_array(args[0], cls.kind)
-        return make_tensor(array if isinstance(args[0], Tensor) else np.array(array), None)
+        if isinstance(args[0], Tensor):
+            return Tensor(args[0], dtype=cls.kind)
+        return make_tensor(np.array(as_array(args[0], cls.kind)), None)
 
     def __instancecheck__(cls, instance: object) -> bool:
         return cls.home == "torch." and isinstance(instance, Tensor) and bool(instance.array.dtype == cls.kind)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.broadcasting import unbroadcast
+from ..core.broadcasting import sum_of_rows, unbroadcast
 from ..core.dtypes import as_numpy_dtype
 from ..core.forward import array_function, cast, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
@@ -21,6 +21,7 @@ from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import bounded
 from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
+from .kernels import BY_ELEMENT, compiled
 from .memory import Memory
 from .reduction import count, mean, sum
 from .selection import select_tensor
@@ -178,6 +179,17 @@ def normalise_layer(
         out = out if weight is None else out * weight
         return out if bias is None else out + bias
     size = count(x.shape, axis)
+    kernels = compiled(x.size * BY_ELEMENT, x, weight, bias)
+    if kernels is not None:
+        given = kernels.in_order(x).reshape(-1, size)
+        out, rows, inverse = np.empty_like(given), np.empty_like(given), np.empty((given.shape[0], 1), x.dtype)
+        scale = np.ones(size, x.dtype) if weight is None else kernels.in_order(weight).reshape(-1)
+        shift = np.zeros(size, x.dtype) if bias is None else kernels.in_order(bias).reshape(-1)
+        walk = "layer_norm_walk", np.full(1, eps, x.dtype), scale, shift, given, rows, inverse.reshape(-1), out
+        if kernels.run_rows("layer_norm", *walk, soon="layer_norm_back_walk"):
+            if saved is not None:
+                saved.steps = rows, inverse
+            return out.reshape(x.shape)
     rows = x.reshape(-1, size)
     average = _constants(1, size, x.dtype)[1] / size
     rows = rows - rows.dot(average)[:, None]
@@ -212,6 +224,13 @@ def normalise_layer_back_x(
         return standardize_back(gradient, standardize(x, axis, eps), x, axis, eps)
     rows, inverse = saved.steps
     size = rows.shape[1]
+    kernels = compiled(x.size * BY_ELEMENT, grad_out, weight)
+    if kernels is not None:
+        result = np.empty_like(rows)
+        scale = np.ones(size, rows.dtype) if weight is None else kernels.in_order(weight).reshape(-1)
+        given = kernels.in_order(grad_out).reshape(-1, size)
+        if kernels.run_rows("layer_norm", "layer_norm_back_walk", scale, rows, inverse.reshape(-1), given, result):
+            return result.reshape(x.shape)
     average = _constants(1, size, rows.dtype)[1] if weight is None else weight.reshape(-1)
     average = average / size
     gradient = grad_out.reshape(-1, size)
@@ -232,7 +251,7 @@ def normalise_layer_back_weight(
     if saved is None or saved.steps is None or not _plain_rows(grad_out):
         return unbroadcast(grad_out * standardize(x, axis, eps), weight)
     rows = saved.steps[0]
-    return np.add.reduce(grad_out.reshape(rows.shape) * rows, axis=0).reshape(weight.shape)
+    return sum_of_rows(grad_out.reshape(rows.shape) * rows).reshape(weight.shape)
 
 
 @backward(normalise_layer, 2)

@@ -54,13 +54,13 @@ def write_out(out: Any, result: Any, name: str) -> Any:
             "arguments requires grad"
         )
     if out.shape != result.shape:
+        check_kind(result.array.dtype, out.array.dtype, f"{name}(out=)")
         if out.numel():
             warnings.warn(
                 f"{name}(): an out tensor of shape {out.shape} was resized, since it does not match the required "
                 f"output shape {result.shape}",
                 stacklevel=3,
             )
-        check_kind(result.array.dtype, out.array.dtype, f"{name}(out=)")
         out.data = make_tensor(np.empty(result.shape, out.array.dtype), None)
     return write_in_place(out, f"{name}(out=)", lambda _: result)
 

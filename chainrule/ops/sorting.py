@@ -196,6 +196,7 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Fal
     [1, 2, 0]
     """
     input = as_tensor_argument(input)
+    refuse_complex("sort", input.array)
     axis = normalize_axis(dim, input.ndim)
     if not input.ndim:
         return _no_axes(input)

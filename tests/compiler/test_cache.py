@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from chainrule.compiler.kernels import cache, helpers
+from chainrule.compiler.kernels import cache, compiling, helpers
 from chainrule.compiler.kernels.cache import KernelError, Text
 from chainrule.compiler.kernels.kinds import float32, float64, given, int64, single, uint64
 
@@ -165,6 +166,90 @@ def test_without_an_interpreter_this_process_compiles(
     in_processes(monkeypatch)
     monkeypatch.setattr(sys, "executable", executable)
     assert value(cache.load_kernel(source(), "shifted", TYPES)) == 2.0
+
+
+# ----- processes that start before there are kernels -----
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[helpers.Channel]:
+    """The processes that are started, where Numba has not been imported."""
+    found: list[helpers.Channel] = []
+
+    def start(count: int, eager: bool = False) -> list[helpers.Channel]:
+        channels = real(count, eager)
+        found.extend(channels)
+        return channels
+
+    real = helpers.start
+    in_processes(monkeypatch)
+    monkeypatch.setattr(helpers, "start", start)
+    monkeypatch.setattr(helpers, "processors", lambda: 3)
+    monkeypatch.setattr(helpers, "DELAY", 0.0)
+    return found
+
+
+def wait_for(started: list[helpers.Channel]) -> None:
+    """Until processes have been started ahead."""
+    for _ in range(1000):
+        if started:
+            return
+        time.sleep(0.01)
+    raise AssertionError("none started")
+
+
+def test_processes_started_ahead_compile_the_kernels_and_end(directory: Path, started: list[helpers.Channel]) -> None:
+    with cache.expecting("program"):
+        wait_for(started)
+        found = cache.load_kernels([Text(source(float(i)), "shifted", TYPES) for i in range(5)])
+    assert list(map(value, found)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert len(started) == 3 and {channel.process.poll() for channel in started} == {0}
+
+
+def test_processes_that_nobody_wants_end(directory: Path, started: list[helpers.Channel]) -> None:
+    with pytest.raises(ValueError, match="no program"), cache.expecting("program"):
+        wait_for(started)
+        raise ValueError("no program")
+    assert all(channel.process.poll() is not None for channel in started)
+    assert not list(directory.iterdir())  # nor does a file say that the kernels are known
+
+
+def test_a_short_trace_starts_no_processes(
+    directory: Path, started: list[helpers.Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helpers, "DELAY", 0.2)
+    with cache.expecting("program"):
+        pass
+    time.sleep(0.4)
+    assert not started
+
+
+def test_a_program_whose_kernels_are_on_disk_starts_no_processes(
+    directory: Path, started: list[helpers.Channel]
+) -> None:
+    for _ in range(2):
+        with cache.expecting("program"):
+            time.sleep(0.2)
+    assert len(started) == 3  # the first time
+    with cache.expecting("another"):
+        wait_for(started[3:] or started)
+        time.sleep(0.2)
+    assert len(started) == 6
+
+
+def test_kernels_that_end_their_processes_leave_the_others_to_those_that_remain(
+    directory: Path, started: list[helpers.Channel]
+) -> None:
+    # two of the three processes, at least one of which has been split off
+    texts = [Text(f"import os\nos._exit(3)  # {'long' * 1000} {i}\n", "died", TYPES) for i in range(2)]
+    texts += [Text(source(float(i)), "shifted", TYPES) for i in range(3)]
+    *died, one, two, three = cache.load_kernels(texts)
+    assert ["ended with code 3" in str(error) for error in died] == [True, True]
+    assert list(map(value, (one, two, three))) == [1.0, 2.0, 3.0]
+
+
+def test_what_processes_compile_to_warm_up_is_a_kernel() -> None:
+    assert isinstance(helpers.compile_one((*compiling.read_text(helpers.WARM_UP, "warm_up"), "warm_up")), bytes)
 
 
 # ----- what the key holds -----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_training_with_turned_activations_stays_together(kernels: str, monkeypat
     def train(compiled: bool) -> tuple[list[float], list[Any], Any]:
         cr.manual_seed(0)
         sizes = (300, 256, 256, 7)
-        layers = [nn.Linear(n, m, dtype=cr.float64) for n, m in zip(sizes, sizes[1:], strict=False)]
+        layers = [nn.Linear(n, m, dtype=cr.float64) for n, m in itertools.pairwise(sizes)]
         model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.Tanh(), layers[2])
         optimizer = optim.SGD(model.parameters(), lr=0.1)
 
@@ -166,7 +167,9 @@ def test_training_with_turned_activations_stays_together(kernels: str, monkeypat
 
         run = compile(step) if compiled else step
         losses = [run(x, y).item() for _ in range(20)]
-        return losses, [(p.detach().numpy(), p.grad.numpy()) for p in model.parameters()], run
+        gradients: list[Any] = [p.grad for p in model.parameters()]
+        pairs = zip(model.parameters(), gradients, strict=True)
+        return losses, [(p.detach().numpy(), g.numpy()) for p, g in pairs], run
 
     expected, found = train(False), train(True)
     assert "np.dot(_0_weight, x.T" in found[2].source

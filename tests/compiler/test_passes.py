@@ -10,6 +10,8 @@ import pytest
 
 from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node
 from chainrule.compiler.passes import PASSES, forms
+from chainrule.compiler.tracer import UfuncMethod
+from chainrule.ops.indexing import getitem_adjoint
 
 F4 = np.dtype(np.float32)
 
@@ -50,7 +52,50 @@ def after(pass_name: str, make: Callable[[Build], Node | list[Node]]) -> list[st
     return [line for line in lines if not line.endswith("= input")]
 
 
+def filled(b: Build, name: str, index: Any, *shape: int, of: tuple[int, ...] = (2, 6)) -> Node:
+    """The gradient of a slice of an array."""
+    return b(name, getitem_adjoint, b.input(f"{name}_grad", *shape), index, of)
+
+
+def heads(b: Build) -> Node:
+    """What queries, keys and values hand back to the array that they were split from."""
+    parts = []
+    for i in range(3):
+        x = b(f"t{i}", np.transpose, b.input(f"x{i}", 2, 3, 5, 4), (0, 2, 1, 3))
+        index = (slice(None), slice(None), slice(12 * i, 12 * i + 12))
+        parts.append(b(f"p{i}", getitem_adjoint, b(f"r{i}", np.reshape, x, (2, 5, 12)), index, (2, 5, 36)))
+    return b("z", np.add, b("y", np.add, parts[2], parts[0]), parts[1])
+
+
+ALL = slice(None)
 CASES: dict[str, tuple[str, Any, list[str]]] = {
+    "gradients of slices that cover an array": (
+        "slices",
+        lambda b: b("z", np.add, filled(b, "q", (ALL, slice(2, 6)), 2, 4), filled(b, "p", (ALL, slice(0, 2)), 2, 2)),
+        ["z = concatenate([p_grad, q_grad], axis=1)", "return z"],
+    ),
+    "gradients of rows": (
+        "slices",
+        lambda b: b("z", np.add, filled(b, "p", (0,), 6), filled(b, "q", (-1, ALL), 6)),
+        [
+            "reshape = reshape(p_grad, (1, 6))",
+            "reshape_2 = reshape(q_grad, (1, 6))",
+            "z = concatenate([reshape, reshape_2], axis=0)",
+            "return z",
+        ],
+    ),
+    "gradients of queries, keys and values": (
+        "slices",
+        heads,
+        [
+            "t0 = transpose(x0, (0, 2, 1, 3))",
+            "t1 = transpose(x1, (0, 2, 1, 3))",
+            "t2 = transpose(x2, (0, 2, 1, 3))",
+            "z = concatenate([t0, t1, t2], axis=2)",
+            "z_2 = reshape(z, (2, 5, 36))",
+            "return z_2",
+        ],
+    ),
     "x * 1": ("algebra", lambda b: b("y", np.multiply, b.input("x", 2), 1.0), ["return x"]),
     "1 * x": ("algebra", lambda b: b("y", np.multiply, 1.0, b.input("x", 2)), ["return x"]),
     "x / 1": ("algebra", lambda b: b("y", np.true_divide, b.input("x", 2), 1), ["return x"]),
@@ -170,6 +215,30 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
 }
 
 
+UNCOVERED: dict[str, tuple[Any, Any]] = {
+    "a gap": ((ALL, slice(0, 2)), (ALL, slice(3, 6))),
+    "an overlap": ((ALL, slice(0, 4)), (ALL, slice(3, 6))),
+    "a rest": ((ALL, slice(0, 2)), (ALL, slice(2, 5))),
+    "steps": ((ALL, slice(0, 6, 2)), (ALL, slice(1, 6, 2))),
+    "a corner": ((slice(0, 1), slice(0, 2)), (ALL, slice(2, 6))),
+    "two axes": ((slice(0, 1),), (ALL, slice(1, 6))),
+    "all of it": ((ALL, ALL), (ALL, slice(0, 6))),
+    "indices": (([0, 1],), (slice(0, 0),)),
+    "a new axis": ((None, ALL, slice(0, 2)), (ALL, slice(2, 6))),
+}
+
+
+@pytest.mark.parametrize("case", UNCOVERED)
+def test_slices_that_do_not_cover_an_array_once_stay(case: str) -> None:
+    whole = np.zeros((2, 6))
+
+    def make(b: Build) -> Node:
+        parts = [filled(b, name, index, *whole[index].shape) for name, index in zip("pq", UNCOVERED[case], strict=True)]
+        return b("z", np.add, *parts)
+
+    assert after("slices", make)[-2:] == ["z = add(p, q)", "return z"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_pass_rewrites(case: str) -> None:
     name, make, expected = CASES[case]
@@ -246,6 +315,31 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
             "return y, z, w, v",
         ],
     ),
+    "reductions of short rows, and of columns": (
+        lambda b: [
+            b("y", np.sum, b.input("x", 2, 40, 50), axis=-1, keepdims=True),
+            b("z", np.max, b.nodes[0], 2),
+            b("w", np.sum, b.nodes[0], axis=(1, 2)),
+            b("v", UfuncMethod(np.add, "reduce"), b.nodes[0], axis=(0, 1)),
+            b("u", UfuncMethod(np.add, "reduce"), b.nodes[0]),
+            b("t", UfuncMethod(np.add, "reduce"), b.nodes[0], axis=1),
+            b("s", UfuncMethod(np.add, "reduce"), b.nodes[0], axis=None),
+            b("r", UfuncMethod(np.add, "accumulate"), b.nodes[0], axis=0),
+            b("q", UfuncMethod(np.maximum, "reduce"), b.nodes[0], axis=0),
+        ],
+        [
+            "y = sum_of_rows(x, 50, (2, 40, 1))",
+            "z = largest_of_rows(x, 50, (2, 40))",
+            "w = add.reduce(x, axis=(1, 2))",
+            "v = sum_of_columns(x, 50, (50,))",
+            "u = sum_of_columns(x, 2000, (40, 50))",
+            "t = add.reduce(x, axis=1)",
+            "s = add.reduce(x, axis=None)",
+            "r = add.accumulate(x, axis=0)",
+            "q = maximum.reduce(x, axis=0)",
+            "return y, z, w, v, u, t, s, r, q",
+        ],
+    ),
     "an element of each row": (
         lambda b: b("z", np.take_along_axis, b.input("x", 2, 3), b("i", np.astype, b.input("n", 2, 1), np.int64), 1),
         ["i = astype(n, int64)", "rows = constant", "z = getitem(x, (rows, i))", "return z"],
@@ -263,6 +357,23 @@ def test_without_kernels_a_program_has_other_forms(case: str) -> None:
     assert in_other_forms(make) == expected
 
 
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_reductions_of_rows_and_columns_are_numpys(dtype: str, strided: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 70, 50)).astype(dtype)
+    x[2, 3, 4], x[2, 4, 5], x[2, 5] = np.nan, np.inf, -np.inf
+    if strided:
+        x = np.repeat(x, 2, 0).swapaxes(0, 1)[:, ::2]
+    size = x.size // 50
+    tolerance = float(50 * np.finfo(dtype).eps)
+    with np.errstate(invalid="ignore"):
+        found = forms.sum_of_rows(x, 50, (*x.shape[:2], 1))
+        np.testing.assert_allclose(found, x.sum(2, keepdims=True), rtol=tolerance, atol=tolerance)
+        found = forms.sum_of_columns(x, 50, (50,))
+        np.testing.assert_allclose(found, x.sum((0, 1)), rtol=tolerance, atol=size * tolerance)
+        np.testing.assert_array_equal(forms.largest_of_rows(x, 50, x.shape[:2]), x.max(2))
+
+
 @pytest.mark.parametrize("size", [1, 5000, 40_000])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_a_multiple_is_added_in_place_or_not(size: int, dtype: str) -> None:
@@ -276,4 +387,4 @@ def test_a_multiple_is_added_in_place_or_not(size: int, dtype: str) -> None:
     strided = np.repeat(x, 2)[::2]
     np.testing.assert_array_equal(forms.plus_multiple(strided, y, -0.3), expected)
     assert forms.plus_multiple(x, y, -0.3, out=x) is x
-    np.testing.assert_allclose(x, expected, rtol=0, atol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=float(4 * np.finfo(dtype).eps))

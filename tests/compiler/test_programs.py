@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,55 @@ def test_the_source_reads_as_the_model_was_written(monkeypatch: pytest.MonkeyPat
         "hidden_grad = np.dot(fc2_grad, fc2_weight)",
         "fc1_weight_grad = np.dot(",
         "fc2_bias_grad = np.add.reduce(",
-        r"# backward, test_programs.py:",
+        r": return self.fc2(hidden)",
         r"\nabla_{weight} L = (\nabla_{out} L)^T\, x",
         "hidden = F.relu(self.fc1(x))",
     ):
         assert line in text, text
+
+
+def test_a_step_of_the_backward_part_names_the_forward_line_that_it_is_the_derivative_of() -> None:
+    def wave(x: Any) -> Any:
+        inner = x * 3
+        return cr.sin(inner)
+
+    @compile(leave_out=["fusion"])
+    def step(x: Any) -> Any:
+        (gradient,) = cr.autograd.grad(wave(x).sum(), x)
+        return gradient
+
+    step(cr.ones(2, 3, requires_grad=True))
+    lines = [line.strip() for line in step.source.splitlines()]
+    back = [i for i, line in enumerate(lines) if line.startswith("# backward, test_programs.py:")]
+    assert [lines[i].partition(": ")[2] for i in back] == ["return cr.sin(inner)", "inner = x * 3"]
+    assert [lines[i + 1] for i in back] == [
+        rf"# {cr.BACK_FUNCS.formula(function, 0)}" for function in (np.sin, np.multiply)
+    ]
+
+
+def test_a_formula_is_not_repeated_below_its_line_nor_a_line_for_its_second_formula() -> None:
+    @compile(leave_out=["fusion"])
+    def step(x: Any, y: Any) -> Any:
+        return cr.autograd.grad((x * y).sum(), (x, y))
+
+    step(cr.ones(3, requires_grad=True), cr.ones(3, requires_grad=True))
+    comments = [line.strip() for line in step.source.splitlines() if line.strip().startswith("#")]
+    assert len(comments) == len({*comments})
+
+
+def test_a_result_in_the_memory_of_another_of_the_same_name_has_no_second_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.delenv("CHAINRULE_KERNELS")
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    @compile
+    def step(x: Any) -> Any:
+        hidden = F.relu(model[0](x))
+        return F.relu(model[2](hidden)).sum()
+
+    step(cr.ones(32, 8))
+    assert "hidden = np.dot(" in step.source and "_kernel(hidden" in step.source
+    same = [line for line in step.source.splitlines() if re.fullmatch(r"\s*(\w+?)(_\d+)? = \1(_\d+)?", line)]
+    assert not same

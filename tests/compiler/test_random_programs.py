@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.compiler import compile
+from chainrule.compiler import TraceError, compile
 from chainrule.compiler.kernels import compiling
 from chainrule.compiler.passes import PASSES
 from chainrule.nn import functional as F
@@ -21,15 +21,23 @@ UNARY: list[Any] = [
     cr.exp, cr.tanh, cr.sin, cr.sigmoid, cr.relu, cr.neg, cr.abs, cr.square, F.gelu, F.silu,
     lambda x: cr.log(x * x + 1), lambda x: cr.sqrt(x * x + 0.5), lambda x: x * 1, lambda x: x - 0.0,
     lambda x: x.softmax(-1), lambda x: x.clamp(-1, 1), lambda x: x.detach() + x, lambda x: x.double().to(x.dtype),
+    lambda x: F.dropout(x, 0.3), lambda x: x + cr.rand_like(x), lambda x: x.masked_fill(x > 0.5, -1.0),
+    lambda x: F.leaky_relu(x), lambda x: x ** 3, lambda x: 1 / (x * x + 2), lambda x: x.sign() * x.floor(),
 ]  # fmt: skip
 SHAPED: list[Any] = [
     lambda x: x.T, lambda x: x.T.T, lambda x: x[1:], lambda x: x[:, ::2], lambda x: x.reshape(-1), lambda x: x.flip(0),
     lambda x: x.unsqueeze(0), lambda x: x[0], lambda x: cr.cat([x, x], 0), lambda x: x.repeat(2, 1),
-    lambda x: x[cr.tensor([0, 0])],
+    lambda x: x[cr.tensor([0, 0])], lambda x: x[::2, 1::2], lambda x: x[..., -1:], lambda x: x[:, None, 1:],
+    lambda x: x.sort(-1).values, lambda x: x.sort(0, descending=True)[0], lambda x: x.roll(1, 0), lambda x: x.tril(),
+    lambda x: x.gather(1, x.argsort(1)), lambda x: x.diagonal(), lambda x: cr.stack([x, x * 2], 1), lambda x: x.cumsum(1),
+    lambda x: cr.zeros_like(x).scatter(1, x.argsort(1), x), lambda x: x.split(1, 1)[0], lambda x: F.pad(x, (1, 0, 0, 2)),
+    lambda x: x.expand(2, *x.shape), lambda x: F.layer_norm(x, x.shape[-1:]), lambda x: F.log_softmax(x, 0),
+    lambda x: x.topk(1, 1).values, lambda x: x.as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
 ]  # fmt: skip
 REDUCE: list[Any] = [
     lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.mean(-1, keepdim=True), lambda x: x.max(), lambda x: x.amax(0),
-    lambda x: x.var(0), lambda x: cr.logsumexp(x, -1), lambda x: x.cumsum(0),
+    lambda x: x.var(0), lambda x: cr.logsumexp(x, -1), lambda x: x.cumsum(0), lambda x: x.amin(-1, keepdim=True),
+    lambda x: x.max(-1).values, lambda x: x.norm(), lambda x: x.prod(-1), lambda x: x.sum(tuple(range(x.ndim))),
 ]  # fmt: skip
 BINARY: list[Any] = [
     cr.add,
@@ -38,19 +46,55 @@ BINARY: list[Any] = [
     lambda x, y: x / (y * y + 1),
     cr.maximum,
     lambda x, y: cr.where(x > y, x, y * 2),
+    lambda x, y: x * y.sum(),
+    lambda x, y: cr.lerp(x, y, 0.25) if x.dtype == y.dtype else x + y,
+    lambda x, y: x.float() + y.double(),
+    lambda x, y: x.float() * y.float(),
 ]
+MIXED = (8, 9)  # of BINARY, those that make other element types
 WRITES: list[Any] = [
     lambda x, y: x.mul_(2), lambda x, y: x.add_(y.sum()), lambda x, y: x.zero_(), lambda x, y: x[0].add_(1),
     lambda x, y: x.T.mul_(3), lambda x, y: x.__setitem__(0, y.sum()), lambda x, y: x.__setitem__(slice(1), 7.0),
+    lambda x, y: x[:, ::2].mul_(y.mean()), lambda x, y: x.diagonal().add_(1), lambda x, y: x.masked_fill_(x > 1, 0.5),
+    lambda x, y: x[1:].copy_(x[:1] * 2), lambda x, y: x[..., 0].T[::2].sub_(y.max()), lambda x, y: x.view(-1)[3:].neg_(),
+    lambda x, y: x.index_add_(0, cr.tensor([0, 0]), x[:2].detach().clone()), lambda x, y: x.copy_(y.sum()),
+    lambda x, y: x.__setitem__((slice(None), cr.tensor([1, 0])), 2.0), lambda x, y: x[0:1, 1:].unsqueeze(0).squeeze().add_(3),
+    lambda x, y: x.__setitem__(x.detach() > 0, -3.0), lambda x, y: x.normal_(), lambda x, y: x.clamp_(max=y.sum()),
 ]  # fmt: skip
+COUNTED: list[Any] = [  # integers and truth values of numbers
+    lambda x: x > 0, lambda x: (x * 3).floor().long(), lambda x: x.argmax(-1), lambda x: x.argsort(-1),
+    lambda x: (x > 0) & (x < 1), lambda x: (x > 0).sum(-1), lambda x: (x.abs() * 7).int().cumsum(0), lambda x: ~(x <= 0),
+    lambda x: x.isfinite(), lambda x: cr.arange(x.shape[0]) * 2,
+]  # fmt: skip
+OF_COUNTS: list[Any] = [
+    lambda i, j: i + j, lambda i, j: i * 2, lambda i, j: i.long() // 2, lambda i, j: i.long() % 3, lambda i, j: i.sum(),
+    lambda i, j: i == j, lambda i, j: i.long().clamp(0, 2), lambda i, j: cr.where(i > j, i, j), lambda i, j: i.long() - j,
+    lambda i, j: i.long() ** 2, lambda i, j: i.bool() | j.bool(), lambda i, j: cr.maximum(i, j), lambda i, j: i.long() << 1,
+]  # fmt: skip
+WITH_COUNTS: list[Any] = [  # numbers again
+    lambda x, i: x * i, lambda x, i: x + i.to(x.dtype), lambda x, i: cr.where(i > 0, x, -x),
+    lambda x, i: x[i.long().reshape(-1)[:2].abs() % x.shape[0]], lambda x, i: x * i.sum(), lambda x, i: i / (x * x + 1),
+    lambda x, i: x.masked_fill(i.bool(), 2.0), lambda x, i: x.index_select(0, i.long().reshape(-1).abs() % x.shape[0]),
+    lambda x, i: x.gather(-1, i.long().abs() % x.shape[-1]), lambda x, i: x.index_add(0, i.long().view(-1)[:1] * 0, x[:1]),
+    lambda x, i: F.one_hot(i.long().abs() % 4, 4).to(x.dtype) * x.sum(), lambda x, i: i.float().mean() + x,
+]  # fmt: skip
+KINDS = {
+    "unary": (UNARY, 20),
+    "shaped": (SHAPED, 20),
+    "reduce": (REDUCE, 20),
+    "binary": (BINARY, 400),
+    "matmul": ([None], 400),
+    "write": (WRITES, 400),
+    "counted": (COUNTED, 20),
+    "of counts": (OF_COUNTS, 400),
+    "with counts": (WITH_COUNTS, 400),
+}
 
 step = st.one_of(
-    st.tuples(st.just("unary"), st.integers(0, len(UNARY) - 1), st.integers(0, 20)),
-    st.tuples(st.just("shaped"), st.integers(0, len(SHAPED) - 1), st.integers(0, 20)),
-    st.tuples(st.just("reduce"), st.integers(0, len(REDUCE) - 1), st.integers(0, 20)),
-    st.tuples(st.just("binary"), st.integers(0, len(BINARY) - 1), st.integers(0, 400)),
-    st.tuples(st.just("matmul"), st.just(0), st.integers(0, 400)),
-    st.tuples(st.just("write"), st.integers(0, len(WRITES) - 1), st.integers(0, 400)),
+    *(
+        st.tuples(st.just(kind), st.integers(0, len(choices) - 1), st.integers(0, places))
+        for kind, (choices, places) in KINDS.items()
+    )
 )
 programs = st.lists(step, min_size=1, max_size=12)
 
@@ -58,10 +102,13 @@ programs = st.lists(step, min_size=1, max_size=12)
 def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
     """The values of a program, and the gradients of their sum."""
     values = [x, w, extra]
+    counts: list[Any] = [cr.arange(extra.shape[1])]
     owned: list[Any] = []  # what may be written to
     for kind, which, place in program:
         a = values[place % len(values)]
         b = values[place // 20 % len(values)]
+        i = counts[place % len(counts)]
+        j = counts[place // 20 % len(counts)]
         try:
             if kind == "unary":
                 new = UNARY[which](a)
@@ -73,6 +120,12 @@ def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
                 new = BINARY[which](a, b)
             elif kind == "matmul":
                 new = a @ b
+            elif kind == "counted":
+                new = COUNTED[which](a.detach()) if a.ndim else a > 0
+            elif kind == "of counts":
+                new = OF_COUNTS[which](i, j)
+            elif kind == "with counts":
+                new = WITH_COUNTS[which](b, i) if b.ndim else b * i.sum()
             elif owned:
                 target = owned[place % len(owned)]
                 if target.ndim == 2:
@@ -82,50 +135,68 @@ def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
                 new = a.clone()
                 owned.append(new)
         except (RuntimeError, IndexError, ValueError) as error:
-            if "hape" in str(error) or "size" in str(error) or "dim" in str(error) or "broadcast" in str(error):
+            words = ("hape", "size", "dim", "broadcast", "dtype", "out of", "bounds", "expected", "empty", "index", "1D")
+            if not isinstance(error, TraceError) and any(word in str(error) for word in words):
                 continue  # the operands do not fit
             raise
-        if new.numel() > 200:
+        if new.numel() > MOST:
+            continue
+        if kind in ("counted", "of counts"):
+            counts.append(new)
             continue
         values.append(new)
         if kind == "unary" and which % 2:
             owned.append(values[-1].clone())
             values.append(owned[-1])
     loss = sum((v.to(cr.float64) * (i + 1)).sum() for i, v in enumerate(values))
-    results = [v.detach().clone() for v in values[3:]]
+    results = [v.detach().clone() for v in (*values[3:], *counts)]
     results += [g for g in cr.autograd.grad(loss, [x, w], allow_unused=True) if g is not None]
     return results
 
 
-def check(program: Any, dtype: Any, leave_out: Any) -> None:
+MOST = 5000  # elements of a value
+
+
+def check(program: Any, dtype: Any, leave_out: Any, size: int = 0) -> None:
     random = np.random.default_rng(0)
-    x, w, extra = (random.normal(size=shape).astype(dtype) for shape in ((3, 4), (4, 3), (3, 4)))
+    shapes = ((3 + size, 4 + size), (4 + size, 3 + size), (3 + size, 4 + size))
+    x, w, extra = (random.normal(size=shape).astype(dtype) for shape in shapes)
+    mixed = dtype == np.float32 or any(kind == "binary" and which in MIXED for kind, which, _ in program)
 
     def inputs() -> list[Any]:
+        cr.manual_seed(3)
         return [
             cr.tensor(x, dtype=dtype, requires_grad=True), cr.tensor(w, dtype=dtype, requires_grad=True),
             cr.tensor(extra, dtype=dtype),
         ]  # fmt: skip
 
+    compiled = compile(lambda *args: run(program, *args), leave_out=leave_out)
     with np.errstate(all="ignore"):
         try:
             expected = run(program, *inputs())
+            compiled(*inputs())
         except RuntimeError as error:
             if "inplace" in str(error) or "in-place" in str(error):
-                return  # a value that the way back needs was overwritten: the program is refused, compiled or not
+                return  # a value that the way back needs was overwritten: the program is refused
             raise
-        compiled = compile(lambda *args: run(program, *args), leave_out=leave_out)
         for _ in range(2):
-            found = compiled(*inputs())
-            assert len(found) == len(expected)
-            for got, want in zip(found, expected, strict=True):
-                assert (got.dtype, got.shape) == (want.dtype, want.shape)
-                scale = float(np.max(np.abs(want.numpy()), initial=1.0))
-                rtol = 1e-12 if dtype == np.float64 else 1e-5
-                if np.isfinite(scale):
-                    np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=rtol, atol=rtol * scale)
-                else:
-                    np.testing.assert_array_equal(np.isfinite(got.numpy()), np.isfinite(want.numpy()))
+            assert_close([value.numpy() for value in compiled(*inputs())], [value.numpy() for value in expected], mixed)
+
+
+def assert_close(found: list[Any], expected: list[Any], mixed: bool) -> None:
+    """Same shapes and types, and values that differ by rounding; which infinities and NaN there are is all the same."""
+    assert len(found) == len(expected)
+    rtol = 1e-5 if mixed else 1e-12
+    for got, want in zip(found, expected, strict=True):
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        if want.dtype.kind != "f":
+            np.testing.assert_array_equal(got, want)
+            continue
+        scale = float(np.max(np.abs(want), initial=1.0))
+        if np.isfinite(scale):
+            np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
+        else:
+            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
 
 
 EXAMPLES = int(os.environ.get("CHAINRULE_TEST_PROGRAMS", "300"))  # how many programs

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.compiler import compile
+from chainrule.compiler.passes import fusion
 from chainrule.core.backprop import grad
 from chainrule.core.tensor import make_tensor
 from chainrule.ops import linalg
@@ -39,7 +44,7 @@ def program(sample: Sample, order: int) -> Any:
 
 def weights(result: Any) -> Any:
     count = int(np.prod(result.shape))
-    return np.cos(np.arange(count, dtype=np.float64)).reshape(result.shape)
+    return np.cos(np.arange(count, dtype=np.finfo(result.dtype).dtype)).reshape(result.shape)
 
 
 def agrees(sample: Sample) -> Any:
@@ -53,7 +58,9 @@ def agrees(sample: Sample) -> Any:
     again = compiled(*leaves)
     for got, more, want in zip(found, again, expected, strict=True):
         assert got.dtype == want.dtype and got.shape == want.shape
-        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-11, atol=1e-12)
+        tolerance = 1e-5 if got.dtype in (np.float32, np.complex64) else 1e-12
+        scale = np.max(np.abs(want.numpy()), where=np.isfinite(want.numpy()), initial=1.0)
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=tolerance, atol=tolerance * scale)
         np.testing.assert_array_equal(got.numpy(), more.numpy())
     assert not any(isinstance(leaf.array, cr.compiler.tracer.Tracer) for leaf in leaves)
     return compiled
@@ -63,6 +70,52 @@ def agrees(sample: Sample) -> Any:
 @pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
 def test_a_compiled_sample_agrees_with_the_eager_run(sample: Sample) -> None:
     agrees(sample)
+
+
+# ----- kernels -----
+
+SINGLE = {"f": np.dtype(np.float32), "c": np.dtype(np.complex64)}
+
+
+def in_single_precision(sample: Sample) -> Sample:
+    """The sample with float32 in the place of float64."""
+
+    def single(value: Any) -> Any:
+        kind = value.dtype.kind if isinstance(value, np.ndarray) else ""
+        return value.astype(SINGLE[kind]) if kind in SINGLE else value
+
+    kwargs = {key: single(value) for key, value in sample.kwargs.items()}
+    return dataclasses.replace(sample, args=tuple(map(single, sample.args)), kwargs=kwargs)
+
+
+def forms() -> Iterator[Any]:
+    """Samples with their element type, and whether loops are shared among threads, for kernels to be compiled.
+
+    Each function of the table once, ufuncs in both types; all samples in all forms where CHAINRULE_TEST_KERNELS is 1.
+    """
+    everything = os.environ.get("CHAINRULE_TEST_KERNELS", "0") == "1"
+    seen: dict[Any, int] = {}
+    for sample, name in zip(SAMPLES, IDS, strict=True):
+        if sample.function in seen and not everything:
+            continue
+        number = seen.setdefault(sample.function, len(seen))
+        for single, threads in itertools.product((True, False), repeat=2):
+            in_both = isinstance(sample.function, np.ufunc)
+            if everything or (threads == bool(number & 2) and (in_both or single == bool(number & 1))):
+                form = ("float32" if single else "float64") + ("-threads" if threads else "")
+                yield pytest.param(sample, single, threads, id=f"{name}-{form}")
+
+
+@pytest.mark.parametrize(("sample", "single", "threads"), list(forms()))
+def test_a_sample_agrees_with_kernels(
+    sample: Sample, single: bool, threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", "2")
+    if threads:
+        monkeypatch.setattr(fusion, "LARGE", 1)
+    agrees(in_single_precision(sample) if single else sample)
 
 
 # complex numbers beside real ones, and arrays in the order of columns, which kernels do not take

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +31,15 @@ def test_a_seed_of_the_wrong_shape_names_both_shapes_and_changes_nothing(seed: o
     with pytest.raises(RuntimeError, match=r"(?s)\(.*\).*\(3,\)"):
         (x * x).backward(seed)
     assert x.grad is None
+
+
+def test_a_seed_is_complex_where_its_tensor_is() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    z = cr.tensor([1.0, 2.0], dtype=cr.complex64, requires_grad=True)
+    for end, kind in ((x * 2, cr.complex64), (z * 2, cr.float32)):
+        with pytest.raises(RuntimeError, match=r"same dtype.*complex64"):
+            end.backward(cr.ones(2, dtype=kind))
+    assert x.grad is None and z.grad is None
 
 
 def test_gradient_and_end_grad_are_two_names_for_one_seed() -> None:
@@ -194,6 +205,12 @@ def test_an_unused_input_raises_unless_it_is_allowed() -> None:
     assert grad(x * 2, [x, y], materialize_grads=True)[1].item() == 0.0
 
 
+def test_zeros_for_an_unused_input_that_is_not_allowed_are_a_contradiction() -> None:
+    x = leaf(1.0)
+    with pytest.raises(ValueError, match="allow_unused"):
+        cr.autograd.grad(x * 2, x, allow_unused=False, materialize_grads=True)
+
+
 def test_only_the_asked_for_inputs_get_a_gradient() -> None:
     x, y = leaf(2.0), leaf(3.0)
     (x * y).backward(inputs=[x])
@@ -333,6 +350,48 @@ def test_shapes_that_do_not_broadcast_are_both_in_the_message() -> None:
         cr.tensor([1.0, 2.0]) + cr.tensor([1.0, 2.0, 3.0])
 
 
+@pytest.mark.parametrize("operation", [cr.add, cr.mul, cr.maximum, cr.addcmul, cr.lerp], ids=lambda f: f.__name__)
+def test_shapes_of_two_types_that_do_not_broadcast_are_in_the_message_too(operation: Any) -> None:
+    x, y = cr.zeros(3, 4), cr.zeros(4, 3, dtype=cr.float64)
+    more = (y,) if operation is cr.addcmul else (0.5,) if operation is cr.lerp else ()
+    with pytest.raises(RuntimeError, match=r"\(3, 4\) and \(4, 3\)|\(4, 3\) and \(3, 4\)"):
+        operation(x, y, *more)
+
+
+def test_operations_without_a_meaning_for_a_type_raise_what_pytorch_raises() -> None:
+    flags, numbers = cr.tensor([True, False]), cr.tensor([1 + 2j, 3 - 1j])
+    with pytest.raises(RuntimeError, match="not implemented for bool"):
+        flags - flags
+    for operation in (cr.floor, cr.signbit, cr.special.gammaln):
+        with pytest.raises(NotImplementedError, match="complex64"):
+            operation(numbers)
+
+
+ORDERING: dict[str, Callable[..., Any]] = {
+    **{name: getattr(cr, name) for name in "max min amax amin argmax argmin aminmax sort argsort msort".split()},
+    **{name: getattr(cr, name) for name in "median nanmedian mode relu".split()},
+    **{name: getattr(cr.nn.functional, name) for name in "relu6 hardtanh leaky_relu elu celu selu".split()},
+    **{name: getattr(cr.nn.functional, name) for name in "hardsigmoid hardswish".split()},
+    "clamp": lambda x: cr.clamp(x, 0.0, 1.0),
+    "topk": lambda x: cr.topk(x, 1),
+    "kthvalue": lambda x: cr.kthvalue(x, 1),
+    "cummax": lambda x: cr.cummax(x, 0),
+    "max of an axis": lambda x: cr.max(x, 0),
+    "maximum": lambda x: cr.maximum(x, x),
+    "threshold": lambda x: cr.nn.functional.threshold(x, 0.0, 1.0),
+    "greater": lambda x: x > 0,
+    "less": lambda x: cr.tensor(1.0) < x,
+    "greater or equal": lambda x: x >= x,
+    "less or equal": lambda x: np.less_equal(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ORDERING))
+def test_complex_numbers_have_no_order(name: str) -> None:
+    with pytest.raises(NotImplementedError, match="complex"):
+        ORDERING[name](cr.tensor([1 + 2j, 3 - 1j]))
+
+
 def test_a_recipe_cannot_be_changed() -> None:
     recipe = (leaf(1.0) * 2).recipe
     for name in ("func", "args", "kwargs", "parents"):
@@ -370,6 +429,15 @@ def test_a_retained_gradient_appears_on_an_intermediate_result() -> None:
     (h * 5).backward()
     assert h.grad.item() == 5.0
     assert x.grad.item() == 20.0
+
+
+def test_a_kept_gradient_that_is_asked_for_as_well_is_counted_once() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    y.retain_grad()
+    (y * y).sum().backward(inputs=[y])
+    assert y.grad is not None
+    assert (y.grad.tolist(), x.grad) == ([4.0, 8.0], None)
 
 
 def test_a_post_accumulate_hook_sees_the_finished_gradient() -> None:

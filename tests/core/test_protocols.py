@@ -113,6 +113,12 @@ def test_asarray_raises_where_a_gradient_would_be_lost() -> None:
     assert t.detach().numpy() is t.array
 
 
+def test_asarray_takes_the_values_where_recording_is_off() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    with cr.no_grad():
+        assert np.asarray(x).tolist() == x.numpy().tolist() == [1.0, 2.0]
+
+
 def test_an_unknown_numpy_function_says_what_to_do() -> None:
     with pytest.raises(TypeError, match=r"np\..*is_busday.*detach"):
         np.is_busday(cr.tensor([1, 2]))

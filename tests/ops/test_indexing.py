@@ -603,3 +603,35 @@ def test_places_that_are_selected_twice_add_up_also_when_the_way_back_is_recorde
         weights = cr.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=cr.float64)
         (gradient,) = cr.autograd.grad(selected, [x], [weights], create_graph=create_graph)
         assert gradient.tolist() == [[0, 3, 0, 3], [0, 9, 0, 6]]
+
+
+NOT_FITTING: dict[str, Any] = {  # PyTorch refuses each
+    "gather, a number": lambda x: x.gather(0, cr.tensor(0)),
+    "scatter, a number": lambda x: x.scatter(0, cr.tensor(0), x),
+    "scatter, no axes to take from": lambda x: x.scatter(0, cr.tensor([[0, 1]]), cr.tensor(1.0)),
+    "scatter_add, no axes to take from": lambda x: x.scatter_add(0, cr.tensor([[0, 1]]), cr.tensor(1.0)),
+    "scatter, another type": lambda x: x[0].scatter(0, cr.tensor(0), cr.tensor(1j)),
+    "index_add, fewer axes": lambda x: x.index_add(0, cr.tensor([0]), x[0]),
+    "index_add, a number": lambda x: x[0].index_add(0, cr.tensor([0]), cr.tensor(1.0)),
+    "index_add, a vector to a number": lambda x: x[0, 0].index_add(0, cr.tensor([0]), cr.ones(1)),
+    "index_copy, fewer axes": lambda x: x.index_copy(0, cr.tensor([0]), x[0]),
+    "index_fill, a matrix of places": lambda x: x.index_fill(0, cr.tensor([[0, 1]]), 1.0),
+    "put_, complex into real": lambda x: x.put_(cr.tensor([0]), cr.tensor([1j])),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NOT_FITTING))
+def test_shapes_and_types_that_do_not_fit_are_refused_and_nothing_is_written(name: str) -> None:
+    x = cr.zeros(3, 4)
+    with pytest.raises(RuntimeError):
+        NOT_FITTING[name](x)
+    assert not x.any()
+
+
+def test_scatter_takes_a_number_in_a_tensor_as_its_value() -> None:
+    number = cr.tensor(2.0, requires_grad=True)
+    result = cr.ones(2, 2).scatter(0, cr.tensor([[0, 1]]), value=number)
+    assert result.tolist() == [[2.0, 1.0], [1.0, 2.0]]
+    result.sum().backward()
+    assert number.grad is not None
+    assert number.grad.item() == 2.0

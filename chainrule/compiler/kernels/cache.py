@@ -102,9 +102,9 @@ def load_kernels(texts: Sequence[Text]) -> list[Callable[..., Any] | KernelError
 
 @contextlib.contextmanager
 def expecting(program: str) -> Iterator[None]:
-    """Inside, the kernels of a program will be loaded: unless they are on disk by all appearances, get ready to compile.
+    """Inside, the kernels of a program will be loaded: unless they seem to be on disk, get ready to compile.
 
-    An empty file says that they are. If it is wrong, compiling takes longer.
+    An empty file says that they are. Where it is wrong, compiling takes longer.
 
     Args:
         program: what is likely to be the same whenever the kernels are.

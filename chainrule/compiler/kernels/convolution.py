@@ -549,8 +549,34 @@ class WeightGradient(LayerKernel):
         text.loop(f"for lane in range({s.lanes}):")
         text.add("total = plus(total, sums[at + lane])")
         text.depth -= 1
+        self.add_up_exactly(text)
         text.add(f"out[o, c, {', '.join(kernel)}] = total")
         return self.text(name, ["x", "g", "out"], text, [(0, "np.add")], s.samples)
+
+    def add_up_exactly(self, text: Text) -> None:
+        """Loops that add up a weight's gradient anew where it is not finite.
+
+        Between the lines of positions zeros have been multiplied with elements of the sample, infinite ones as well.
+        """
+        s, depth = self.settings, text.depth
+        letters = "uvw"[: len(s.size)]
+        text.loop(f"if not abs(total) < {s.number}(np.inf):")
+        text.add(f"total = {s.number}(0.0)")
+        text.loop(SAMPLES)
+        text.over(letters, s.size)
+        inside = []
+        for axis, letter in enumerate(letters):
+            before = s.padding[axis][0]
+            place = plus(times(letter, s.stride[axis]), times(AXES[axis], s.dilation[axis]))
+            text.add(f"at_{letter} = {place} - {before}" if before else f"at_{letter} = {place}")
+            inside.append(f"at_{letter} >= 0 and at_{letter} < {s.spatial[axis]}")
+        text.loop(f"if {' and '.join(inside)}:")
+        channel = "c"
+        if s.groups > 1:
+            channel = f"o // {s.outputs // s.groups} * {s.channels // s.groups} + c"
+        seen = ", ".join(f"at_{letter}" for letter in letters)
+        text.add(f"total = plus(total, x[n, {channel}, {seen}] * g[n, o, {', '.join(letters)}])")
+        text.end(depth)
 
 
 # ----- maxima of windows ----------------------------------------------------------------------------------------------

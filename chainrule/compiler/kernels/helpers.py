@@ -62,7 +62,9 @@ class Channel:
         self.answers = answers
 
     def close(self) -> None:
-        """Tell the process to end."""
+        """Tell the process to end, once."""
+        if self.jobs.closed:
+            return
         with contextlib.suppress(OSError):
             send(self.jobs, None)
         for stream in (self.jobs, self.answers):
@@ -270,7 +272,7 @@ def serve_all(others: Ends, eager: bool) -> None:
     serve(sys.stdin.buffer, answers)
     answers.close()
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.exit(max(map(abs, codes), default=0))
+    os._exit(max(map(abs, codes), default=0))  # to take Numba down in order takes as long as two kernels
 
 
 def warm_up() -> None:

@@ -19,6 +19,7 @@ TABLE = (
     "Py_IncRef",
     "PyArray_Type",
     "PyExc_IndexError",
+    "PyExc_MemoryError",
     "PyExc_TypeError",
     "PyErr_SetString",
     "PyErr_Occurred",

@@ -37,6 +37,7 @@ LIBRARY = frozenset(
 DATA, COUNT, SIZES, TYPE, FLAGS = 0, 1, 2, 5, 6
 ORDER, NUMBER = 2, 4  # of a type object: bytes from the end of its first pointer to its order of bytes, and its number
 CONTIGUOUS, ALIGNED, WRITABLE = 0x1, 0x100, 0x400
+FAILED, FULL = 1, 2
 INTEGER_TYPES = ("b", "B", "h", "H", "i", "I", "l", "L", "q", "Q")
 
 byte = ir.IntType(8)
@@ -174,11 +175,19 @@ class Entry:
                 builder.ret(ir.Constant(pointer, None))
         return value
 
-    def finish(self, is_error: Any, source: str) -> None:
-        """Return None, or raise what the kernel has."""
+    def finish(self, status: Any, source: str) -> None:
+        """Return None, or raise what the kernel has.
+
+        Args:
+            status: FAILED, FULL, neither or both.
+            source: the kernel's text.
+        """
+        builder = self.builder
+        full = builder.icmp_signed("!=", builder.and_(status, size(FULL)), size(0))
+        self.fail_if(full, "PyExc_MemoryError", "no memory is left for a kernel")
         messages = dict.fromkeys(re.findall(r'raise IndexError\("([^"]*)"\)', source))
         text = next(iter(messages)) if len(messages) == 1 else "an index is out of bounds"
-        self.fail_if(is_error, "PyExc_IndexError", text)
+        self.fail_if(builder.icmp_signed("!=", status, size(0)), "PyExc_IndexError", text)
         none = self.python("Py_None")
         self.call("Py_IncRef", ir.VoidType(), none)
         self.builder.ret(none)
@@ -199,12 +208,12 @@ class Entry:
         status = call_kernel(self.context, builder, self.kernel, self.parameters, values)
         if shared:
             self.call("PyEval_RestoreThread", ir.VoidType(), state)
-        self.finish(status.is_error, source)
+        self.finish(status, source)
 
     def call_in_parts(self, key: str, source: str) -> None:
         """The body: call the kernel on several threads at the same time, each with arguments of its own.
 
-        A part's arguments are handed on as a block of words: whether it raised, then numbers and arrays' addresses.
+        A part's arguments are handed on as a block of words: how it ended, then numbers and arrays' addresses.
         """
         builder, count = self.builder, len(self.parameters)
         part = self.part(key)
@@ -218,7 +227,6 @@ class Entry:
         blocks = builder.alloca(size, builder.mul(parts, size(count + 1)))
         with cgutils.for_range(builder, parts) as loop:
             block = builder.gep(blocks, (builder.mul(loop.index, size(count + 1)),))
-            builder.store(size(0), block)
             for i, parameter in enumerate(self.parameters):
                 item = self.item(builder.add(builder.mul(loop.index, size(count)), size(i + 1)))
                 if isinstance(parameter, ArrayKind):
@@ -239,7 +247,7 @@ class Entry:
         with cgutils.for_range(builder, parts) as loop:
             block = builder.gep(blocks, (builder.mul(loop.index, size(count + 1)),))
             builder.store(builder.or_(builder.load(raised), builder.load(block)), raised)
-        self.finish(builder.icmp_signed("!=", builder.load(raised), size(0)), source)
+        self.finish(builder.load(raised), source)
 
     def part(self, key: str) -> Any:
         """A function that runs one part, given the address of its block. It knows nothing of Python."""
@@ -259,17 +267,18 @@ class Entry:
                 number = ir.DoubleType() if parameter.name == "float64" else size
                 values.append(field(builder, function.args[0], offset, number))
         status = call_kernel(self.context, builder, self.kernel, self.parameters, values)
-        with builder.if_then(status.is_error):
-            builder.store(size(1), builder.bitcast(function.args[0], size.as_pointer()))
+        builder.store(status, builder.bitcast(function.args[0], size.as_pointer()))
         builder.ret_void()
         return function
 
 
 def call_kernel(context: Any, builder: Any, kernel: Any, parameters: Any, values: list[Any]) -> Any:
-    """Call the kernel; returns its status."""
+    """Call the kernel; returns 0, FAILED where it raised, FULL where there was no memory for it."""
     types_of = [numba_type(parameter) for parameter in parameters]
     status, _ = context.call_conv.call_function(builder, kernel, types.void, types_of, values)
-    return status
+    # kernels do not iterate: `vectors.memory` ends them as the end of an iteration does
+    failed = builder.select(status.is_error, size(FAILED), size(0))
+    return builder.select(status.is_stop_iteration, size(FULL), failed)
 
 
 def field(builder: Any, item: Any, offset: int, kind: Any) -> Any:

@@ -146,7 +146,10 @@ byte = ir.IntType(8).as_pointer()
 
 @intrinsic  # type: ignore[untyped-decorator]
 def memory(typing: Any, count: Any, kind: Any) -> Any:
-    """An array of one dimension, of any content, which `free` has to give back."""
+    """An array of one dimension, of any content, which `free` has to give back.
+
+    Where there is no memory left the kernel ends, and its caller raises MemoryError: see `machine_code.py`.
+    """
     result = types.Array(kind.dtype, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -155,6 +158,8 @@ def memory(typing: Any, count: Any, kind: Any) -> Any:
         size = builder.sext(args[0], width.type) if args[0].type.width < width.type.width else args[0]
         malloc = cgutils.get_or_insert_function(builder.module, ir.FunctionType(byte, [width.type]), "malloc")
         data = builder.call(malloc, [builder.mul(size, width)])
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, data)):
+            context.call_conv.return_stop_iteration(builder)
         new = arrayobj.make_array(result)(context, builder)
         pointer = builder.bitcast(data, data_type.as_pointer())
         arrayobj.populate_array(new, data=pointer, shape=[size], strides=[width], itemsize=width, meminfo=None)

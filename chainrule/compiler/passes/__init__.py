@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..graph import Graph
-from . import algebra, common_subexpressions, constants, dead_code, orientation, products
+from . import algebra, common_subexpressions, constants, dead_code, orientation, products, slices
 
 __all__ = ["PASSES", "optimize"]
 
@@ -13,6 +13,7 @@ PASSES: dict[str, Callable[[Graph], bool]] = {
     "constants": constants.run,
     "algebra": algebra.run,
     "products": products.run,
+    "slices": slices.run,
     "common_subexpressions": common_subexpressions.run,
     "dead_code": dead_code.run,
     "orientation": orientation.run,

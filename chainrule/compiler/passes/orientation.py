@@ -187,7 +187,8 @@ def cost(product: Node, families: dict[Node, Node], chosen: Collection[Node]) ->
     first, second = ((arg, is_turned(arg)) for arg in product.args)
     if families.get(product) in chosen:
         first, second = ((arg, not turned) for arg, turned in (second, first))
-    return first[0].size * FIRST[first[1]] + second[0].size * SECOND[second[1]]
+    found: float = first[0].size * FIRST[first[1]] + second[0].size * SECOND[second[1]]
+    return found
 
 
 # ----- turning -----
