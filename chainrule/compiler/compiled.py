@@ -27,7 +27,7 @@ from ..core.backprop import outside, still_saved
 from ..core.dtypes import default_float
 from ..core.forward import TENSOR_FUNCS, Several, output_node, record
 from ..core.grad_mode import grad_mode
-from ..core.recipe import NO_KWARGS, Overwritten, Recipe
+from ..core.recipe import NO_KWARGS, Overwritten, Recipe, hooks_of
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 from ..func.trees import flatten, unflatten
@@ -155,7 +155,11 @@ class Variant:
         if self.plain:
             return [make_tensor(as_array(output), None) for output in outputs[: self.returned]]
         rest = iter(outputs)
-        return [self.value(result, rest, arguments) for result in self.trace.results]
+        values: list[Any] = []
+        for result in self.trace.results:
+            again = result.kind == "again"
+            values.append(values[result.value] if again else self.value(result, rest, arguments))
+        return values
 
     @staticmethod
     def value(result: Result, outputs: Any, arguments: Any) -> Any:
@@ -440,7 +444,8 @@ def signature(leaf: Any) -> Any:
         array = leaf.array
         if type(array) is not np.ndarray:
             return (type(array), leaf)
-        return (array.shape, array.dtype, leaf.node() is not None, array.flags.c_contiguous)
+        node = leaf.node()
+        return (array.shape, array.dtype, node is not None, array.flags.c_contiguous, *hooks_of(node))
     if isinstance(leaf, np.ndarray):
         return (np.ndarray, leaf.shape, leaf.dtype, leaf.flags.c_contiguous)
     if type(leaf) is float or type(leaf) is complex:
@@ -471,9 +476,11 @@ def differences(before: Any, now: Any, names: list[str]) -> str:
 
 def described(part: Any) -> str:
     """An argument's signature in words."""
-    if len(part) == 4:
-        shape, dtype, grad, contiguous = part if isinstance(part[0], tuple) else (part[1], part[2], False, part[3])
+    if len(part) >= 4:
+        of_tensor = isinstance(part[0], tuple)
+        shape, dtype, grad, contiguous = part[:4] if of_tensor else (part[1], part[2], False, part[3])
         words = f"{dtype}[{', '.join(map(str, shape))}]" + (" that requires grad" if grad else "")
+        words += " and has hooks" if len(part) > 4 else ""
         return words + ("" if contiguous else ", not contiguous")
     return str(part[1]) if part[0] in (float, complex) else repr(part[1])
 

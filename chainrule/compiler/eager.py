@@ -238,6 +238,8 @@ def lstm(dtype: np.dtype[Any]) -> Lstm | None:
 
 # ----- rows -----
 
+ALONE = 1 << 14  # elements up to which one thread has done its work before another has begun
+
 
 def run_rows(what: str, name: str, *args: Any, soon: str | None = None) -> bool:
     """Run a kernel of `kernels/rows.py` on all rows of its last argument; False where it cannot be compiled.
@@ -252,7 +254,7 @@ def run_rows(what: str, name: str, *args: Any, soon: str | None = None) -> bool:
     function = row_kernel(what, name, soon if grad_mode() else None, last.dtype)
     if function is None:
         return False
-    in_parts(function, last.shape[0], args, threads=min(threads(), last.shape[0]))
+    in_parts(function, last.shape[0], args, threads=1 if last.size < ALONE else min(threads(), last.shape[0]))
     return True
 
 

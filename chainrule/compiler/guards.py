@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.recipe import CHANGES
+from ..core.recipe import CHANGES, hooks_of
 from ..core.tensor import Tensor
 from .graph import INPUT, Node
 from .reachable import same, shown
@@ -70,6 +70,9 @@ class Guards:
         self.arrays: list[Any] = [tensor.array for tensor in self.tensors]
         self.nodes: list[Any] = [tensor._node for tensor in self.tensors]
         self.kinds = list(map(kind_of, self.arrays, self.nodes))
+        self.hooks = [
+            (r, hooks_of(tensor._node)) for r, tensor in zip(fixed, self.tensors, strict=True) if type(r) is OfTensor
+        ]
         self.kept: list[tuple[Any, ...]] = []
         self._look_at_states()
         self.written = {write.reference for write in traced.writes}
@@ -155,7 +158,7 @@ class Guards:
         if difference:
             return difference
         if self.changes != CHANGES.now:
-            difference = first_difference(self.parts)
+            difference = first_difference(self.parts) or self._hooks_changed(arguments)
             if difference:
                 return difference
             self.changes = CHANGES.now
@@ -203,6 +206,12 @@ class Guards:
         self.tensors, self.arrays, self.nodes = tensors, arrays, nodes
         self._look_at_states()
         self.roots = self._roots()
+        return ""
+
+    def _hooks_changed(self, arguments: Any) -> str:
+        for reference, before in self.hooks:
+            if hooks_of(reference.holder(arguments)._node) != before:
+                return f"the hooks of {reference.name}"
         return ""
 
     def _look_at_states(self) -> None:

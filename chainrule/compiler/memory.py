@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.views import write_region
+from ..ops.elementwise import at_least_zero
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
 from .passes.forms import plus_multiple
@@ -64,6 +65,7 @@ TAKES_OUT = frozenset(
         np.dot,
         np.take,
         np.concatenate,
+        at_least_zero,
         plus_multiple,
     )
 )
@@ -195,7 +197,10 @@ def reads_in_step(node: Node, target: Node) -> bool:
         readers = [operand for operand in whole.args if root(operand) is target]
         return not readers or (readers == [target] and is_contiguous(target) and can_overwrite_input(node, target))
     readers = [operand for operand in node.operands() if root(operand) is target]
-    elementwise = (isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op is plus_multiple
+    elementwise = (isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op in (
+        at_least_zero,
+        plus_multiple,
+    )
     return not readers or (elementwise and all(operand is target for operand in readers))
 
 
@@ -266,7 +271,7 @@ def operand_to_overwrite(
         taken = set(memory.targets.values())  # no two results in the same memory
         operands = [x for x in node.args[0].args if x not in taken and x.shape == node.shape]
         operands = [x for x in operands if reads_in_step(node, x)]
-    elif not isinstance(node.op, np.ufunc) or node.op.signature is not None or node.kwargs:
+    elif node.kwargs or not ((isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op is at_least_zero):
         return None
     else:
         operands = node.operands()

@@ -10,11 +10,13 @@ import operator
 import pickle
 import random
 import types
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..core.recipe import hooks_of
 from ..core.tensor import Tensor
 
 __all__ = ["ATOMS", "Found", "names_in", "present", "same", "walk"]
@@ -25,6 +27,7 @@ SIMPLE = frozenset((int, float, bool, str, bytes, complex, type(None)))
 PACKAGE = __name__.partition(".")[0]
 FOREIGN = frozenset((PACKAGE, "numpy", "scipy", "builtins", "math", "torch"))  # modules whose names are not watched
 MISSING = object()
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)  # of slots and of __dict__
 
 
 class Snapshot:
@@ -73,7 +76,22 @@ class Snapshot:
             self.values[:] = self.items
         else:
             self.values.clear()
-            self.values.update(self.items)
+            (self.values.update if isinstance(self.values, set) else self.values.extend)(self.items)
+
+
+class Attributes:
+    """The attributes of a class, or of an object with slots, as a namespace."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.get = vars(owner).get if isinstance(owner, type) else self.of_object
+
+    def of_object(self, name: str) -> Any:
+        """An attribute of an object; None where it is missing."""
+        return getattr(self.owner, name, None)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self.owner, name, value)
 
 
 class Contents:
@@ -136,6 +154,7 @@ class Found:
         modules: those of `chainrule.nn`, in the order in which they were found.
         optimizers: what has groups of parameters and state.
         bindings: (namespace, name, value): the names through which the function reaches them.
+        members: likewise, of the user's classes, whether the function's code mentions them or not.
         snapshots: lists, sets, dicts and attributes of objects on the way.
         parts: attributes and registries of modules, which `CHANGES` counts.
         inner: attributes of chainrule's own objects, such as schedulers.
@@ -149,6 +168,7 @@ class Found:
         self.modules: dict[Any, str] = {}
         self.optimizers: dict[Any, str] = {}
         self.bindings: list[tuple[Any, Any, Any]] = []
+        self.members: list[tuple[Any, str, Any]] = []
         self.snapshots: list[Snapshot] = []
         self.parts: list[Snapshot] = []
         self.inner: list[Snapshot] = []
@@ -226,6 +246,7 @@ def walk(*roots: tuple[str, Any]) -> Found:
         seen.add(id(value))
         if isinstance(value, Tensor):
             found.tensors.setdefault(value, path)
+            stack += [(f"{path}.hook", hook) for hooks in hooks_of(value._node) for hook in hooks]
             continue
         if isinstance(value, Module):
             found.modules.setdefault(value, path)
@@ -235,6 +256,9 @@ def walk(*roots: tuple[str, Any]) -> Found:
             stack += [(f"{path}.params.{i}", tensor) for i, tensor in reversed(list(enumerate(parameters)))]
             continue
         stack += reversed(list(children(path, value, found)))
+    for space, name, value in found.members:
+        if name in found.names:
+            found.bindings.append((space, name, value))
     return found
 
 
@@ -248,7 +272,7 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, types.MethodType):
         yield path, value.__self__
         yield path, value.__func__
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
         if not isinstance(value, (tuple, frozenset)):
             found.snapshots.append(Snapshot(path, value, type(value).__name__))
         for i, item in enumerate(value):
@@ -258,7 +282,7 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
         for key, item in list(value.items()):
             yield (f"{path}.{key}" if isinstance(key, (str, int)) else path), item
     elif isinstance(value, type):
-        return
+        yield from of_class(path, value, found)
     elif hasattr(value, "_modules") and hasattr(value, "_parameters"):
         yield from of_module(path, value, found)
     else:
@@ -272,6 +296,7 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
             home.append(Snapshot(path, attributes, "attribute"))
         for name, item in list((attributes or {}).items()):
             yield join(path, name), item
+        yield from of_slots(path, value, found)
         yield from of_class(path, type(value), found)
 
 
@@ -302,14 +327,31 @@ def is_users(kind: type) -> bool:
 
 
 def of_class(path: str, kind: type, found: Found) -> Iterator[tuple[str, Any]]:
-    """What the methods of a user's class lead to."""
+    """What the methods and attributes of a user's class lead to."""
+    spaces: list[Attributes] = []
     for base in kind.__mro__:
         if base is object or not is_users(base):
             continue
-        for item in vars(base).values():
+        spaces.append(Attributes(base))
+        for name, item in vars(base).items():
             function = getattr(item, "__func__", getattr(item, "fget", item))
             if isinstance(function, types.FunctionType):
                 yield path, function
+            elif not name.startswith("__") and type(item) not in DESCRIPTORS:
+                yield join(path, name), item
+            if not name.startswith("__") and type(item) not in DESCRIPTORS:
+                # a class before this one may come to have it, too
+                found.members += [(space, name, space.get(name)) for space in spaces]
+
+
+def of_slots(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
+    """What the slots of an object of a user's class lead to."""
+    space = Attributes(value)
+    for base in type(value).__mro__:
+        for name, item in vars(base).items() if is_users(base) else ():
+            if type(item) is types.MemberDescriptorType and hasattr(value, name):
+                found.members.append((space, name, getattr(value, name)))
+                yield join(path, name), getattr(value, name)
 
 
 def of_function(path: str, function: types.FunctionType, found: Found) -> Iterator[tuple[str, Any]]:
@@ -319,6 +361,9 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
         if wrapped is not None:
             yield path, wrapped
         return
+    if function.__dict__:
+        found.snapshots.append(Snapshot(path or function.__name__, function.__dict__, "attribute"))
+        yield from ((join(path, name), item) for name, item in function.__dict__.items())
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:

@@ -18,7 +18,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from ..core import tracing
 from ..core.backprop import grad
-from ..core.recipe import Leaf, Recipe
+from ..core.recipe import Leaf, Recipe, extra_of, hooks_of
 from ..core.table import BACK_FUNCS
 from ..core.tensor import Tensor, make_tensor
 from ..func.trees import Structure, flatten, unflatten
@@ -61,7 +61,7 @@ class Result:
 
     Attributes:
         kind: "tensor" or "array", from the program's output; "constant", a value known since the trace; "same", the
-            object that `reference` finds; "view", of that tensor by `chain`.
+            object that `reference` finds; "view", of that tensor by `chain`; "again", the result number `value`.
         node: the program's output; None where none is needed.
         value: of a constant.
     """
@@ -124,12 +124,15 @@ class _Again(Exception):
 class _Before:
     """What is put back in a tensor after the trace."""
 
-    __slots__ = ("alias", "array", "count", "gradient", "node", "tracer", "written")
+    __slots__ = ("alias", "array", "count", "gradient", "hooks", "node", "registries", "tracer", "written")
 
     def __init__(self, tensor: Tensor) -> None:
         self.array = tensor.array
         self.gradient = tensor.grad
         self.node = tensor._node
+        self.hooks = hooks_of(self.node)
+        extra = None if self.node is None else self.node._extra
+        self.registries = [] if extra is None else [(x, dict(x)) for x in (extra.hooks, extra.post_hooks) if x]
         self.alias = tensor._alias
         storage = None if self.alias is None else self.alias.storage
         self.count = 0 if storage is None else storage.count
@@ -139,6 +142,12 @@ class _Before:
     def restore(self, tensor: Tensor) -> None:
         tensor.array = self.array
         tensor.grad = self.gradient
+        if self.node is not None and hooks_of(self.node) != self.hooks:
+            extra = extra_of(self.node)
+            for registry in (extra.hooks, extra.post_hooks):
+                (registry or {}).clear()
+            for registry, before in self.registries:
+                registry.update(before)
         tensor._node = self.node
         tensor._alias = self.alias
         if self.alias is not None:
@@ -187,6 +196,7 @@ class _Session:
             node.args = (STRIDED,)
             tracer = self.recorder.tracer(node, array)
             tracer = self.recorder.call(np.ascontiguousarray, (tracer,), {})
+            tracer.cell.value = array  # whether another shape of it is a view depends on the order that it has
         if not argument:
             self.cells[key] = tracer
         self.owners[tracer.cell] = reference
@@ -516,6 +526,11 @@ def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
     values, traced.structure = flatten(result)
     traced.single = len(values) == 1 and values[0] is result
     traced.results = [as_result(session, value, arguments) for value in values]
+    places: dict[int, int] = {}
+    for i, value in enumerate(values):
+        first = places.setdefault(id(value), i)
+        if first < i and traced.results[i].kind in ("tensor", "array"):
+            traced.results[i] = Result("again", value=first)
     traced.writes, traced.gradients = [], []
     for cell, reference in session.owners.items():
         if cell.count:
@@ -526,6 +541,11 @@ def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
             raise TraceError(
                 f"the compiled function writes a value that requires grad into {reference.name}, from outside: return "
                 "the value instead, or write under no_grad()"
+            )
+        if hooks_of(before.node) != before.hooks:
+            raise TraceError(
+                f"the compiled function adds a hook to {reference.name}, or takes one away, which would happen only "
+                "once: do that outside of it"
             )
         now = tensor.array
         if now is not before.tracer:  # `.array` was replaced, as accumulation does it
@@ -602,13 +622,28 @@ def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
     leaves = [tensor for tensor in session.before if tensor._node is not None]
     if not ends or not leaves:
         return
-    found = grad(ends, leaves, seeds, allow_unused=True)
+    with without_hooks(leaves):  # which the engine calls when it comes to these tensors, outside
+        found = grad(ends, leaves, seeds, allow_unused=True)
     for tensor, gradient in zip(leaves, found, strict=True):
         if gradient is not None:
             reference = session.references[tensor]
             node = node_of(session, gradient.array)
             node.name = node.name or f"{reference.name}_grad"
             traced.backward.append((reference, node))
+
+
+@contextlib.contextmanager
+def without_hooks(tensors: list[Tensor]) -> Iterator[None]:
+    """Take the hooks of tensors away for a while."""
+    extras = [tensor._node._extra for tensor in tensors if tensor._node is not None and tensor._node._extra is not None]
+    hooks = [extra.hooks for extra in extras]
+    for extra in extras:
+        extra.hooks = None
+    try:
+        yield
+    finally:
+        for extra, before in zip(extras, hooks, strict=True):
+            extra.hooks = before
 
 
 def finish(session: _Session, traced: Trace) -> None:

@@ -448,7 +448,7 @@ class Tracer(NDArrayOperatorsMixin):
             )
             return None
         if func is np.copy:
-            return args[0].copy()
+            return args[0].copy(*args[1:] or (kwargs.get("order", "K"),))
         if func is np.reshape:
             return reshaped(*args, **kwargs)
         if func is np.astype:

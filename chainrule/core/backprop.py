@@ -578,6 +578,12 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
             result = as_gradient(gradient, tensor, create)
             if not create:
                 result.array = result.array.copy() if result.array is gradient else own(result.array)
+        have = tensor.grad
+        if have is not None and have.array.shape != result.array.shape:
+            raise RuntimeError(
+                f"a gradient of shape {tuple(result.array.shape)} cannot be added to the .grad that is there, of shape "
+                f"{tuple(have.array.shape)}: assign a .grad of the tensor's shape, or None"
+            )
         ready.append((tensor, result, node))
     written = [tensor.grad for tensor, _, _ in ready if tensor.grad is not None]
     if written and not create:

@@ -227,6 +227,10 @@ def wrap_forward_fn(
             out = implementation(*raw, **kwargs) if foreign is None else carried_out(foreign, numpy_func, raw, kwargs)
         except (ValueError, TypeError) as error:
             raise explained(error, numpy_func, *raw) from None
+        except OverflowError:  # a number that the integers' type cannot hold: of its bits what fits, as in PyTorch
+            kind = next(x.dtype for x in raw if is_array(x))
+            raw = [asarray(x).astype(kind) if type(x) is int else x for x in raw]
+            out = implementation(*raw, **kwargs)
         if type(out) is not ndarray:
             if isinstance(out, tuple):
                 return wrap_several(numpy_func, out, tuple(raw), kwargs, args, tuple(edges) if tracked else None)
@@ -380,6 +384,8 @@ def _binary(
             out = saved = compute(x, y)
         except (ValueError, TypeError) as error:
             raise explained(error, ufunc, x, y) from None
+        except OverflowError:
+            return general(input, other)
         if type(out) is not ndarray:
             out = asarray(out) if isinstance(out, (generic, complex)) else wrapped_array(out, (x, y))
         if out.dtype is not kind and not comparison:

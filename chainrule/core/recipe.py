@@ -37,7 +37,7 @@ class Clock:
 
 
 CLOCK = Clock()
-CHANGES = Clock()  # counts new attributes and hooks of modules, by which a compiled program may be out of date
+CHANGES = Clock()  # counts new attributes of modules and new hooks, by which a compiled program may be out of date
 
 
 class Storage:
@@ -192,6 +192,14 @@ class Leaf:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor)  # the tensor owns its node, not the other way round
         self._extra: Extra | None = None
+
+
+def hooks_of(node: Recipe | Leaf | None) -> tuple[tuple[Any, ...], ...]:
+    """A node's hooks: those that see its gradient, and those that are called once it has been added up."""
+    extra = None if node is None else node._extra
+    if extra is None or not (extra.hooks or extra.post_hooks):
+        return ()
+    return tuple((extra.hooks or {}).values()), tuple((extra.post_hooks or {}).values())
 
 
 def extra_of(node: Recipe | Leaf) -> Extra:

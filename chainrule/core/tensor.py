@@ -15,7 +15,7 @@ import numpy as np
 
 from .dtypes import as_dtype, as_numpy_dtype, default_float, dtype, to_complex
 from .grad_mode import grad_mode
-from .recipe import Leaf, Recipe, RemovableHandle, Storage, extra_of, new_object
+from .recipe import CHANGES, Leaf, Recipe, RemovableHandle, Storage, extra_of, new_object
 
 __all__ = ["Size", "Tensor", "as_array", "device"]
 
@@ -122,8 +122,16 @@ def as_array(data: Any, wanted: Any = None) -> Any:
         array = data.array
         return array if wanted is None else array.astype(as_numpy_dtype(wanted), copy=False)
     array = data if is_array(data) else _from_python(data)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"a tensor holds numbers, not {array.dtype}: the types are float64, float32, float16, complex128, "
+            "complex64, int64 to int8, uint64 to uint8 and bool"
+        )
     if wanted is not None:
-        return array.astype(as_numpy_dtype(wanted), copy=False)
+        kind = as_numpy_dtype(wanted)
+        if array is not data and array.dtype != kind:
+            _check_fits(array, kind)
+        return array.astype(kind, copy=False)
     if array.dtype == np.float64:
         return array.astype(default_float(), copy=False)
     if array.dtype == np.complex128:
@@ -140,6 +148,24 @@ def _from_python(data: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "biufc":
         raise TypeError(f"a tensor holds numbers; {type(data).__name__} {data!r} gives an array of {array.dtype}")
     return array
+
+
+def _check_fits(array: np.ndarray[Any, Any], kind: np.dtype[Any]) -> None:
+    """Refuse Python's numbers for a type that cannot hold them.
+
+    Raises:
+        TypeError: complex numbers for a real type.
+        RuntimeError: integers that are too large. Negative ones count from the end of an unsigned type.
+    """
+    if array.dtype.kind == "c" and kind.kind != "c":
+        raise TypeError(f"must be real numbers for {kind}, not complex: give a complex dtype, or take .real")
+    if array.dtype.kind in "iu" and kind.kind in "iu" and array.size:
+        largest = int(np.iinfo(kind).max)
+        low, high = int(array.min()), int(array.max())
+        if high > largest or low < (-largest if kind.kind == "u" else -largest - 1):
+            raise RuntimeError(
+                f"value cannot be converted to type {kind} without overflow: {high if high > largest else low}"
+            )
 
 
 def _without_tensors(data: Any) -> Any:
@@ -430,6 +456,7 @@ class Tensor:
             extra.hooks = {}
         handle = RemovableHandle(extra.hooks)
         extra.hooks[handle.id] = hook
+        CHANGES.now += isinstance(node, Leaf)
         return handle
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
@@ -445,6 +472,7 @@ class Tensor:
         if extra.post_hooks is None:
             extra.post_hooks = {}
         handle = RemovableHandle(extra.post_hooks)
+        CHANGES.now += 1
         extra.post_hooks[handle.id] = hook
         return handle
 
@@ -542,13 +570,27 @@ class Tensor:
         return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number(float))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number(int))
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number(complex))
+
+    def _number(self, wanted: type) -> Any:
+        if self.array.size != 1:
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, this one has shape {self.shape}"
+            )
+        value = self.item()
+        if isinstance(value, complex) and wanted is not complex:
+            if value.imag:
+                raise RuntimeError(
+                    f"value cannot be converted to type {wanted.__name__} without overflow: {value}; take .real"
+                )
+            return value.real
+        return value
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "biu" or self.array.size != 1:

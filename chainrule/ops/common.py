@@ -71,6 +71,18 @@ def as_tensor_argument(value: Any) -> Tensor:
     return as_tensor(value)
 
 
+def numbers_as(values: Any, kind: np.dtype[Any]) -> Any:
+    """A number, a list or an array as an array of a type.
+
+    Raises:
+        RuntimeError: the imaginary part of a complex number would be lost.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "c" and kind.kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {kind} without overflow: {values}; take .real")
+    return array.astype(kind)
+
+
 def normalize_axis(axis: int, ndim: int) -> int:
     """A possibly negative axis as a non-negative one.
 
@@ -115,6 +127,7 @@ __all__ = [
     "is_complex",
     "normalize_axes",
     "normalize_axis",
+    "numbers_as",
     "numpy_names",
     "real_like",
 ]

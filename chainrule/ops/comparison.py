@@ -127,9 +127,9 @@ def _of_bits(ufunc: np.ufunc) -> Callable[..., Tensor]:
     def on_integers(input: Any, *other: Any) -> Tensor:
         try:
             return operation(input, *other)  # type: ignore[no-any-return]
-        except TypeError:
+        except (TypeError, NotImplementedError):
             kinds = " and ".join(str(getattr(x, "dtype", type(x).__name__)) for x in (input, *other))
-            raise RuntimeError(f"{name_of(ufunc)} is for integers and truth values, got {kinds}") from None
+            raise NotImplementedError(f"{name_of(ufunc)} is for integers and truth values, got {kinds}") from None
 
     on_integers.__name__ = on_integers.__qualname__ = name_of(ufunc)
     on_integers.__doc__ = f"`{name_of(ufunc)}` of integers or truth values, broadcast."
@@ -139,6 +139,13 @@ def _of_bits(ufunc: np.ufunc) -> Callable[..., Tensor]:
 bitwise_and, bitwise_or, bitwise_xor = (_of_bits(u) for u in (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
 bitwise_not = _of_bits(np.invert)
 bitwise_left_shift, bitwise_right_shift = _of_bits(np.left_shift), _of_bits(np.right_shift)
+
+
+def _invert(self: Tensor) -> Tensor:
+    """`~`: the opposite of truth values, the bits of integers turned over."""
+    if self.array.dtype.kind not in "biu":
+        raise TypeError(f"~ is only implemented on integer and Boolean-type tensors, this one is {self.dtype}")
+    return bitwise_not(self)
 
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
@@ -186,7 +193,7 @@ def _reflected(operation: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]
 _hash = Tensor.__hash__
 attach(__eq__=_equality(eq), __ne__=_equality(ne), __lt__=lt, __le__=le, __gt__=gt, __ge__=ge)
 attach(__hash__=_hash)
-attach(__and__=bitwise_and, __or__=bitwise_or, __xor__=bitwise_xor, __invert__=bitwise_not)
+attach(__and__=bitwise_and, __or__=bitwise_or, __xor__=bitwise_xor, __invert__=_invert)
 attach(__lshift__=bitwise_left_shift, __rshift__=bitwise_right_shift)
 attach(__rand__=lambda self, other: bitwise_and(other, self), __ror__=lambda self, other: bitwise_or(other, self))
 attach(__rxor__=lambda self, other: bitwise_xor(other, self))

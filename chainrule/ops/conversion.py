@@ -10,6 +10,7 @@ from ..core.dtypes import as_dtype, as_numpy_dtype
 from ..core.forward import cast
 from ..core.tensor import Size, Tensor, as_array, check_device, device, device_of, make_tensor
 from .common import attach, normalize_axis
+from .creation import full
 from .legacy import TYPE_NAMES, kind_of
 from .shape import as_sizes, clone
 
@@ -174,7 +175,7 @@ def new_full(
     """One number, of a shape, in this tensor's type."""
     check_device(device)
     number = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    return _new(np.full(as_sizes((size,)), number, _kind(self, dtype)), requires_grad)
+    return full(as_sizes((size,)), number, _kind(self, dtype), None, requires_grad)
 
 
 def new_tensor(self: Tensor, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

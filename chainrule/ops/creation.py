@@ -12,6 +12,7 @@ import numpy as np
 from ..core.dtypes import as_numpy_dtype, default_float
 from ..core.tensor import Tensor, as_array, check_device, make_tensor
 from ..core.tracing import lift
+from .common import numbers_as
 from .out import write_out
 
 __all__ = [
@@ -206,13 +207,18 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requ
 
     wanted = number_dtype(fill_value) if dtype is None else as_numpy_dtype(dtype)
     shape = sizes_of(tuple(size) if isinstance(size, (tuple, list)) else (size,))
-    return _new(np.full(shape, fill_value, wanted), requires_grad)
+    return _new(np.full(shape, _fitting(fill_value, wanted), wanted), requires_grad)
 
 
 @factory
 def scalar_tensor(s: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A 0-d tensor."""
     return full((), s, _dtype(dtype), device, requires_grad)
+
+
+def _fitting(number: Any, kind: np.dtype[Any]) -> Any:
+    """A number that is to fill a tensor of a type; complex ones do not fit real types."""
+    return numbers_as(number, kind) if isinstance(number, complex) else number
 
 
 def _like(input: Tensor, dtype: Any) -> Any:
@@ -242,7 +248,8 @@ def full_like(
     input: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """One number in a tensor's shape and type."""
-    return _new(np.full_like(input.array, fill_value, dtype=_like(input, dtype)), requires_grad)
+    kind = _like(input, dtype)
+    return _new(np.full_like(input.array, _fitting(fill_value, kind), dtype=kind), requires_grad)
 
 
 @factory

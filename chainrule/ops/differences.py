@@ -62,9 +62,11 @@ def _along(input: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
         def gap(start: int, stop: int | None) -> Any:
             return step
 
-    # Fornberg (1988): the weights of three points at distances a and b
+    even = not (isinstance(step, Tensor) and step.ndim)
+    # Fornberg (1988): the weights of three points at distances a and b; of equal ones the point between has none
     a, b = gap(0, -1), gap(1, None)
     inside = [] if points < 3 else [
+        (at(2, None) - at(0, -2)) / (2 * step) if even else
         at(0, -2) * (-b / (a * (a + b))) + at(1, -1) * ((b - a) / (a * b)) + at(2, None) * (a / (b * (a + b)))
     ]  # fmt: skip
     if edge_order == 1:

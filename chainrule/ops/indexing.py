@@ -7,6 +7,7 @@ that all orders of derivatives work. Read next: `core/views.py`, how writes are 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..core.table import adds_to, backward
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import bounded, checked
 from ..core.views import become_view, check_writable, note_write, replace, write_in_place, write_part, write_region
-from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numpy_names
+from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numbers_as, numpy_names
 from .shape import _diagonal, _two_axes, broadcast_shapes, broadcast_tensors, expand, part, ravel, reshape, sum_at
 
 __all__ = [
@@ -364,6 +365,11 @@ def _item(item: Any, copy: bool) -> Any:
     """One item of an index: a number, a slice, None, Ellipsis, a bool, or an array of integers or booleans."""
     if isinstance(item, Tensor):
         item = item.array
+        if item.dtype == np.uint8:  # as PyTorch, where masks were of this type once
+            warnings.warn(
+                "indexing with dtype uint8 is deprecated, it means a mask: use a dtype bool instead", stacklevel=4
+            )
+            item = item.astype(bool)
     elif isinstance(item, (list, tuple, range)):
         item = np.asarray(
             [np.asarray(i) for i in item] if any(isinstance(i, (Tensor, list, tuple)) for i in item) else item
@@ -593,7 +599,7 @@ def _mismatch(have: Any, want: Any) -> RuntimeError:
 def _fitted(value: Any, shape: Any, like: Any) -> Tensor:
     """A value in the type of an array and in a shape, by recorded operations."""
     if not isinstance(value, Tensor):
-        value = make_tensor(np.asarray(value).astype(like.dtype), None)
+        value = make_tensor(numbers_as(value, like.dtype), None)
     elif value.array.dtype != like.dtype:
         value = cast(value, like.dtype)
     if value.shape == shape:
@@ -784,7 +790,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
 def _source(name: str, input: Tensor, index: Tensor, src: Any) -> Tensor:
     """What is scattered, in the index's shape and the input's type."""
     if not isinstance(src, (Tensor, ndarray)):
-        return expand(make_tensor(np.asarray(src).astype(input.array.dtype), None), index.shape)
+        return expand(make_tensor(numbers_as(src, input.array.dtype), None), index.shape)
     src = as_tensor_argument(src)
     if src.array.dtype != input.array.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
@@ -939,7 +945,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
             )
         value = value if value.array.dtype == input.array.dtype else cast(value, input.array.dtype)
     else:
-        value = make_tensor(np.asarray(value).astype(input.array.dtype), None)
+        value = make_tensor(numbers_as(value, input.array.dtype), None)
     index = _integers(index, "index_fill")
     if index.ndim > 1:
         raise RuntimeError(f"index_fill: Index has to be a vector/scalar, got shape {index.shape}")
@@ -1089,7 +1095,8 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
         value = value if value.array.dtype == input.array.dtype else cast(value, input.array.dtype)
     else:
         number = np.asarray(value)
-        if CATEGORY[number.dtype.kind] > max(CATEGORY[input.array.dtype.kind], 1):
+        boolean = input.array.dtype.kind == "b"  # takes any real number, as a truth value
+        if CATEGORY[number.dtype.kind] > (2 if boolean else CATEGORY[input.array.dtype.kind]):
             raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow: {value}")
         value = make_tensor(number.astype(input.array.dtype), None)
     return where(mask, value, input)  # type: ignore[no-any-return]

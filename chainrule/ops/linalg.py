@@ -902,7 +902,6 @@ class QRResult(NamedTuple):
     R: Any
 
 
-@implements(np.linalg.qr)
 def qr(A: Any, mode: str = "reduced") -> Any:
     """Q, R with A = Q @ R, Q with orthonormal columns and R upper triangular.
 
@@ -919,6 +918,11 @@ def qr(A: Any, mode: str = "reduced") -> Any:
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
         )
     return QRResult(make_tensor(np.zeros(0, A.array.dtype), None), make_tensor(np.linalg.qr(A.array, mode="r"), None))
+
+
+@implements(np.linalg.qr)
+def _numpy_qr(a: Any, mode: str = "reduced") -> Any:
+    return qr(a)[1] if mode == "r" else qr(a, mode)
 
 
 def lu(A: Any, *, pivot: bool = True) -> Any:

@@ -18,7 +18,7 @@ from ..core.broadcasting import unbroadcast
 from ..core.dtypes import as_numpy_dtype, default_float, refuse_complex
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
-from ..core.table import backward
+from ..core.table import backward, name_of
 from ..core.tensor import Tensor, make_tensor
 from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axes, normalize_axis, numpy_names
@@ -283,13 +283,17 @@ _var = wrap_forward_fn(np.var)
 _std = wrap_forward_fn(np.std)
 
 
-def _reduction(numpy_function: Callable[..., Any], on_arrays: Callable[..., Any]) -> Callable[..., Any]:
+def _reduction(
+    numpy_function: Callable[..., Any], on_arrays: Callable[..., Any], ordered: bool = False
+) -> Callable[..., Any]:
     """The hot path of a reduction: `on_arrays(x, axis, keepdims)` computes `numpy_function` on ndarrays, faster."""
-    general = wrap_forward_fn(numpy_function)
+    general = wrap_forward_fn(numpy_function, ordered=ordered)
 
     def tensor_func(input: Any, axis: Any = None, keepdims: bool = False) -> Any:
         if not isinstance(input, Tensor) or type(x := input.array) is not np.ndarray:
             return general(input, axis=axis, keepdims=keepdims)
+        if ordered:
+            refuse_complex(name_of(numpy_function), x)
         out = on_arrays(x, axis, keepdims)
         if type(out) is not np.ndarray:
             out = np.asarray(out)
@@ -315,8 +319,8 @@ def _mean_of_array(x: Any, axis: Any, keepdims: Any) -> Any:
 
 _sum = _reduction(np.sum, lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims))
 _prod = _reduction(np.prod, lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims))
-_max = _reduction(np.max, lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims))
-_min = _reduction(np.min, lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims))
+_max = _reduction(np.max, lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims), True)
+_min = _reduction(np.min, lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims), True)
 _mean = _reduction(np.mean, _mean_of_array)
 
 
@@ -407,7 +411,6 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
 
 def _extreme(operation: Callable[..., Any], input: Any, dim: Any, keepdim: bool, name: str) -> Tensor:
     input = as_tensor_argument(input)
-    refuse_complex(name, input.array)
     axis = reduced_axis(dim, input.ndim)
     need_elements(input, axis, name)
     return operation(input, axis, keepdim)  # type: ignore[no-any-return]
@@ -767,7 +770,7 @@ def _numpy_average(
     a = as_tensor_argument(a)
     if weights is None:
         average = _mean(a, axis, keepdims)
-        return (average, average * 0 + count(a.shape, axis)) if returned else average
+        return (average, np.full_like(average, count(a.shape, axis))) if returned else average
     weights = as_tensor_argument(weights)
     if weights.shape != a.shape:
         if axis is None or isinstance(axis, tuple) or weights.shape != (a.shape[axis],):

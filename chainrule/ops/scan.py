@@ -165,6 +165,16 @@ def _along(input: Tensor, dim: int) -> int | None:
     return axis if input.ndim else None
 
 
+def _in_single(scan: Any, input: Tensor, axis: int | None) -> Any:
+    """A scan, of half precision in single: one that is rounded after each of many steps goes astray."""
+    if axis is None:
+        return _whole(input)
+    kind = input.array.dtype
+    if kind != np.float16:
+        return scan(input, axis=axis)
+    return cast(scan(cast(input, np.dtype(np.float32)), axis=axis), kind)
+
+
 @numpy_names
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along an axis; integers are added up as int64.
@@ -175,7 +185,7 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """
     input = _accumulating(input, dtype)
     axis = _along(input, dim)
-    return in_type(_cumsum(input, axis=axis) if axis is not None else _whole(input), dtype)  # type: ignore[no-any-return]
+    return in_type(_in_single(_cumsum, input, axis), dtype)  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -183,7 +193,7 @@ def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """The running product along an axis; its gradient is right where elements are zero."""
     input = _accumulating(input, dtype)
     axis = _along(input, dim)
-    return in_type(_cumprod(input, axis=axis) if axis is not None else _whole(input), dtype)  # type: ignore[no-any-return]
+    return in_type(_in_single(_cumprod, input, axis), dtype)  # type: ignore[no-any-return]
 
 
 def _whole(input: Tensor) -> Any:
@@ -334,7 +344,13 @@ def _numpy_diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append:
 
 @implements(np.ediff1d)
 def _numpy_ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
-    return diff(np.reshape(ary, (-1,)), 1, 0, to_begin, to_end)
+    between: Any = diff(np.reshape(ary, (-1,)), 1, 0)
+    kind = between.array.dtype
+
+    def end(values: Any) -> list[Any]:
+        return [] if values is None else [np.reshape(cast(as_tensor_argument(values), kind), (-1,))]
+
+    return np.concatenate([*end(to_begin), between, *end(to_end)])  # type: ignore[return-value]
 
 
 @implements(np.trapezoid)

@@ -20,7 +20,7 @@ from ..core.forward import array_function, cast, promote, wrap_forward_fn
 from ..core.table import EACH, backward
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import write_in_place
-from .common import as_tensor_argument, attach, attach_in_place, normalize_axes, normalize_axis, numpy_names
+from .common import as_tensor_argument, attach, attach_in_place, normalize_axes, normalize_axis, numbers_as, numpy_names
 
 __all__ = [
     "adjoint",
@@ -1374,7 +1374,7 @@ def fill(input: Any, value: Any) -> Tensor:
         value = value.item()
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"fill expects a number or a 0-d tensor, got {type(value).__name__}")
-    wanted = make_tensor(np.asarray(value).astype(input.array.dtype), None)
+    wanted = make_tensor(numbers_as(value, input.array.dtype), None)
     return clone(_fill_like(input, wanted))
 
 

@@ -595,6 +595,7 @@ def _numpy_argsort(
 
 def _numpy_quantiles(a: Any, q: Any, axis: Any, keepdims: bool, method: str, skip_nan: bool) -> Any:
     a = as_tensor_argument(a)
+    refuse_complex("quantile", a.array)
     if a.array.dtype.kind != "f":
         a = cast(a, default_float())
     if not isinstance(q, Tensor):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracing import number
+from ..ops.kernels import BY_ELEMENT, compiled
 from .kernels import Kernels, in_pieces
 from .optimizer import (
     Optimizer,
@@ -83,6 +84,8 @@ class Adam(Optimizer):
         beta1, beta2 = (number(beta) for beta in group["betas"])
         lr, eps, amsgrad, maximize = number(group["lr"]), group["eps"], group["amsgrad"], group["maximize"]
         decay, shrink = _decays(group)
+        elements = 0 if amsgrad or maximize or decay else sum(tensor.array.size for tensor in tensors)
+        kernels = compiled(elements * BY_ELEMENT, tensors[0].array) if elements else None
         for tensor in tensors:
             state = self.state_of(group, tensor)
             count = next_count(state)
@@ -94,7 +97,24 @@ class Adam(Optimizer):
                 keep += (state["max_exp_avg_sq"].array,)  # type: ignore[assignment]
             gradient = tensor.grad.array  # type: ignore[union-attr]
             settings = (beta1, beta2, step, eps * root, shrink)
+            if kernels is not None and _by_kernel(kernels, tensor.array, gradient, *keep, *settings):
+                continue
             in_pieces(_amsgrad if amsgrad else _adam, tensor.array, gradient, keep, settings, maximize, decay)
+
+
+def _by_kernel(
+    kernels: Any, x: Any, g: Any, mean: Any, square: Any, beta1: float, beta2: float, *settings: float
+) -> bool:
+    """The step of one parameter by a compiled kernel; False, and nothing done, where the arrays are not for it."""
+    kind, shape = x.dtype, x.shape
+    for array in (x, g, mean, square):
+        if type(array) is not np.ndarray or array.dtype is not kind or array.shape != shape or not array.flags.carray:
+            return False
+    if np.may_share_memory(x, g):
+        return False
+    numbers = np.array((beta1, 1 - beta1, beta2, 1 - beta2, *settings), kind)
+    flat = (array.reshape(-1) for array in (g, mean, square, x))
+    return x.size > 0 and kernels.run_rows("Adam", "adam_walk", numbers, *flat)  # type: ignore[no-any-return]
 
 
 def _decays(group: dict[str, Any]) -> tuple[float, float]:

@@ -35,9 +35,8 @@ def result(name: str, said: dict[str, Any]) -> Result:
         peer: Measurement(**{key: value for key, value in each.items() if key != "median_seconds"})
         for peer, each in said["measurements"].items()
     }
-    bounds = [
-        Bound(limit=b["limit"], against=tuple(b["against"]), of=b["of"], quantity=b["quantity"]) for b in said["bounds"]
-    ]
+    known = ({key: value for key, value in b.items() if key not in ("value", "holds")} for b in said["bounds"])
+    bounds = [Bound(**{**b, "against": tuple(b["against"])}) for b in known]
     found = Result(
         name,
         said["title"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def interpreted(function: Any) -> Any:
         return x if condition else y
 
     stand_ins = dict(
-        math=math,
+        math=SimpleNamespace(**vars(math) | {"sqrt": np.sqrt}),  # which keeps the type
         separate=lambda: None,
         where=where,
         larger=lambda x, y: x if x > y else y,

@@ -97,8 +97,10 @@ def test_tensors_that_are_kept() -> None:
     assert holder.last is None
     assert "changes the attribute net.last" in refused(in_a_module, cr.ones(2))
     assert not hasattr(net, "last")
-    assert "outlive" in refused(in_a_class, cr.ones(2))
-    Holder.last = None
+    assert "assigns to last" in refused(in_a_class, cr.ones(2))
+    assert Holder.last is None
+    assert "outlive" in refused(lambda x: setattr(Holder, "new", x * 2), cr.ones(2))
+    del Holder.new
 
 
 def test_lists_and_variables_that_are_changed() -> None:
@@ -206,6 +208,8 @@ def test_a_program_is_asked_for_before_the_first_call() -> None:
         _ = f.source
 
 
+place = cr.get_rng_state()
+
 # ----- values that are wrong when the program runs -----
 
 table = cr.arange(20.0).reshape(4, 5)
@@ -266,6 +270,32 @@ def test_a_function_marked_with_disable_runs_by_itself_but_in_no_compiled_one() 
     assert shown(cr.tensor(2.0)).item() == 4
     with pytest.raises(cr.TraceError, match=r"shown is marked with compiler.disable \(it prints\)"):
         cr.compile(lambda x: shown(x) + 1)(cr.tensor(2.0))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: cr.manual_seed(0) and x,
+        lambda x: x + cr.rand(2, generator=cr.Generator()),
+        lambda x: x * cr.initial_seed(),
+        lambda x: cr.set_rng_state(place) or x + cr.rand(2),
+    ],
+)
+def test_generators_are_made_and_seeded_outside(function: Any) -> None:
+    message = refused(function, cr.ones(2))
+    assert re.search(HERE, message) and "not in every run" in message
+
+
+def test_a_hook_of_a_closed_over_tensor_is_added_outside() -> None:
+    w = cr.ones(2, requires_grad=True)
+
+    def hooked(x: Any) -> Any:
+        w.register_hook(lambda gradient: gradient * 2)
+        return w * x
+
+    assert "adds a hook to w" in refused(hooked, cr.ones(2))
+    (w * 1).sum().backward()
+    assert w.grad is not None and w.grad.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("where", ["np.random", "random", "generator"])

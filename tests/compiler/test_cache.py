@@ -248,6 +248,35 @@ def test_kernels_that_end_their_processes_leave_the_others_to_those_that_remain(
     assert list(map(value, (one, two, three))) == [1.0, 2.0, 3.0]
 
 
+def test_where_a_process_cannot_split_the_first_one_compiles_all(
+    directory: Path, started: list[helpers.Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room = helpers.START.replace(
+        "serve_all(", "import os\ndef fork():\n    raise OSError\nos.fork = fork\nserve_all("
+    )
+    monkeypatch.setattr(helpers, "START", no_room)
+    found = cache.load_kernels([Text(source(float(i)), "shifted", TYPES) for i in range(3)])
+    assert list(map(value, found)) == [1.0, 2.0, 3.0]
+    assert len(started) == 3
+
+
+def test_where_no_process_comes_up_this_one_compiles(
+    directory: Path, started: list[helpers.Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helpers, "START", "raise SystemExit(1)")
+    assert value(cache.load_kernel(source(), "shifted", TYPES)) == 2.0
+    assert len(started) == 1
+
+
+def test_kernels_that_end_all_processes_leave_the_others_to_new_ones(
+    directory: Path, started: list[helpers.Channel]
+) -> None:
+    texts = [Text(f"import os\nos._exit(3)  # {'long' * 1000} {i}\n", "died", TYPES) for i in range(3)]
+    *died, last = cache.load_kernels([*texts, Text(source(), "shifted", TYPES)])
+    assert ["ended with code 3" in str(error) for error in died] == [True] * 3
+    assert value(last) == 2.0
+
+
 def test_what_processes_compile_to_warm_up_is_a_kernel() -> None:
     assert isinstance(helpers.compile_one((*compiling.read_text(helpers.WARM_UP, "warm_up"), "warm_up")), bytes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import gc
@@ -19,6 +20,7 @@ from chainrule import nn
 from chainrule.compiler import compile
 from chainrule.compiler.tracer import Tracer
 from chainrule.nn import functional as F
+from chainrule.utils.checkpoint import checkpoint
 
 pytestmark = pytest.mark.usefixtures("numpy_only")
 
@@ -535,3 +537,182 @@ def test_a_generator_of_the_users_own_draws_in_every_run() -> None:
     found = [f(cr.zeros(2)).tolist() for _ in range(3)]
     generator.manual_seed(3)
     assert found == [cr.rand(2, generator=generator).tolist() for _ in range(3)] and f.traces == 1
+
+
+# ----- hooks -----
+
+
+def test_hooks_that_are_added_or_removed_are_noticed() -> None:
+    net = nn.Linear(2, 1)
+    x = cr.ones(3, 2)
+
+    def step() -> Any:
+        net.weight.grad = None
+        net(x).sum().backward()
+        return net.weight.grad
+
+    compiled = compile(step)
+
+    def agree() -> None:
+        expected = step()
+        np.testing.assert_array_equal(compiled().numpy(), expected.numpy())
+
+    agree()
+    hook = net.weight.register_hook(lambda gradient: gradient * 5)
+    agree()
+    late = net.weight.register_post_accumulate_grad_hook(lambda parameter: parameter.grad.add_(7))
+    agree()
+    hook.remove()
+    agree()
+    late.remove()
+    agree()
+
+
+def test_a_hook_is_called_once_when_backward_is_outside() -> None:
+    w = cr.tensor([2.0], requires_grad=True)
+    w.register_hook(lambda gradient: gradient * 10)
+    compiled = compile(lambda x: (x * w).sum())
+    x = cr.tensor([3.0], requires_grad=True)
+    x.register_hook(lambda gradient: gradient * 100)
+    compiled(x).backward()
+    assert w.grad is not None and x.grad is not None
+    assert (w.grad.item(), x.grad.item()) == (30, 200)
+
+
+def test_hooks_of_arguments() -> None:
+    compiled = compile(lambda x: (x * x).sum().backward())
+    for factor in (1, 3):
+        x = cr.ones(2, requires_grad=True)
+        if factor > 1:
+            x.register_hook(lambda gradient: gradient * 3)
+        compiled(x)
+        assert x.grad is not None and x.grad.tolist() == [2 * factor] * 2
+
+
+# ----- where Python keeps things -----
+
+
+class Slotted:
+    __slots__ = ("factor",)
+
+
+class Shared:
+    factor: Any = 2.0
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.factor
+
+
+def of_a_deque() -> Any:
+    kept = collections.deque([2.0])
+    return lambda x: x * kept[0], lambda: kept.__setitem__(0, 5.0)
+
+
+def of_a_slot() -> Any:
+    kept = Slotted()
+    kept.factor = 2.0
+    return lambda x: x * kept.factor, lambda: setattr(kept, "factor", 5.0)
+
+
+def of_a_class() -> Any:
+    kept = type("Kept", (Shared,), {"factor": 2.0, "__module__": __name__})
+    return lambda x: x * kept.factor, lambda: setattr(kept, "factor", 5.0)
+
+
+def of_an_objects_class() -> Any:
+    kept = type("Kept", (Shared,), {"factor": 2.0, "__module__": __name__})
+    instance = kept()
+    return lambda x: instance.scaled(x), lambda: setattr(kept, "factor", 5.0)
+
+
+def of_a_method() -> Any:
+    kept = type("Kept", (Shared,), {"__module__": __name__})
+    instance = kept()
+    return lambda x: instance.scaled(x), lambda: setattr(kept, "scaled", lambda self, x: x * 5)
+
+
+def of_a_modules_method() -> Any:
+    class Scaled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return self.scaled(x)
+
+        def scaled(self, x: Any) -> Any:
+            return x * 2
+
+    return Scaled(), lambda: setattr(Scaled, "scaled", lambda self, x: x * 5)
+
+
+def of_a_function() -> Any:
+    def scaled(x: Any) -> Any:
+        return x * scaled.factor  # type: ignore[attr-defined]
+
+    scaled.factor = 2.0  # type: ignore[attr-defined]
+    return scaled, lambda: setattr(scaled, "factor", 5.0)
+
+
+def of_a_tensor_in_a_class() -> Any:
+    kept = type("Kept", (Shared,), {"factor": cr.tensor(2.0), "__module__": __name__})
+    return lambda x: x * kept.factor, lambda: kept.factor.fill_(5.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        of_a_deque, of_a_slot, of_a_class, of_an_objects_class, of_a_method, of_a_modules_method, of_a_function,
+        of_a_tensor_in_a_class,
+    ],
+)  # fmt: skip
+def test_what_changes_there_is_noticed(make: Any) -> None:
+    function, change = make()
+    compiled = compile(function)
+    assert compiled(cr.ones(1)).item() == 2
+    change()
+    assert compiled(cr.ones(1)).item() == 5
+
+
+def test_one_tensor_returned_twice_is_one_tensor() -> None:
+    def function(x: Any) -> Any:
+        y = x * 2
+        return y, {"again": y}
+
+    first, second = compile(function)(cr.ones(2, requires_grad=True))
+    assert second["again"] is first and first.requires_grad
+
+
+# ----- random numbers -----
+
+
+def test_random_numbers_of_a_checkpoint_and_of_a_fork() -> None:
+    def function(x: Any) -> Any:
+        hidden = checkpoint(lambda x: F.dropout(x.exp(), 0.5) * x, x, use_reentrant=False)
+        (gradient,) = cr.autograd.grad((hidden * hidden).sum(), x)
+        with cr.random.fork_rng():
+            aside = cr.rand(3)
+        return hidden.detach(), gradient, aside, cr.rand(2)
+
+    x = cr.randn(4, 5, dtype=cr.float64, requires_grad=True)
+    found = []
+    for run in (function, compile(function)):
+        cr.manual_seed(1)
+        found.append([value for _ in range(2) for value in run(x)])
+    for got, want in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12)
+
+
+# ----- order in memory -----
+
+
+@pytest.mark.parametrize("function", [lambda x: x, lambda x: x.T.clone(), lambda x: x.exp(), lambda x: x.contiguous()])
+@pytest.mark.parametrize("strided", [lambda x: x, lambda x: x.T, lambda x: x[:, ::2]])
+def test_writes_to_another_shape_reach_what_they_reach_uncompiled(function: Any, strided: Any) -> None:
+    """It is a view, or a copy, by the order of the elements in memory."""
+
+    def program(x: Any) -> Any:
+        y = function(x)
+        y.reshape(-1).add_(1)
+        return y.clone(), y.flatten()
+
+    given = [strided(cr.arange(12.0).reshape(3, 4)) for _ in range(2)]
+    for found, expected in zip(compile(program)(given[0]), program(given[1]), strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    np.testing.assert_array_equal(given[0].numpy(), given[1].numpy())

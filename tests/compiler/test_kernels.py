@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -84,6 +85,35 @@ def test_nan_infinities_and_zeros_are_as_in_numpy() -> None:
         assert_close(found, expected)
         for a, b in zip(found[:4], expected[:4], strict=True):  # of two zeros either is the larger
             np.testing.assert_array_equal(np.signbit(a[~np.isnan(a)]), np.signbit(b[~np.isnan(b)]))
+
+
+@pytest.mark.parametrize("large", [1, 1 << 23], ids=["threads", "one thread"])
+@pytest.mark.parametrize("shape", [(12,), (4, 3), (4, 1), (3,), (2, 1, 1), (2, 3), (2, 1, 3), (1,)])
+def test_constants_that_count_go_along_rows_and_columns(
+    shape: tuple[int, ...], large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion, "LARGE", large)
+    given = {(12,): (12,), (4, 3): (4, 3), (4, 1): (4, 3), (3,): (4, 3), (1,): (4, 3)}.get(shape, (2, 2, 3))
+
+    def function(x: Any) -> Any:
+        whole = (x * 3).long()
+        numbers = cr.arange(math.prod(shape)).reshape(shape)
+        chosen = cr.where(whole > numbers, x, F.softmax(x, -1))
+        return whole * numbers + 1, chosen, (whole * numbers + 1).sum(-1), (x > 0).sum(-1) == cr.arange(given[-2:][0])
+
+    x = random.normal(size=given).astype("f4")
+    assert_close(arrays_of(compile(function)(cr.tensor(x))), arrays_of(function(cr.tensor(x))))
+
+
+def test_a_number_of_the_only_row_is_read_by_a_later_loop() -> None:
+    place = cr.tensor([[2]])
+
+    def function(x: Any) -> Any:
+        picked = (x * 2 + 1).gather(1, place) * 3
+        share = F.softmax(x, -1).gather(1, place) + 1
+        return cr.exp(picked * cr.ones(7, 1)) * share, (x.amax(-1) + cr.ones(3, 2)).exp()
+
+    agrees(function, random.normal(size=(1, 4)).astype("f4"))
 
 
 # ----- training -----

@@ -282,6 +282,22 @@ def stepped(b: Build, size: int, *factor: Any, again: bool = False) -> list[Node
 
 
 OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
+    "a large relu": (
+        lambda b: [
+            b("y", np.maximum, b.input("x", 2000), 0),
+            b("z", np.maximum, 0.0, b.nodes[0]),
+            b("w", np.maximum, b.nodes[0], 1),
+            b("v", np.maximum, b.nodes[0], b.nodes[0]),
+        ],
+        [
+            "y = at_least_zero(x)",
+            "z = at_least_zero(x)",
+            "w = maximum(x, 1)",
+            "v = maximum(x, x)",
+            "return y, z, w, v",
+        ],
+    ),
+    "a small relu stays": (lambda b: b("y", np.maximum, b.input("x", 20), 0), ["y = maximum(x, 0)", "return y"]),
     "a large mask": (lambda b: masked(b, 2000), ["mask = greater(m, 0)", "z = keep_where(x, mask)", "return z"]),
     "a small mask stays": (lambda b: masked(b, 20), ["mask = greater(m, 0)", "z = where(mask, x, 0.0)", "return z"]),
     "-0 stays": (lambda b: masked(b, 2000, -0.0), ["mask = greater(m, 0)", "z = where(mask, x, -0.0)", "return z"]),

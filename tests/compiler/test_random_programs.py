@@ -135,7 +135,19 @@ def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
                 new = a.clone()
                 owned.append(new)
         except (RuntimeError, IndexError, ValueError) as error:
-            words = ("hape", "size", "dim", "broadcast", "dtype", "out of", "bounds", "expected", "empty", "index", "1D")
+            words = (
+                "hape",
+                "size",
+                "dim",
+                "broadcast",
+                "dtype",
+                "out of",
+                "bounds",
+                "expected",
+                "empty",
+                "index",
+                "1D",
+            )
             if not isinstance(error, TraceError) and any(word in str(error) for word in words):
                 continue  # the operands do not fit
             raise

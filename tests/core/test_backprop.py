@@ -205,6 +205,14 @@ def test_an_unused_input_raises_unless_it_is_allowed() -> None:
     assert grad(x * 2, [x, y], materialize_grads=True)[1].item() == 0.0
 
 
+def test_a_gradient_is_not_broadcast_into_a_grad_of_another_shape() -> None:
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    x.grad = cr.ones(3, 2, dtype=cr.float64)
+    with pytest.raises(RuntimeError, match=r"\(2,\).*\(3, 2\)"):
+        (x * y).sum().backward()
+    assert y.grad is None
+
+
 def test_zeros_for_an_unused_input_that_is_not_allowed_are_a_contradiction() -> None:
     x = leaf(1.0)
     with pytest.raises(ValueError, match="allow_unused"):

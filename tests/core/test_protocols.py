@@ -192,8 +192,71 @@ def test_one_number_is_asked_of_many(many: cr.Tensor) -> None:
         many.item()
     with pytest.raises(RuntimeError, match="ambiguous"):
         bool(many)
+    for kind in (float, int, complex):
+        with pytest.raises(ValueError, match="only one element"):
+            kind(many)
+
+
+def test_a_complex_number_becomes_a_real_one_only_where_nothing_is_lost() -> None:
+    assert float(cr.tensor(2 + 0j)) == int(cr.tensor(2 + 0j)) == complex(cr.tensor(2.0)) == 2
+    for kind in (float, int):
+        with pytest.raises(RuntimeError, match="without overflow"):
+            kind(cr.tensor(2j))
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "error"),
+    [
+        ([1 + 2j], cr.float64, TypeError),
+        ([300], cr.uint8, RuntimeError),
+        ([-300], cr.uint8, RuntimeError),
+        ([2**40], cr.int32, RuntimeError),
+        (np.array([1, "a"], dtype=object), None, TypeError),
+        (np.array(["a"]), None, TypeError),
+    ],
+)
+def test_numbers_that_a_tensor_cannot_hold_are_refused(data: Any, dtype: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        cr.tensor(data, dtype=dtype)
+
+
+LOSING = {
+    "fill_": lambda x: x.fill_(1j),
+    "full": lambda x: cr.full((2,), 1j, dtype=cr.float32),
+    "full_like": lambda x: cr.full_like(x, 1j),
+    "new_full": lambda x: x.new_full((2,), 1j),
+    "index_fill": lambda x: x.index_fill(0, cr.tensor([0]), 1j),
+    "masked_fill": lambda x: x.masked_fill(x > 0, 1j),
+    "scatter": lambda x: x.scatter(0, cr.tensor([0]), 1j),
+    "add_": lambda x: x.add_(1j),
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOSING))
+def test_no_imaginary_part_is_lost_in_a_real_tensor(name: str) -> None:
+    x = cr.ones(2)
     with pytest.raises(RuntimeError):
-        float(many)
+        LOSING[name](x)
+    assert x.tolist() == [1.0, 1.0]
+
+
+def test_a_number_that_an_integer_type_cannot_hold_wraps_around_as_in_pytorch() -> None:
+    x = cr.tensor([1], dtype=cr.int8)
+    assert ((x + 300).tolist(), (300 - x).tolist(), (x > 300).tolist()) == ([45], [43], [False])
+    assert (cr.tensor([1], dtype=cr.uint8) + -1).tolist() == [0]
+    assert (x + 300).dtype is cr.int8
+
+
+def test_a_uint8_tensor_is_a_mask_as_in_pytorch() -> None:
+    x = cr.tensor([1.0, 2.0])
+    with pytest.warns(UserWarning, match="uint8"):
+        assert x[cr.tensor([1, 0], dtype=cr.uint8)].tolist() == [1.0]
+
+
+def test_a_long_running_sum_in_half_precision_does_not_stop_growing() -> None:
+    ones = cr.ones(3000, dtype=cr.float16)
+    assert ones.cumsum(0)[-1].item() == 3000
+    assert ones.cumsum(0).dtype is cr.float16
 
 
 def test_an_index_out_of_range_raises_index_error() -> None:

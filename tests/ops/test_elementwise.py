@@ -97,6 +97,23 @@ def test_the_error_function_in_single_precision() -> None:
     assert np.all(np.abs(got[:-2]) <= 1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_erf_and_gelu_in_single_precision_are_exact_for_numbers_of_any_size() -> None:
+    from scipy import special as oracle
+
+    x = np.linspace(-12, 12, 40001)
+    large = np.logspace(0.7, 38, 5000)
+    x = np.concatenate([x, large, -large]).astype(np.float32)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(cr.erf(cr.from_numpy(x)).numpy(), oracle.erf(wide), rtol=4e-7)
+    given = cr.from_numpy(x).requires_grad_()
+    out = activation.gelu(given)
+    out.backward(cr.ones_like(out))
+    np.testing.assert_allclose(out.detach().numpy(), wide * oracle.ndtr(wide), rtol=4e-7, atol=4e-7)
+    slope = oracle.ndtr(wide) + wide * np.exp(-wide * wide / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(given.grad.numpy(), slope, atol=4e-7)
+
+
 def test_scipys_own_functions_take_tensors() -> None:
     from scipy import special as oracle
 

@@ -613,7 +613,6 @@ NOT_FITTING: dict[str, Any] = {  # PyTorch refuses each
     "scatter, another type": lambda x: x[0].scatter(0, cr.tensor(0), cr.tensor(1j)),
     "index_add, fewer axes": lambda x: x.index_add(0, cr.tensor([0]), x[0]),
     "index_add, a number": lambda x: x[0].index_add(0, cr.tensor([0]), cr.tensor(1.0)),
-    "index_add, a vector to a number": lambda x: x[0, 0].index_add(0, cr.tensor([0]), cr.ones(1)),
     "index_copy, fewer axes": lambda x: x.index_copy(0, cr.tensor([0]), x[0]),
     "index_fill, a matrix of places": lambda x: x.index_fill(0, cr.tensor([[0, 1]]), 1.0),
     "put_, complex into real": lambda x: x.put_(cr.tensor([0]), cr.tensor([1j])),

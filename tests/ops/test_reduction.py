@@ -84,6 +84,9 @@ def test_ufunc_accumulate_is_differentiable(ufunc: Any) -> None:
         lambda a: np.cov(a[0], rowvar=False, bias=True), lambda a: np.sum(a, dtype=np.float32),
         lambda a: np.searchsorted(np.array([-1.0, 0.0, 1.0]), a), lambda a: np.digitize(a, np.array([-1.0, 0.0])),
         lambda a: np.histogram(a, 4)[0], lambda a: np.unique(a),
+        lambda a: np.ediff1d(a, (1, 0)), lambda a: np.ediff1d(a, to_begin=5.0, to_end=[[7.0, 8.0]]),
+        lambda a: np.average(a, returned=True)[1], lambda a: np.linalg.qr(a[0], mode="r"),
+        lambda a: np.average(np.where(a == a[0, 0, 0], np.nan, a), returned=True)[1],
     ],
 )  # fmt: skip
 def test_numpy_calls_of_all_forms_give_numpys_values(call: Any) -> None:
@@ -92,6 +95,17 @@ def test_numpy_calls_of_all_forms_give_numpys_values(call: Any) -> None:
     want = call(X)
     assert got.numpy().dtype == np.asarray(want).dtype
     np.testing.assert_allclose(got.numpy(), want)
+
+
+def test_equal_steps_leave_the_point_between_out_of_its_derivative() -> None:
+    x = np.array([1.0, 2.0, np.nan, 4.0, 5.0, np.inf])
+    np.testing.assert_array_equal(np.gradient(tensor(x), 0.5).numpy(), np.gradient(x, 0.5))
+
+
+@pytest.mark.parametrize("function", [np.median, np.nanmedian, np.sort, np.max, np.argmin], ids=lambda f: f.__name__)
+def test_no_imaginary_part_is_dropped_by_what_orders_numbers(function: Any) -> None:
+    with pytest.raises(NotImplementedError, match="no order"):
+        function(cr.tensor([1 + 2j, 3 + 1j, 2j]))
 
 
 def test_numpys_deviation_and_pytorchs_have_different_corrections() -> None:

@@ -311,13 +311,23 @@ class _Writer:
         source = same_memory(operand)
         if source in self.results:
             return self.results[source]
-        if is_count(source):
-            return f"int64({column})" if self.split and column == "i" else column
         if operand.dtype is None:
             return self.arrays[operand]
         place = loop.operand_place(node, operand)
         assert place is not None
-        return self.at(source, place, loop, column)
+        return self.count(place, loop, column) if is_count(source) else self.at(source, place, loop, column)
+
+    def count(self, place: Place, loop: Loop, column: str) -> str:
+        """The element of 0, 1, 2, ... at the present row and a column."""
+        if place == Place(1, 1, False):
+            return "0"
+        if not place.columns:
+            text = self.row(place)
+        elif loop.rows == 1 or place.period == 1:
+            return f"int64({column})" if self.split and column == "i" else column
+        else:
+            text = f"{bracketed(self.row(place))} * {loop.columns} + {column}"
+        return f"int64({text})" if self.split else text
 
     def expression(self, loop: Loop, node: Node, column: str, local: dict[Node, str]) -> str:
         texts = [bracketed(self.operand(loop, node, arg, column, local)) for arg in node.args]

@@ -13,9 +13,11 @@ import gc
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -122,20 +124,16 @@ def compile_all(jobs: Sequence[Job]) -> list[bytes | str]:
     """For each job its machine code, or why there is none."""
     known = expected.get()
     channels = known.take() if known is not None else []
-    if not channels and are_possible():
-        channels = start(min(len(jobs), processors()))
-    if not channels:
-        return list(map(compile_one, jobs))
     found: list[bytes | str] = [""] * len(jobs)
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i][0])):
-        waiting.put(i)
-    threads = [threading.Thread(target=give, args=(channel, jobs, waiting, found)) for channel in channels]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    finish(channels)
+    left = sorted(range(len(jobs)), key=lambda i: -len(jobs[i][0]))
+    while left:
+        if not channels and are_possible():
+            channels = start(min(len(left), processors()))
+        if not give_all(channels, jobs, left, found):
+            for i in left:
+                found[i] = compile_one(jobs[i])
+        channels = []
+        left = [i for i in left if not found[i]]  # other jobs have ended all processes
     return found
 
 
@@ -210,10 +208,27 @@ def start_family(count: int, eager: bool) -> list[Channel]:
     return [Channel(process, process.stdin, process.stdout), *pipes]
 
 
-def give(channel: Channel, jobs: Sequence[Job], waiting: Any, found: list[bytes | str]) -> None:
-    """Hand one process a job after the other, until none waits."""
+def give_all(channels: list[Channel], jobs: Sequence[Job], left: list[int], found: list[bytes | str]) -> bool:
+    """Have processes compile the jobs that are left, and wait for them; whether there was one that could."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for i in left:
+        waiting.put(i)
+    able: list[Channel] = []
+    threads = [threading.Thread(target=give, args=(channel, jobs, waiting, found, able)) for channel in channels]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    finish(channels)
+    return bool(able)
+
+
+def give(channel: Channel, jobs: Sequence[Job], waiting: Any, found: list[bytes | str], able: list[Channel]) -> None:
+    """Hand one process a job after the other, once it has said that it is able to compile, until none waits."""
     i = None
     try:
+        pickle.load(channel.answers)
+        able.append(channel)
         while True:
             i = waiting.get_nowait()
             send(channel.jobs, jobs[i])
@@ -247,6 +262,7 @@ def serve_all(others: Ends, eager: bool) -> None:
 
     The first process reads its standard input and writes to its standard output.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program decides what an interrupt ends
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed here is no answer
     gc.disable()  # the process ends before it would be worth while
@@ -254,7 +270,9 @@ def serve_all(others: Ends, eager: bool) -> None:
         warm_up()
     children = []
     for mine in others:
-        child = os.fork()
+        child = split()
+        if child is None:
+            break
         if not child:
             code = 1
             try:
@@ -275,6 +293,16 @@ def serve_all(others: Ends, eager: bool) -> None:
     os._exit(max(map(abs, codes), default=0))  # to take Numba down in order takes as long as two kernels
 
 
+def split() -> int | None:
+    """`os.fork`; None where the system has no room for another process."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads, which there are none of
+            return os.fork()
+    except OSError:
+        return None
+
+
 def warm_up() -> None:
     """Compile a kernel for nobody."""
     with contextlib.suppress(Exception):
@@ -284,7 +312,8 @@ def warm_up() -> None:
 
 
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
-    """Compile what comes in, until nothing does."""
+    """Say that one is there, and compile what comes in, until nothing does."""
+    send(answers, None)
     while True:
         try:
             job = pickle.load(jobs)

@@ -1,7 +1,7 @@
-"""Kernels of operations on rows of any length and number: gelu, softmax, layer normalisation, forward and back.
+"""Kernels of operations on rows of any length and number: gelu, softmax, layer normalisation; and the step of Adam.
 
 Everything but the type of the numbers is an argument: each text is compiled once. The first two arguments are the first
-row and the one after the last, for gelu the first element and so on; what they write comes last.
+row and the one after the last, for gelu and Adam the first element and so on; what they write comes last.
 """
 
 from __future__ import annotations
@@ -43,20 +43,19 @@ def softmax_walk(first, last, length, rows):
     for r in range(int64(first), int64(last)):
         whole = rows[r]
         seen = min(whole.size, r % length + 1) if length else whole.size
-        row = whole[:seen]
+        row, rest = whole[:seen], whole[seen:]
         top = row[0]
-        for j in range(seen):
-            top = maximum(top, row[j])
+        for j in range(row.size):
+            top = larger(top, row[j])  # NaN makes the total NaN
         if top == {number}(-np.inf):
             top = {number}(0.0)
         total = {number}(0.0)
-        for j in range(seen):
+        for j in range(row.size):
             row[j] = exp_{number}(row[j] - top)
             total = plus(total, row[j])
         share = {number}(1.0) / total if total != {number}(0.0) else {number}(0.0)
-        for j in range(seen):
+        for j in range(row.size):
             row[j] *= share
-        rest = whole[seen:]
         for j in range(rest.size):
             rest[j] = {number}(0.0)
 """
@@ -114,6 +113,21 @@ def layer_norm_back_walk(first, last, weight, kept, inverses, gradients, target)
             out[j] = (out[j] - mean - rows[j] * along) * inverse
 """
 
+ADAM = """\
+def adam_walk(first, last, settings, gradients, means, squares, parameters):
+    separate()
+    start, stop = int64(first), int64(last)
+    gradient, mean, square, x = gradients[start:stop], means[start:stop], squares[start:stop], parameters[start:stop]
+    keep_mean, take_mean, keep_square, take_square, step, eps, shrink = (
+        settings[0], settings[1], settings[2], settings[3], settings[4], settings[5], settings[6],
+    )
+    for i in range(x.size):
+        g = gradient[i]
+        mean[i] = mean[i] * keep_mean + g * take_mean
+        square[i] = square[i] * keep_square + g * g * take_square
+        x[i] = x[i] * shrink + step * (mean[i] / (math.sqrt(square[i]) + eps))
+"""
+
 CONSTANTS = {
     "sqrt_half": math.sqrt(0.5),
     "density": 1 / math.sqrt(2 * math.pi),
@@ -121,7 +135,8 @@ CONSTANTS = {
     "half_scale": math.sqrt(2 / math.pi) / 2,
 }
 TEXTS = {
-    text[4 : text.index("(")]: text for text in (GELU, GELU_TANH, SOFTMAX, SOFTMAX_BACK, LAYER_NORM, LAYER_NORM_BACK)
+    text[4 : text.index("(")]: text
+    for text in (GELU, GELU_TANH, SOFTMAX, SOFTMAX_BACK, LAYER_NORM, LAYER_NORM_BACK, ADAM)
 }
 
 
@@ -134,6 +149,7 @@ def row_kernel(name: str, number: NumberKind) -> tuple[str, tuple[NumberKind | A
         "softmax_back_walk": (matrix, matrix),
         "layer_norm_walk": (line, line, line, matrix, matrix, line, matrix),
         "layer_norm_back_walk": (line, matrix, line, matrix, matrix),
+        "adam_walk": (line, line, line, line, line),
     }
     text = TEXTS[name].format(number=number.name, **CONSTANTS)
     return text, (uint64, uint64, *kinds[name.replace("_tanh", "")])

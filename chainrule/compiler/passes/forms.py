@@ -16,7 +16,7 @@ import numpy as np
 
 from ...blas import add_multiple
 from ...core.table import name_of
-from ...ops.elementwise import keep_where
+from ...ops.elementwise import at_least_zero, keep_where
 from ...ops.special import _erf
 from ...optim.kernels import PIECE as OF_BLAS
 from ...optim.kernels import kernels_for
@@ -118,6 +118,8 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     def rule(node: Node) -> Node | None:
         if node.op is np.where and len(node.args) == 3:
             return masked(node)
+        if node.op is np.maximum and node.dtype in (np.float32, np.float64) and node.size >= FEW:
+            return relu(node)
         if node.op is np.add:
             return sum_with_multiple(node, once)
         if node.op in REDUCTIONS or isinstance(node.op, UfuncMethod):
@@ -202,6 +204,14 @@ def picked(node: Node) -> Node | None:
         return None
     rows = Node(CONSTANT, (np.arange(x.shape[0])[:, None],), None, (x.shape[0], 1), np.dtype(np.int64), name="rows")
     return node.like(operator.getitem, x, (rows, index))
+
+
+def relu(node: Node) -> Node | None:
+    """maximum(x, 0) as the maximum of two arrays."""
+    x, other = node.args if isinstance(node.args[0], Node) else node.args[::-1]
+    zero = type(other) in (int, float) and other == 0
+    alike = isinstance(x, Node) and (x.shape, x.dtype) == (node.shape, node.dtype)
+    return node.like(at_least_zero, x) if zero and alike and not node.kwargs else None
 
 
 def masked(node: Node) -> Node | None:

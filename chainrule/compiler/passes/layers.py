@@ -37,6 +37,7 @@ LONGEST_KERNEL = 1 << 12  # places of a kernel
 MOST_SUMS = 1 << 22  # bytes of sums that a gradient of weights keeps, each in all lanes of a vector
 MANY_WEIGHTS = 1 << 14  # from which on each must be used often, or it takes longer to put them in order
 OFTEN = 256  # positions of all samples
+CACHED = 1 << 19  # weights beyond which it takes longer still: they leave the cache on the way
 
 
 def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
@@ -107,7 +108,8 @@ def fits(settings: Settings) -> bool:
     if len(settings.size) > 3 or 0 in (settings.samples, settings.channels, settings.outputs, *settings.size):
         return False
     weights = settings.outputs * settings.channels // settings.groups * settings.taps
-    if weights > MANY_WEIGHTS and settings.samples * math.prod(settings.size) < OFTEN:
+    often = OFTEN * max(1, weights // CACHED)
+    if weights > MANY_WEIGHTS and settings.samples * math.prod(settings.size) < often:
         return False
     return settings.waste <= MOST_WASTE and settings.taps <= LONGEST_KERNEL
 
