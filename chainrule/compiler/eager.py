@@ -241,17 +241,16 @@ def lstm(dtype: np.dtype[Any]) -> Lstm | None:
 ALONE = 1 << 14  # elements up to which one thread has done its work before another has begun
 
 
-def run_rows(what: str, name: str, *args: Any, soon: str | None = None) -> bool:
+def run_rows(what: str, name: str, *args: Any) -> bool:
     """Run a kernel of `kernels/rows.py` on all rows of its last argument; False where it cannot be compiled.
 
     Args:
         what: the operation it is for, in words.
         name: of the kernel.
         args: what it takes; arrays in order in memory.
-        soon: the name of one that will be needed soon.
     """
     last = args[-1]
-    function = row_kernel(what, name, soon if grad_mode() else None, last.dtype)
+    function = row_kernel(what, name, last.dtype)
     if function is None:
         return False
     in_parts(function, last.shape[0], args, threads=1 if last.size < ALONE else min(threads(), last.shape[0]))
@@ -259,10 +258,15 @@ def run_rows(what: str, name: str, *args: Any, soon: str | None = None) -> bool:
 
 
 @functools.cache
-def row_kernel(what: str, name: str, soon: str | None, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
-    """That kernel for a type of numbers."""
-    wanted = [name] if soon is None else [name, soon]
-    texts = [(each, *rows.row_kernel(each, getattr(kinds, dtype.name))) for each in wanted]
-    first, *others = (Text(HEADER + text, each, takes) for each, text, takes in texts)
-    found = loaded(what, [first], others)
+def row_kernel(what: str, name: str, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    """That kernel for a type of numbers; all are compiled together: a program that needs one needs others soon."""
+    texts = {each: row_text(each, dtype) for each in rows.TEXTS}
+    found = loaded(what, [texts.pop(name)], list(texts.values()))
     return None if found is None else found[0]
+
+
+@functools.cache
+def row_text(name: str, dtype: np.dtype[Any]) -> Text:
+    """The text of that kernel."""
+    text, takes = rows.row_kernel(name, getattr(kinds, dtype.name))
+    return Text(HEADER + text, name, takes)

@@ -71,7 +71,7 @@ def exponentials_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> St
     kernels = compiled(scores.size * BY_ELEMENT, scores, mask)
     if kernels is not None:
         walk = "softmax_walk", rows if causal else 0, scores.reshape(-1, columns)
-        if kernels.run_rows("attention", *walk, soon="softmax_back_walk"):
+        if kernels.run_rows("attention", *walk):
             return Steps(scores, None, queries)
     unshifted = mask is None and -SMALL < np.minimum.reduce(scores, None) and np.maximum.reduce(scores, None) < SMALL
     if unshifted:

@@ -29,8 +29,10 @@ SHAPED: list[Any] = [
     lambda x: x.unsqueeze(0), lambda x: x[0], lambda x: cr.cat([x, x], 0), lambda x: x.repeat(2, 1),
     lambda x: x[cr.tensor([0, 0])], lambda x: x[::2, 1::2], lambda x: x[..., -1:], lambda x: x[:, None, 1:],
     lambda x: x.sort(-1).values, lambda x: x.sort(0, descending=True)[0], lambda x: x.roll(1, 0), lambda x: x.tril(),
-    lambda x: x.gather(1, x.argsort(1)), lambda x: x.diagonal(), lambda x: cr.stack([x, x * 2], 1), lambda x: x.cumsum(1),
-    lambda x: cr.zeros_like(x).scatter(1, x.argsort(1), x), lambda x: x.split(1, 1)[0], lambda x: F.pad(x, (1, 0, 0, 2)),
+    lambda x: x.gather(1, x.argsort(1)), lambda x: x.diagonal(), lambda x: cr.stack([x, x * 2], 1),
+    lambda x: x.cumsum(1),
+    lambda x: cr.zeros_like(x).scatter(1, x.argsort(1), x), lambda x: x.split(1, 1)[0],
+    lambda x: F.pad(x, (1, 0, 0, 2)),
     lambda x: x.expand(2, *x.shape), lambda x: F.layer_norm(x, x.shape[-1:]), lambda x: F.log_softmax(x, 0),
     lambda x: x.topk(1, 1).values, lambda x: x.as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
 ]  # fmt: skip
@@ -56,26 +58,32 @@ WRITES: list[Any] = [
     lambda x, y: x.mul_(2), lambda x, y: x.add_(y.sum()), lambda x, y: x.zero_(), lambda x, y: x[0].add_(1),
     lambda x, y: x.T.mul_(3), lambda x, y: x.__setitem__(0, y.sum()), lambda x, y: x.__setitem__(slice(1), 7.0),
     lambda x, y: x[:, ::2].mul_(y.mean()), lambda x, y: x.diagonal().add_(1), lambda x, y: x.masked_fill_(x > 1, 0.5),
-    lambda x, y: x[1:].copy_(x[:1] * 2), lambda x, y: x[..., 0].T[::2].sub_(y.max()), lambda x, y: x.view(-1)[3:].neg_(),
+    lambda x, y: x[1:].copy_(x[:1] * 2), lambda x, y: x[..., 0].T[::2].sub_(y.max()),
+    lambda x, y: x.view(-1)[3:].neg_(),
     lambda x, y: x.index_add_(0, cr.tensor([0, 0]), x[:2].detach().clone()), lambda x, y: x.copy_(y.sum()),
-    lambda x, y: x.__setitem__((slice(None), cr.tensor([1, 0])), 2.0), lambda x, y: x[0:1, 1:].unsqueeze(0).squeeze().add_(3),
+    lambda x, y: x.__setitem__((slice(None), cr.tensor([1, 0])), 2.0),
+    lambda x, y: x[0:1, 1:].unsqueeze(0).squeeze().add_(3),
     lambda x, y: x.__setitem__(x.detach() > 0, -3.0), lambda x, y: x.normal_(), lambda x, y: x.clamp_(max=y.sum()),
 ]  # fmt: skip
 COUNTED: list[Any] = [  # integers and truth values of numbers
     lambda x: x > 0, lambda x: (x * 3).floor().long(), lambda x: x.argmax(-1), lambda x: x.argsort(-1),
-    lambda x: (x > 0) & (x < 1), lambda x: (x > 0).sum(-1), lambda x: (x.abs() * 7).int().cumsum(0), lambda x: ~(x <= 0),
+    lambda x: (x > 0) & (x < 1), lambda x: (x > 0).sum(-1), lambda x: (x.abs() * 7).int().cumsum(0),
+    lambda x: ~(x <= 0),
     lambda x: x.isfinite(), lambda x: cr.arange(x.shape[0]) * 2,
 ]  # fmt: skip
 OF_COUNTS: list[Any] = [
     lambda i, j: i + j, lambda i, j: i * 2, lambda i, j: i.long() // 2, lambda i, j: i.long() % 3, lambda i, j: i.sum(),
-    lambda i, j: i == j, lambda i, j: i.long().clamp(0, 2), lambda i, j: cr.where(i > j, i, j), lambda i, j: i.long() - j,
-    lambda i, j: i.long() ** 2, lambda i, j: i.bool() | j.bool(), lambda i, j: cr.maximum(i, j), lambda i, j: i.long() << 1,
+    lambda i, j: i == j, lambda i, j: i.long().clamp(0, 2), lambda i, j: cr.where(i > j, i, j),
+    lambda i, j: i.long() - j,
+    lambda i, j: i.long() ** 2, lambda i, j: i.bool() | j.bool(), lambda i, j: cr.maximum(i, j),
+    lambda i, j: i.long() << 1,
 ]  # fmt: skip
 WITH_COUNTS: list[Any] = [  # numbers again
     lambda x, i: x * i, lambda x, i: x + i.to(x.dtype), lambda x, i: cr.where(i > 0, x, -x),
     lambda x, i: x[i.long().reshape(-1)[:2].abs() % x.shape[0]], lambda x, i: x * i.sum(), lambda x, i: i / (x * x + 1),
     lambda x, i: x.masked_fill(i.bool(), 2.0), lambda x, i: x.index_select(0, i.long().reshape(-1).abs() % x.shape[0]),
-    lambda x, i: x.gather(-1, i.long().abs() % x.shape[-1]), lambda x, i: x.index_add(0, i.long().view(-1)[:1] * 0, x[:1]),
+    lambda x, i: x.gather(-1, i.long().abs() % x.shape[-1]),
+    lambda x, i: x.index_add(0, i.long().view(-1)[:1] * 0, x[:1]),
     lambda x, i: F.one_hot(i.long().abs() % 4, 4).to(x.dtype) * x.sum(), lambda x, i: i.float().mean() + x,
 ]  # fmt: skip
 KINDS = {

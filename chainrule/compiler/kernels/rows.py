@@ -11,7 +11,7 @@ from typing import Any
 
 from .kinds import ArrayKind, NumberKind, int64, uint64
 
-__all__ = ["row_kernel"]
+__all__ = ["TEXTS", "row_kernel"]
 
 GELU = """\
 def gelu_walk(first, last, source, rises, target):
