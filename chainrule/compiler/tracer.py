@@ -271,6 +271,10 @@ class Recorder:
             "function is traced, not in every run. Make generators, and seed them, before calling the compiled function"
         )
 
+    def refuse(self, what: str, instead: str) -> NoReturn:
+        """Refuse what depends on values, at the user's line."""
+        refuse(what, instead)
+
     def lift(self, tensor: Any) -> None:
         """Put a tracer in the place of a new tensor's array."""
         array = tensor.array

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.grad_mode import enable_grad
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import recorder
 from ..core.views import note_writes
 from .optimizer import Optimizer, check_learning_rate
 
@@ -113,7 +114,13 @@ class LBFGS(Optimizer):
 
         Raises:
             TypeError: there is no closure.
+            TraceError: inside a function that is being compiled. The closure may be a compiled function.
         """
+        if (tracing := recorder.get()) is not None:
+            tracing.refuse(
+                "LBFGS.step()",
+                "Its steps depend on the loss: compile the closure instead, and call optimizer.step(closure) outside.",
+            )
         if closure is None:
             raise TypeError("LBFGS.step() needs a closure that computes the loss and its gradients again")
         group = self.param_groups[0]

@@ -119,9 +119,9 @@ def test_a_number_of_the_only_row_is_read_by_a_later_loop() -> None:
 # ----- training -----
 
 
-def step_of(optimizer: Any, kernels: bool, compiled: bool = True, **options: Any) -> tuple[Any, list[Any]]:
+def step_of(optimizer: Any, dtype: Any, kernels: bool, compiled: bool = True, **options: Any) -> tuple[Any, list[Any]]:
     cr.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5))
+    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5)).to(dtype)
     updates = optimizer(model.parameters(), **options)
 
     def step(x: Any, y: Any) -> Any:
@@ -134,20 +134,21 @@ def step_of(optimizer: Any, kernels: bool, compiled: bool = True, **options: Any
     return (compile(step, leave_out=() if kernels else ("fusion",)) if compiled else step), list(model.parameters())
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(cr.float64, 1e-11), (cr.float32, 1e-4)], ids=["double", "single"])
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [(optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}), (optim.AdamW, {"lr": 0.01})],
 )
-def test_training_stays_together(optimizer: Any, options: dict[str, Any]) -> None:
-    x, y = cr.randn(12, 8), cr.randint(0, 5, (12,))
+def test_training_stays_together(optimizer: Any, options: dict[str, Any], dtype: Any, tolerance: float) -> None:
+    x, y = cr.randn(12, 8, dtype=dtype), cr.randint(0, 5, (12,))
     found = []
     for kernels, compiled in ((True, True), (False, True), (False, False)):
-        step, parameters = step_of(optimizer, kernels, compiled, **options)
+        step, parameters = step_of(optimizer, dtype, kernels, compiled, **options)
         losses = [step(x, y).item() for _ in range(60)]
         found.append([np.array(losses), *(np.array(p.detach().numpy()) for p in parameters)])
     for other in found[:2]:
         for a, b in zip(other, found[2], strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
     assert found[0][0][-1] < 0.5 * found[0][0][0]
 
 

@@ -299,9 +299,31 @@ def test_lbfgs_is_refused() -> None:
 
         return optimizer.step(closure)
 
-    with pytest.raises(TraceError, match=r"(?s)test_optimizers.py:\d+ \(return optimizer.step\(closure\)\)"):
+    with pytest.raises(TraceError, match=r"(?s)test_optimizers.py:\d+ \(return optimizer.step\(closure\)\).*closure"):
         step(*data())
     assert not optimizer.state
     for p, was in zip(net.parameters(), before, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), was)
         assert p.grad is None
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs_takes_a_compiled_closure(search: str | None) -> None:
+    def losses(wrap: Any) -> list[float]:
+        cr.manual_seed(0)
+        net = model()
+        x, y = data()
+        optimizer = optim.LBFGS(net.parameters(), lr=0.5, max_iter=5, line_search_fn=search)
+
+        @wrap
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            return loss
+
+        return [float(optimizer.step(closure)) for _ in range(4)]
+
+    eager = losses(lambda f: f)
+    assert eager[-1] < eager[0]
+    np.testing.assert_allclose(losses(compile), eager, rtol=1e-9)
