@@ -20,6 +20,7 @@ from benchmarks import elementary as measure  # noqa: E402
 from benchmarks import minimax  # noqa: E402
 from chainrule.compiler.kernels import elementary as functions  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:Descending:DeprecationWarning:mpmath")  # mpmath's own calls
 ALL = list(functions.FUNCTIONS)
 OF_ONE_NUMBER = [(name, kind) for name, kind in ALL if name != "pow"]
 ROOT = Path(__file__).parents[2]
