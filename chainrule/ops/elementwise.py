@@ -34,9 +34,9 @@ ZERO = {kind: np.zeros((), kind) for kind in "efd"}  # an array is compared with
 
 @array_function
 def keep_where(x: Any, mask: Any) -> Any:
-    """`x` where the mask (of the same shape) is true, 0 elsewhere, also for infinities and NaN."""
+    """`x`, broadcast to the mask, where that is true, 0 elsewhere, also for infinities and NaN."""
     if type(x) is np.ndarray and type(mask) is np.ndarray and (integer := SAME_SIZE_INTEGER.get(x.dtype.char)):
-        if x.size < 1024:
+        if mask.size < 1024:
             return np.where(mask, x, ZERO[x.dtype.char])
         # the bits times 0 or 1: as fast as x * mask, which is NaN for an infinite x; np.where takes three times as long
         return np.multiply(x.view(integer), mask).view(x.dtype)
@@ -46,7 +46,7 @@ def keep_where(x: Any, mask: Any) -> Any:
 @backward(keep_where, 0)
 def keep_where_back(grad_out: Any, out: Any, x: Any, mask: Any) -> Any:
     r"""$\nabla_x L = [mask] \nabla_{out} L$"""
-    return keep_where(grad_out, mask)
+    return unbroadcast(keep_where(grad_out, mask), x)
 
 
 wrap_forward_fn(keep_where)

@@ -302,6 +302,10 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
     "a small mask stays": (lambda b: masked(b, 20), ["mask = greater(m, 0)", "z = where(mask, x, 0.0)", "return z"]),
     "-0 stays": (lambda b: masked(b, 2000, -0.0), ["mask = greater(m, 0)", "z = where(mask, x, -0.0)", "return z"]),
     "1 stays": (lambda b: masked(b, 2000, 1.0), ["mask = greater(m, 0)", "z = where(mask, x, 1.0)", "return z"]),
+    "a number under a large mask": (
+        lambda b: masked(b, 1, other=2000),
+        ["mask = greater(m, 0)", "z = keep_where(x, mask)", "return z"],
+    ),
     "a mask that is spread stays": (
         lambda b: masked(b, 2000, other=1),
         ["mask = greater(m, 0)", "z = where(mask, x, 0.0)", "return z"],

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 import chainrule as cr
 import chainrule.nn.functional as F
 from chainrule.ops import activation, comparison, elementwise, special
+from chainrule.ops.elementwise import keep_where
 
 
 def leaf(values: Any, dtype: Any = cr.float64) -> cr.Tensor:
@@ -453,3 +454,13 @@ def test_functions_with_corners_do_not_hide_nan() -> None:
 def test_the_angle_of_a_negative_zero_is_zero() -> None:
     assert cr.angle(cr.tensor([-0.0, 0.0, 2.0])).tolist() == [0, 0, 0]
     assert cr.angle(cr.tensor([-1.0])).item() == pytest.approx(np.pi)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 1, 1), (4, 1, 1), (3, 4, 10, 12), ()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_a_large_mask_keeps_is_broadcast_and_may_be_infinite(shape: tuple[int, ...], dtype: Any) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=shape).astype(dtype)
+    x.flat[0], x.flat[-1] = np.inf, np.nan
+    mask = random.random((3, 4, 10, 12)) > 0.5
+    np.testing.assert_array_equal(keep_where(x, mask), np.where(mask, x, dtype(0)))

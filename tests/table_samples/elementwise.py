@@ -79,6 +79,7 @@ SAMPLES = [
     ),
     *(Sample(function, (3.3, np.array([1.0, -0.95]))) for function in (np.remainder, np.fmod, np.floor_divide)),
     Sample(elementwise.keep_where, (normal(3, 2), distinct(3, 2) > 0)),
+    Sample(elementwise.keep_where, (normal(3, 1), distinct(3, 2) > 0)),
     Sample(np.clip, (distinct(3, 2), -1.0, 1.0)),
     Sample(np.clip, (distinct(3, 2), None, 1.0)),
     Sample(np.clip, (distinct(3, 2), -1.0, None)),

@@ -221,7 +221,7 @@ def masked(node: Node) -> Node | None:
         return None
     value = uniform_value(other) if isinstance(other, Node) else other
     zero = isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in ("0", "0.0")
-    fits = mask.dtype == np.bool and mask.shape == x.shape == node.shape and x.dtype == node.dtype
+    fits = mask.dtype == np.bool and mask.shape == node.shape and x.dtype == node.dtype
     return node.like(keep_where, x, mask) if zero and fits and node.dtype in (np.float32, np.float64) else None
 
 
