@@ -167,18 +167,21 @@ def as_dtype(value: Any) -> dtype:
 
 
 def as_numpy_dtype(value: Any) -> np.dtype[Any]:
-    """The `numpy.dtype` for a `dtype`, a name ("float32") or a Python type (`float` is float64, as in PyTorch)."""
-    if isinstance(value, np.dtype):
-        return value
-    numpy_dtype: np.dtype[Any]
+    """The `numpy.dtype` for a `dtype`, a name ("float32") or a Python type (`float` is float64, as in PyTorch).
+
+    Raises:
+        TypeError: it is no type, or one of bytes in another order than this machine's.
+    """
     if isinstance(value, dtype):
-        numpy_dtype = value.dtype
+        numpy_dtype: np.dtype[Any] = value.dtype
         return numpy_dtype
     try:
         numpy_dtype = np.dtype(value)
-        return numpy_dtype
     except TypeError:
         raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}") from None
+    if not numpy_dtype.isnative:
+        raise TypeError(f"expected a dtype such as chainrule.float32, got {value!r}: not this machine's order of bytes")
+    return numpy_dtype
 
 
 class _Info:

@@ -127,6 +127,8 @@ def as_array(data: Any, wanted: Any = None) -> Any:
             f"a tensor holds numbers, not {array.dtype}: the types are float64, float32, float16, complex128, "
             "complex64, int64 to int8, uint64 to uint8 and bool"
         )
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:  # BLAS and kernels would read its bytes as they are
+        data = array = array.astype(array.dtype.newbyteorder("="))
     if wanted is not None:
         kind = as_numpy_dtype(wanted)
         if array is not data and array.dtype != kind:

@@ -102,13 +102,19 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         from ..core.forward import cast
 
         return cast(data, as_numpy_dtype(dtype))
-    if isinstance(data, (np.ndarray, np.generic)) and dtype is None:
+    if isinstance(data, (np.ndarray, np.generic)) and dtype is None and data.dtype.isnative:
         return make_tensor(np.asarray(data), None)
+    if dtype is None and isinstance(data, (np.ndarray, np.generic)):
+        dtype = data.dtype.newbyteorder("=")
     return make_tensor(as_array(data, dtype), None)
 
 
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor on the array's own memory, in the array's own type.
+
+    Raises:
+        TypeError: it is no array of NumPy's.
+        ValueError: its bytes stand in another order than this machine's.
 
     >>> import numpy as np
     >>> a = np.zeros(2)
@@ -119,6 +125,11 @@ def from_numpy(ndarray: Any) -> Tensor:
     """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    if not ndarray.dtype.isnative:
+        raise ValueError(
+            f"given numpy array has byte order different from the native byte order: {ndarray.dtype.str}. Its memory "
+            "cannot be shared: use chainrule.tensor, which copies and converts"
+        )
     return make_tensor(np.asarray(ndarray), None)  # an np.memmap as a plain view of its memory
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
@@ -53,3 +54,29 @@ def test_random_integers_are_limited_by_one_number_or_two_by_place_or_name() -> 
     for wrong in (lambda: cr.randint(3), lambda: cr.randint(size=(2,))):
         with pytest.raises(TypeError):
             wrong()
+
+
+def test_bytes_in_another_order_are_converted_or_refused_but_never_read_as_they_are() -> None:
+    for kind in ("f4", "f8", "i4", "c8"):
+        given = np.arange(3).astype(np.dtype(kind).newbyteorder())
+        with pytest.raises(ValueError, match="byte order"):
+            cr.from_numpy(given)
+        with pytest.raises(TypeError, match="order of bytes"):
+            cr.frombuffer(given.tobytes(), dtype=given.dtype)
+        for made in (cr.tensor(given), cr.as_tensor(given), cr.Tensor(given)):
+            assert made.numpy().dtype.isnative
+            np.testing.assert_array_equal(made.numpy(), given)
+        assert cr.as_tensor(given).numpy().dtype == np.dtype(kind)
+
+
+@pytest.mark.parametrize("size", [5, 20_000])
+@pytest.mark.parametrize("optimizer", [cr.optim.SGD, cr.optim.Adam])
+def test_parameters_from_bytes_in_another_order_are_trained(size: int, optimizer: type) -> None:
+    found = []
+    for kind in ("=f4", np.dtype("f4").newbyteorder()):
+        w = cr.as_tensor(np.ones(size, kind)).requires_grad_()
+        (w * 2).sum().backward()
+        optimizer([w], lr=0.25).step()
+        found.append(w.detach().numpy())
+    np.testing.assert_array_equal(*found)
+    assert found[0][0] < 1
