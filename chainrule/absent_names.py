@@ -13,27 +13,28 @@ __all__ = ["ABSENT", "listing"]
 ABSENT: dict[str, dict[str, str]] = {
     "torch": {
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
-            "AVG AcceleratorError AggregationType AliasDb AnyType Argument ArgumentSpec AwaitType BenchmarkConfig "
-            "BenchmarkExecutionStats Block BoolType BufferDict CallStack Capsule ClassType Code CompilationUnit "
-            "CompleteArgumentSpec ComplexType ConcreteModuleType ConcreteModuleTypeBuilder DeepCopyMemoTable "
-            "DeserializationStorageContext DeviceObjType DictType DisableTorchFunction "
-            "DisableTorchFunctionSubclass DispatchKey DispatchKeySet EnumType ErrorReport ExcludeDispatchKeyGuard "
-            "ExecutionPlan FatalError FileCheck FloatType FunctionSchema Future FutureType Gradient Graph "
-            "GraphExecutorState IODescriptor InferredType IntType InterfaceType JITException ListType "
-            "LiteScriptModule LockingLogger LoggerBase ModuleDict Node NoneType NoopLogger NumberType "
-            "OperatorInfo OptionalType PRIVATE_OPS ParameterDict PyObjectType PyTorchFileReader PyTorchFileWriter "
-            "RRefType SUM ScriptClass ScriptClassFunction ScriptDict ScriptDictIterator ScriptDictKeyIterator "
-            "ScriptFunction ScriptList ScriptListIterator ScriptMethod ScriptModule ScriptModuleSerializer "
-            "ScriptObject ScriptObjectProperty SerializationStorageContext StaticModule StorageBase StreamObjType "
-            "StringType SymBool SymBoolType SymFloat SymInt SymIntType Tag TensorType ThroughputBenchmark "
-            "TracingState TupleType Type USE_GLOBAL_DEPS USE_RTLD_GLOBAL_WITH_LIBTORCH UnionType Use Value "
-            "alpha_dropout_ ao classes classproperty compiled_with_cxx11_abi cpp feature_alpha_dropout_ "
-            "feature_dropout_ fork functional futures get_file_path has_lapack has_mkl has_openmp has_spectral "
-            "import_ir_module import_ir_module_from_buffer init_num_threads legacy_contiguous_format "
-            "merge_type_from_type_comment monitor overrides parse_ir parse_schema parse_type_comment "
-            "prepare_multiprocessing_environment profiler_allow_cudagraph_cupti_lazy_reinit_cuda12 return_types "
-            "rrelu_ set_anomaly_enabled storage thread_safe_generator to_dlpack torch_version unify_type_list "
-            "wait windows "
+            "AVG AcceleratorError AggregationType AliasDb AnyType Argument ArgumentSpec AwaitType "
+            "BenchmarkConfig BenchmarkExecutionStats Block BoolType BufferDict CallStack Capsule ClassType "
+            "Code CompilationUnit CompleteArgumentSpec ComplexType ConcreteModuleType "
+            "ConcreteModuleTypeBuilder DeepCopyMemoTable DeserializationStorageContext DeviceObjType DictType "
+            "DisableTorchFunction DisableTorchFunctionSubclass DispatchKey DispatchKeySet EnumType "
+            "ErrorReport ExcludeDispatchKeyGuard ExecutionPlan FatalError FileCheck FloatType FunctionSchema "
+            "Future FutureType Gradient Graph GraphExecutorState IODescriptor InferredType IntType "
+            "InterfaceType JITException ListType LiteScriptModule LockingLogger LoggerBase ModuleDict Node "
+            "NoneType NoopLogger NumberType OperatorInfo OptionalType PRIVATE_OPS ParameterDict PyObjectType "
+            "PyTorchFileReader PyTorchFileWriter RRefType SUM ScriptClass ScriptClassFunction ScriptDict "
+            "ScriptDictIterator ScriptDictKeyIterator ScriptFunction ScriptList ScriptListIterator "
+            "ScriptMethod ScriptModule ScriptModuleSerializer ScriptObject ScriptObjectProperty "
+            "SerializationStorageContext StaticModule StorageBase StreamObjType StringType SymBool "
+            "SymBoolType SymFloat SymInt SymIntType Tag TensorType ThroughputBenchmark TracingState TupleType "
+            "Type USE_GLOBAL_DEPS USE_RTLD_GLOBAL_WITH_LIBTORCH UnionType Use Value alpha_dropout_ ao classes "
+            "classproperty compiled_with_cxx11_abi contrib cpp feature_alpha_dropout_ feature_dropout_ fork "
+            "functional futures get_file_path has_lapack has_mkl has_openmp has_spectral import_ir_module "
+            "import_ir_module_from_buffer init_num_threads legacy_contiguous_format "
+            "merge_type_from_type_comment monitor nativert numa overrides parse_ir parse_schema "
+            "parse_type_comment prepare_multiprocessing_environment "
+            "profiler_allow_cudagraph_cupti_lazy_reinit_cuda12 return_types rrelu_ set_anomaly_enabled "
+            "storage thread_safe_generator to_dlpack torch_version unify_type_list wait windows "
         ),
         "the memory behind a tensor is its array; see Tensor.untyped_storage": (
             "BFloat16Storage BoolStorage ByteStorage CharStorage ComplexDoubleStorage ComplexFloatStorage "
@@ -149,7 +150,7 @@ ABSENT: dict[str, dict[str, str]] = {
     "torch.nn": {
         "use nn.LocalResponseNorm": ("CrossMapLRN2d "),
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
-            "LinearCrossEntropyOptions common_types factory_kwargs grad "
+            "LinearCrossEntropyOptions backends common_types cpp factory_kwargs grad "
         ),
         "one process trains; use the BatchNorm layers": ("SyncBatchNorm "),
         "there is no quantisation": ("intrinsic qat quantizable quantized "),
@@ -177,9 +178,11 @@ ABSENT: dict[str, dict[str, str]] = {
     },
     "torch.utils": {
         "PyTorch's compiler of scripts, its dispatcher and its own tools, which a program does not need": (
-            "ThroughputBenchmark backcompat backend_registration cmake_prefix_path collect_env cpp_backtrace "
-            "deterministic file_baton generate_methods_for_privateuse1_backend get_cpp_backtrace hooks "
-            "rename_privateuse1_backend serialization set_module swap_tensors throughput_benchmark weak "
+            "ThroughputBenchmark backcompat backend_registration bundled_inputs cmake_prefix_path collect_env "
+            "cpp_backtrace debug_log deterministic file_baton flop_counter "
+            "generate_methods_for_privateuse1_backend get_cpp_backtrace hipify hooks jit mkldnn "
+            "mobile_optimizer model_dump module_tracker rename_privateuse1_backend serialization set_module "
+            "show_pickle swap_tensors throughput_benchmark viz weak "
         ),
         "nothing is downloaded or compiled": ("cpp_extension "),
         "use timeit, or python -m benchmarks": ("benchmark bottleneck "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
+import pkgutil
 import sys
 import types
 import typing
@@ -66,13 +67,15 @@ def test_every_name_of_pytorch_exists_or_is_said_to_be_absent(owner: str) -> Non
     torch = pytest.importorskip("torch")
     module = eval(owner, {"torch": torch}) if owner in CLASSES else importlib.import_module(owner)
     here: Any = cr.tensor([[1.0 + 1j]]) if owner == "torch.Tensor" else owner_of(owner)
+    packages = ("torch", "torch.nn", "torch.utils")  # most others' modules are the files that they are made of
+    files = {found.name for found in pkgutil.iter_modules(module.__path__)} if owner in packages else set()
 
     def counts(name: str) -> bool:
         value = getattr(module, name, None)
         if name.startswith("_") or name.isupper() or name in ("torch", "inf") or name in sys.stdlib_module_names:
             return False
-        if isinstance(value, types.ModuleType):  # most are the files that a module is made of
-            return value.__name__.startswith("torch") and owner in ("torch", "torch.nn", "torch.utils")
+        if isinstance(value, types.ModuleType) or name in files:  # which of them are loaded depends on what ran before
+            return name in files
         own = str(getattr(value, "__module__", "torch")).startswith(("torch", "_VariableFunctions", "builtins"))
         inherited = module is not torch and getattr(torch, name, None) is value
         text = name.endswith(("_notes", "_args", "_common"))  # pieces of PyTorch's documentation
@@ -88,7 +91,9 @@ def test_every_name_of_pytorch_exists_or_is_said_to_be_absent(owner: str) -> Non
         return True
 
     known = {name for reasons in ABSENT.get(owner, {}).values() for name in reasons.split()}
-    missing = [name for name in dir(module) if counts(name) and name not in known and not exists(name)]
+    missing = [
+        name for name in sorted({*dir(module), *files}) if counts(name) and name not in known and not exists(name)
+    ]
     assert missing == [], "write them, or put them into absent_names.py with the reason"
 
 
