@@ -834,6 +834,7 @@ class Slow(Dataset):
             time.sleep(30)
         return index
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 batches = iter(DataLoader(Slow(), num_workers=2, multiprocessing_context="fork"))
 next(batches)
 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
