@@ -120,7 +120,7 @@ class Variant:
         """Run the program on the call's flattened arguments."""
         self.last_inputs = inputs = self.inputs(arguments)
         for reference in self.unread_gradients:  # their memory, which is in the cache, goes to the new ones
-            reference.holder(arguments).grad = None
+            reference.holder(arguments)._grad = None
         outputs = self.run_forward(*inputs)
         traced = self.trace
         if self.written:
@@ -130,9 +130,9 @@ class Variant:
         for gradient in traced.gradients:
             tensor = gradient.reference.holder(arguments)
             if gradient.node is None:
-                tensor.grad = None
+                tensor._grad = None
             else:
-                tensor.grad = make_tensor(as_array(outputs[position]), None)
+                tensor._grad = make_tensor(as_array(outputs[position]), None)
                 position += 1
         for state in traced.states:
             value = state.value

@@ -19,14 +19,16 @@ import numpy as np
 from ..blas import libraries
 from ..core.grad_mode import grad_mode
 from ..ops.convolution import convolve, convolve_input, convolve_weight
+from ..ops.kernels import Fused
 from ..ops.pooling import _max_pool, _spread_maxima
 from .graph import INPUT, Graph, Node
-from .kernels import kinds, recurrent, rows
-from .kernels.cache import KernelError, Text, load_kernels
+from .kernels import kinds, products, recurrent, rows
+from .kernels.cache import KernelError, Text, is_kept, load_kernels
 from .kernels.compiling import HEADER, in_parts, read_text, thread_count
+from .kernels.fused import fused_text
 from .passes.layers import KERNELS
 
-__all__ = ["Lstm", "layer", "lstm", "run_rows"]
+__all__ = ["Lstm", "layer", "lstm", "product", "fused_kernel", "run_fused", "softmax"]
 
 Sizes = tuple[int, ...]
 
@@ -36,16 +38,18 @@ NAMES |= dict.fromkeys((_max_pool, _spread_maxima), "a pooling")
 PATIENCE = 2.0  # seconds of compiling after which the user is told
 
 
-def loaded(what: str, texts: Sequence[Text], soon: Sequence[Text] = ()) -> list[Callable[..., Any]] | None:
+def loaded(
+    what: str, texts: Sequence[Text], soon: Callable[[], Sequence[Text]] = list
+) -> list[Callable[..., Any]] | None:
     """The functions of all texts; None, after a warning, where one of them cannot be compiled.
 
     Args:
         what: the operation they are for, in words.
         texts: of the kernels.
-        soon: texts that will be needed soon, and are compiled at the same time.
+        soon: gives texts that will be needed soon: if there is something to compile, they are at the same time.
     """
     with announced(what):
-        found = load_kernels([*texts, *soon])
+        found = load_kernels(texts if all(map(is_kept, texts)) else [*texts, *soon()])
     functions = []
     for function in found[: len(texts)]:
         if isinstance(function, KernelError):
@@ -137,7 +141,7 @@ def layer_for(
         soon.append(text_for(convolve_input, (shape, w, None), (), x, dtype, tuple(given.items())))
     if operation is _max_pool and grad_mode():
         soon.append(text_for(_spread_maxima, (shape, shape, *shapes), others, shapes[0], dtype, ()))
-    found = loaded(NAMES[operation], [text], [other[0] for other in soon if other is not None])
+    found = loaded(NAMES[operation], [text], lambda: [other[0] for other in soon if other is not None])
     return None if found is None else Layer(found[0], sums)
 
 
@@ -241,32 +245,117 @@ def lstm(dtype: np.dtype[Any]) -> Lstm | None:
 ALONE = 1 << 14  # elements up to which one thread has done its work before another has begun
 
 
-def run_rows(what: str, name: str, *args: Any) -> bool:
-    """Run a kernel of `kernels/rows.py` on all rows of its last argument; False where it cannot be compiled.
+class FusedKernel(NamedTuple):
+    """A kernel of `kernels/fused.py`; see there."""
 
-    Args:
-        what: the operation it is for, in words.
-        name: of the kernel.
-        args: what it takes; arrays in order in memory.
+    function: Callable[..., Any]
+    takes: tuple[int, ...]
+    new: tuple[int, ...]
+    gives: tuple[str, ...]
+
+    def run(self, rows: int, size: int, given: Sequence[Any], results: Sequence[Any]) -> None:
+        """Run it on so many rows, of so many elements together. Of shapes it knows nothing."""
+        taken = [given[i] for i in self.takes]
+        taken += [results[i] for i in self.new]
+        in_parts(self.function, rows, tuple(taken), threads=1 if size < ALONE else min(threads(), rows))
+
+
+def run_fused(which: Fused, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+    """What the function gives for these arguments; None where it cannot be compiled, or there are no elements.
+
+    Raises:
+        ValueError: arguments whose shapes do not fit together.
     """
-    last = args[-1]
-    function = row_kernel(what, name, last.dtype)
+    first = args[0]
+    kernel = fused_kernel(which, first.dtype, tuple(settings.items())) if first.size else None
+    if kernel is None:
+        return None
+    shape = first.shape
+    rows, columns = (first.size, 1) if which.takes[0] == "n" else shape
+    shapes = {"n": shape, "rc": shape, "r1": (rows, 1), "c": (columns,)}
+    given = list(args)
+    for i, kind in enumerate(which.takes):
+        if kind not in "f-":
+            if args[i].shape != shapes[kind]:
+                name = which.function.__name__
+                raise ValueError(f"{name}: argument {i} is of shape {args[i].shape}, not {shapes[kind]}")
+            array = in_order(args[i])
+            given[i] = array.reshape(-1) if kind == "n" else array
+    results = [given[i] for i in which.over]
+    shapes["n"] = (rows,)
+    results += [np.empty(shapes[kind], first.dtype) for kind in kernel.gives[len(results) :]]
+    kernel.run(rows, first.size, given, results)
+    if which.takes[0] == "n":
+        results = [result.reshape(shape) for result in results]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@functools.lru_cache(256)
+def fused_kernel(which: Fused, dtype: np.dtype[Any], settings: tuple[tuple[str, Any], ...]) -> FusedKernel | None:
+    """That kernel for a type of numbers, and those of all functions that are usual."""
+    made = fused_text(which, dtype, dict(settings))
+    found = loaded(made.text.name.removesuffix("_kernel"), [made.text], functools.partial(usual_texts, dtype))
+    return None if found is None else FusedKernel(found[0], *made[1:])
+
+
+@functools.cache
+def usual_texts(dtype: np.dtype[Any]) -> list[Text]:
+    """All kernels on rows for a type of numbers: a program that needs one needs others soon."""
+    made = [fused_text(which, dtype, settings).text for which in Fused.known for settings in which.usual]
+    return [*made, softmax_text(dtype)]
+
+
+def softmax(rows: Any, length: int) -> bool:
+    """Run the kernel of `kernels/rows.py` on a matrix in order in memory; False where it cannot be compiled."""
+    function = softmax_kernel(rows.dtype)
     if function is None:
         return False
-    in_parts(function, last.shape[0], args, threads=1 if last.size < ALONE else min(threads(), last.shape[0]))
+    count = 1 if rows.size < ALONE else min(threads(), rows.shape[0])
+    in_parts(function, rows.shape[0], (length, rows), threads=count)
     return True
 
 
 @functools.cache
-def row_kernel(what: str, name: str, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
-    """That kernel for a type of numbers; all are compiled together: a program that needs one needs others soon."""
-    texts = {each: row_text(each, dtype) for each in rows.TEXTS}
-    found = loaded(what, [texts.pop(name)], list(texts.values()))
+def softmax_kernel(dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    """That kernel for a type of numbers."""
+    found = loaded("attention", [softmax_text(dtype)], functools.partial(usual_texts, dtype))
     return None if found is None else found[0]
 
 
-@functools.cache
-def row_text(name: str, dtype: np.dtype[Any]) -> Text:
+def softmax_text(dtype: np.dtype[Any]) -> Text:
     """The text of that kernel."""
-    text, takes = rows.row_kernel(name, getattr(kinds, dtype.name))
-    return Text(HEADER + text, name, takes)
+    text, takes = rows.softmax_text(getattr(kinds, dtype.name))
+    return Text(HEADER + text, "softmax_walk", takes)
+
+
+# ----- products of matrices -----
+
+
+def product(left: Any, right: Any, turned: int, bias: Any) -> Any:
+    """left @ right, and a number for each column added; None where the kernel cannot be compiled.
+
+    Args:
+        left: a matrix of at least `products.HEIGHT` rows.
+        right: a matrix.
+        turned: 1 where `left` is the transpose of what is multiplied, 2 where `right` is, 3 for both, or 0.
+        bias: the numbers; None for none.
+    """
+    function = product_kernel(left.dtype)
+    if function is None:
+        return None
+    out = np.empty((left.shape[turned & 1], right.shape[1 - (turned >> 1)]), left.dtype)
+    units = -(-out.shape[1] // products.columns_of_unit(out.dtype))
+    bias = np.empty(0, left.dtype) if bias is None else in_order(bias)
+    in_parts(function, units, (turned, in_order(left), in_order(right), bias, out), threads=min(threads(), units))
+    return out
+
+
+@functools.cache
+def product_kernel(dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    """That kernel for a type of numbers."""
+    number = getattr(kinds, dtype.name)
+    matrix, given = number[:, ::1], kinds.given
+    takes = (kinds.uint64, kinds.uint64, kinds.int64, given(matrix), given(matrix), given(number[::1]), matrix)
+    text = products.product_text("matrix_product", dtype, ("bias",), products.BIAS)
+    found = loaded("a matrix product", [Text(HEADER + text, "matrix_product", takes)])
+    return None if found is None else found[0]

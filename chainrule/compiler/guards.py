@@ -242,7 +242,7 @@ class Guards:
 
     def _gradients_changed(self, arguments: Any) -> str:
         for reference, there in self.traced.present:
-            gradient = reference.holder(arguments).grad
+            gradient = reference.holder(arguments)._grad
             if (gradient is not None) is not there:
                 return f"{reference.name}.grad: {'there' if there else 'None'}, now {'None' if there else 'there'}"
         for reference in self.gradients:

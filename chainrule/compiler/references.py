@@ -82,7 +82,7 @@ class Gradient(Reference):
 
     def holder(self, arguments: Any) -> Any:
         """The gradient; zeros' place is never asked for, since a program that reads gradients finds them."""
-        gradient = self.of.holder(arguments).grad
+        gradient = self.of.holder(arguments)._grad
         if gradient is None:
             raise LookupError(f"{self.name} is None")
         return gradient

@@ -128,7 +128,7 @@ class _Before:
 
     def __init__(self, tensor: Tensor) -> None:
         self.array = tensor.array
-        self.gradient = tensor.grad
+        self.gradient = tensor._grad
         self.node = tensor._node
         self.hooks = hooks_of(self.node)
         extra = None if self.node is None else self.node._extra
@@ -141,7 +141,7 @@ class _Before:
 
     def restore(self, tensor: Tensor) -> None:
         tensor.array = self.array
-        tensor.grad = self.gradient
+        tensor._grad = self.gradient
         if self.node is not None and hooks_of(self.node) != self.hooks:
             extra = extra_of(self.node)
             for registry in (extra.hooks, extra.post_hooks):
@@ -229,14 +229,14 @@ class _Session:
         self.references[tensor] = reference
         self.before[tensor] = before
         before.tracer = tensor.array = self.array(reference, tensor.array)
-        if tensor.grad is not None:
-            self.enter(tensor.grad, Gradient(reference))
+        if tensor._grad is not None:
+            self.enter(tensor._grad, Gradient(reference))
         elif isinstance(before.node, Leaf) and tensor not in self.bare and not self.strict:
             node = self.recorder.input(f"{reference.name}_grad", tensor.shape, tensor.array.dtype)
             self.inputs[node] = Gradient(reference)
             zeros = self.recorder.tracer(node, np.zeros(tensor.shape, tensor.array.dtype))
-            tensor.grad = make_tensor(zeros, None)
-            self.stand_ins[tensor] = (tensor.grad, zeros)
+            tensor._grad = make_tensor(zeros, None)
+            self.stand_ins[tensor] = (tensor._grad, zeros)
 
     def leave(self) -> None:
         for tensor, before in self.before.items():
@@ -556,8 +556,8 @@ def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
                 )
             traced.writes.append(Write(session.owners[before.tracer.cell], node_of(session, now)))
         at_entry = session.stand_ins[tensor][0] if tensor in session.stand_ins else before.gradient
-        if tensor.grad is not at_entry:
-            node = None if tensor.grad is None else node_of(session, tensor.grad.array)
+        if tensor._grad is not at_entry:
+            node = None if tensor._grad is None else node_of(session, tensor._grad.array)
             if node is not None and not node.name:
                 node.name = f"{reference.name}_grad"
             traced.gradients.append(NewGradient(reference, node))
@@ -678,7 +678,7 @@ def check_gradients(session: _Session, traced: Trace) -> None:
         reference = session.references[tensor]
         if tensor in session.stand_ins:
             stand_in, tracer = session.stand_ins[tensor]
-            touched = tensor.grad is stand_in and (stand_in.array is not tracer or tracer.cell.count)
+            touched = tensor._grad is stand_in and (stand_in.array is not tracer or tracer.cell.count)
             if touched or reference in read:
                 bare.add(tensor)
         elif before.gradient is not None:

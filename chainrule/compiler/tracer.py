@@ -146,9 +146,14 @@ class Pin(NamedTuple):
 
 
 class Recorder:
-    """Collects the nodes of one trace."""
+    """Collects the nodes of one trace.
 
-    def __init__(self) -> None:
+    Args:
+        whole: functions of this package that are recorded as calls, not what they do.
+    """
+
+    def __init__(self, whole: frozenset[Any] = WHOLE) -> None:
+        self.whole = whole
         self.nodes: list[Node] = []
         self.constants: dict[int, Node] = {}
         self.tracers: weakref.WeakSet[Tracer] = weakref.WeakSet()
@@ -471,7 +476,7 @@ class Tracer(NDArrayOperatorsMixin):
             base, value, chain = args
             return self.recorder.call(write_region, (base, value, chain), {})
         body = getattr(func, "__wrapped__", None)
-        if body is None or func.__module__ in WHOLE or func.__name__ in WHOLE:
+        if body is None or {func, func.__module__, func.__name__} & self.recorder.whole:
             return self._maybe_view(func, args, kwargs)
         try:
             return body(*args, **kwargs)

@@ -294,7 +294,7 @@ def run(
         tensor = reference()
         if tensor is not None:
             result = as_gradient(gradient, tensor, create)
-            tensor.grad = result if tensor.grad is None else tensor.grad + result
+            tensor._grad = result if tensor._grad is None else tensor._grad + result
     return captured, arrived
 
 
@@ -578,23 +578,23 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
             result = as_gradient(gradient, tensor, create)
             if not create:
                 result.array = result.array.copy() if result.array is gradient else own(result.array)
-        have = tensor.grad
+        have = tensor._grad
         if have is not None and have.array.shape != result.array.shape:
             raise RuntimeError(
                 f"a gradient of shape {tuple(result.array.shape)} cannot be added to the .grad that is there, of shape "
                 f"{tuple(have.array.shape)}: assign a .grad of the tensor's shape, or None"
             )
         ready.append((tensor, result, node))
-    written = [tensor.grad for tensor, _, _ in ready if tensor.grad is not None]
+    written = [tensor._grad for tensor, _, _ in ready if tensor._grad is not None]
     if written and not create:
         note_writes(written, "backward")  # a graph may have saved them
     for tensor, result, node in reversed(ready):
-        if tensor.grad is None:
-            tensor.grad = result
-        elif create or tensor.grad.requires_grad:
-            tensor.grad = tensor.grad + result
+        if tensor._grad is None:
+            tensor._grad = result
+        elif create or tensor._grad.requires_grad:
+            tensor._grad = tensor._grad + result
         else:
-            tensor.grad.array = add_to(tensor.grad.array, result.array)
+            tensor._grad.array = add_to(tensor._grad.array, result.array)
         if node._extra is not None and node._extra.post_hooks:
             for hook in list(node._extra.post_hooks.values()):
                 hook(tensor)

@@ -320,7 +320,7 @@ def _unary(
         node = input._node if input._alias is None else input.node()
         result = new_object(Tensor)
         result.array = out
-        result.grad = None
+        result._grad = None
         result._alias = None
         result._node = None
         if node is not None and is_differentiable and (mode := grad_mode()):
@@ -392,7 +392,7 @@ def _binary(
             return general(input, other)  # an integer or a complex number changed the type
         result = new_object(Tensor)
         result.array = out
-        result.grad = None
+        result._grad = None
         result._alias = None
         result._node = None
         if (node is not None or other_node is not None) and is_differentiable and (mode := grad_mode()):

@@ -212,9 +212,9 @@ class Tensor:
     Tensor(array([1., 2.], dtype=float32), requires_grad=False)
     """
 
-    __slots__ = ("__weakref__", "_alias", "_node", "array", "grad")
+    __slots__ = ("__weakref__", "_alias", "_grad", "_node", "array")
     array: Any
-    grad: Tensor | None
+    _grad: Tensor | None
     _node: Recipe | Leaf | None
     _alias: Alias | None
 
@@ -228,7 +228,7 @@ class Tensor:
             self.array = as_array(array, dtype)
             if dtype is None and isinstance(array, (list, tuple)) and self.array.dtype.kind in "biu":
                 self.array = self.array.astype(default_float())
-        self.grad = None
+        self._grad = None
         self._node = None
         self._alias = Alias(storage_of(array)) if isinstance(array, Tensor) and array.array is self.array else None
         if requires_grad:
@@ -314,6 +314,21 @@ class Tensor:
         else:
             self._node = None
         return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have added up; None before the first."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            _check_gradient(self, gradient)
+        self._grad = gradient
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def recipe(self) -> Recipe | None:
@@ -609,7 +624,7 @@ class Tensor:
             raise RuntimeError("only leaf tensors support deepcopy: use clone(), or detach() first")
         copy = new_object(type(self))
         copy.array = self.array.copy()
-        copy.grad = None if self.grad is None else self.grad.__deepcopy__(memo)
+        copy._grad = None if self._grad is None else self._grad.__deepcopy__(memo)
         copy._alias = None
         copy._node = None if self._node is None else Leaf(copy)
         if hasattr(self, "__dict__"):
@@ -621,6 +636,29 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("only leaf tensors can be pickled: use detach() first")
         return _rebuild, (type(self), self.array, self.requires_grad, getattr(self, "__dict__", None))
+
+
+def _check_gradient(tensor: Tensor, gradient: Any) -> None:
+    """Refuse as a tensor's `.grad` what can be no gradient of it.
+
+    Raises:
+        TypeError: no tensor.
+        RuntimeError: the tensor itself, or one of another shape or type.
+    """
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(gradient).__name__}")
+    if gradient is tensor:
+        raise RuntimeError("can't assign a tensor as its own grad: write x.grad = x.clone()")
+    if tuple(gradient.array.shape) != tuple(tensor.array.shape):
+        raise RuntimeError(
+            f"attempting to assign a gradient of size {tuple(gradient.array.shape)} to a tensor of size "
+            f"{tuple(tensor.array.shape)}: they must be the same"
+        )
+    if gradient.array.dtype != tensor.array.dtype:
+        raise RuntimeError(
+            f"attempting to assign a gradient with dtype {gradient.dtype} to a tensor with dtype {tensor.dtype}: write "
+            f".to({tensor.dtype}) behind it"
+        )
 
 
 def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, attributes: dict[str, Any] | None) -> Tensor:
@@ -636,7 +674,7 @@ def make_tensor(
     """A tensor from its parts, without the constructor's conversions."""
     tensor: Tensor = new_object(kind)
     tensor.array = array
-    tensor.grad = None
+    tensor._grad = None
     tensor._node = node
     tensor._alias = alias
     return tensor

@@ -497,8 +497,8 @@ class Module:
                 after = fn(before)
                 if after.array is not tensor.array:
                     tensor.data = after
-                if tensor.grad is not None:
-                    tensor.grad = fn(make_tensor(tensor.grad.array, None))
+                if tensor._grad is not None:
+                    tensor._grad = fn(make_tensor(tensor._grad.array, None))
         return self
 
     def _convert(self, wanted: Callable[[np.dtype[Any]], np.dtype[Any]]) -> Self:
@@ -831,16 +831,16 @@ class Module:
 
 def forget_gradient(parameter: Tensor, set_to_none: bool) -> None:
     """Drop a tensor's gradient, or fill it with zeros in place."""
-    gradient = parameter.grad
+    gradient = parameter._grad
     if gradient is None:
         return
     if set_to_none:
-        parameter.grad = None
+        parameter._grad = None
     else:
         gradient = gradient if gradient._node is None else make_tensor(gradient.array, None)
         gradient.array[...] = 0
         storage_of(gradient).note_write("zero_grad")
-        parameter.grad = gradient
+        parameter._grad = gradient
 
 
 def _overwrite(tensor: Tensor, array: Any) -> None:

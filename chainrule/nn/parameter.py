@@ -29,7 +29,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
         self.array = as_array([] if data is None else data)
-        self.grad = None
+        self._grad = None
         self._node = None
         self._alias = Alias(storage_of(data)) if isinstance(data, Tensor) else None
         if requires_grad:
@@ -49,7 +49,7 @@ class Buffer(Tensor):
 
     def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
         self.array = as_array([] if data is None else data)
-        self.grad = None
+        self._grad = None
         self._node = None
         self._alias = Alias(storage_of(data)) if isinstance(data, Tensor) else None
         self.persistent = persistent

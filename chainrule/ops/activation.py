@@ -18,7 +18,7 @@ from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
-from .kernels import BY_ELEMENT, compiled
+from .kernels import Fused
 from .memory import Memory
 from .special import BLOCK, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
 
@@ -274,14 +274,12 @@ def _gelu(x: Any, approximate: str = "none", saved: Memory | None = None) -> Any
     `saved` is a `Memory` in which the derivative may be left, where it comes at little cost.
     """
     if type(x) is np.ndarray:
-        kernels = compiled(x.size * BY_ELEMENT, x)
-        if kernels is not None:
-            out, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-            name = "gelu_walk" if approximate == "none" else "gelu_tanh_walk"
-            if kernels.run_rows("gelu", name, kernels.in_order(x).reshape(-1), slope.reshape(-1), out.reshape(-1)):
-                if saved is not None:
-                    saved.steps = slope
-                return out
+        if saved is None:
+            out = gelu_fused(x, approximate=approximate)
+        else:
+            out, saved.steps = gelu_and_slope_fused(x, approximate=approximate) or (None, None)
+        if out is not None:
+            return out
         if x.dtype == np.float32 and x.size >= FEW:
             return _gelu_in_blocks(x, approximate, saved)
     if approximate == "none":
@@ -304,6 +302,15 @@ def gelu_back(grad_out: Any, out: Any, x: Any, approximate: str = "none", saved:
     t = np.tanh((square * GELU_CUBE + 1) * x * GELU_SCALE)
     rise = (1 - t * t) * x * ((square * (3 * GELU_CUBE) + 1) * GELU_SCALE)
     return grad_out * ((t + 1 + rise) * 0.5)
+
+
+def gelu_and_slope(x: Any, approximate: str) -> tuple[Any, Any]:
+    """`_gelu` and its derivative, which have much in common."""
+    return _gelu(x, approximate), gelu_back(1, None, x, approximate)
+
+
+BOTH: Any = ({"approximate": "none"}, {"approximate": "tanh"})
+gelu_fused, gelu_and_slope_fused = Fused(_gelu, "n", usual=BOTH), Fused(gelu_and_slope, "n", usual=BOTH)
 
 
 @array_function

@@ -20,7 +20,7 @@ from ..random import numbers_of
 from .indexing import where
 from .kernels import BY_ELEMENT, compiled
 from .memory import Memory, remembered
-from .normalisation import _softmax
+from .normalisation import _softmax, softmax_back, softmax_back_fused
 from .shape import repeat_interleave
 
 __all__: list[str] = []
@@ -70,8 +70,7 @@ def exponentials_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> St
     rows, columns = scores.shape[-2:]
     kernels = compiled(scores.size * BY_ELEMENT, scores, mask)
     if kernels is not None:
-        walk = "softmax_walk", rows if causal else 0, scores.reshape(-1, columns)
-        if kernels.run_rows("attention", *walk):
+        if kernels.softmax(scores.reshape(-1, columns), rows if causal else 0):
             return Steps(scores, None, queries)
     unshifted = mask is None and -SMALL < np.minimum.reduce(scores, None) and np.maximum.reduce(scores, None) < SMALL
     if unshifted:
@@ -188,8 +187,7 @@ def shared(grad_out: Any, *args: Any) -> Shared:
         at_weights = np.matmul(gradient, transposed(v))
         if keep is not None:
             at_weights = at_weights * keep
-        weighted = at_weights * weights
-        at_scores = weighted - weights * np.sum(weighted, axis=-1, keepdims=True)
+        at_scores = softmax_back(at_weights, weights, None, -1)
         return Shared(weights if keep is None else weights * keep, gradient, at_scores, q * scale)
 
     return remembered(grad_out, compute)  # type: ignore[no-any-return]
@@ -208,10 +206,10 @@ def at_once(gradient: Any, out: Any, v: Any, keep: Any, steps: Steps) -> Shared:
         at_scores *= keep
     weights = exponentials if keep is None else exponentials * keep
     if share is None and exponentials.shape == at_scores.shape:
-        kernels = compiled(at_scores.size * BY_ELEMENT, at_scores)
-        pair = (x.reshape(-1, x.shape[-1]) for x in (exponentials, at_scores))
-        if kernels is not None and kernels.run_rows("attention", "softmax_back_walk", *pair):
-            return Shared(weights, gradient, at_scores, queries)
+        pair = (x.reshape(-1, x.shape[-1]) for x in (at_scores, exponentials))
+        found = softmax_back_fused(*pair, None, axis=-1)
+        if found is not None:
+            return Shared(weights, gradient, found.reshape(at_scores.shape), queries)
     at_scores -= np.vecdot(gradient, out)[..., None]
     at_scores *= exponentials
     return Shared(weights, gradient, at_scores, queries)

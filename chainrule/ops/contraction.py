@@ -21,6 +21,7 @@ from ..core.recipe import CLOCK, NO_KWARGS, Recipe, extra_of, new_object, user_t
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
+from .kernels import compiled
 
 __all__ = [
     "addbmm",
@@ -134,9 +135,38 @@ def few_rows(x: Any, weight: Any) -> bool:
     )
 
 
+LEAST = 64  # rows, columns and products of each sum from which a kernel takes less time than BLAS
+TURNED_LEFT, TURNED_RIGHT = 1, 2
+
+
+def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
+    """The product of two matrices as `compiler/eager.py` computes it; None where it does not, or BLAS is faster."""
+    if right.size < LEAST * LEAST or type(left) is not ndarray or type(right) is not ndarray:
+        return None
+    rows, inner = left.shape[::-1] if turned & TURNED_LEFT else left.shape
+    columns = right.size // inner if inner else 0
+    if rows < LEAST or columns < LEAST or inner < LEAST:
+        return None
+    if not (left.flags.c_contiguous and right.flags.c_contiguous):
+        return None
+    if turned & TURNED_RIGHT and rows < 2 * LEAST and right.nbytes > 1 << 20:  # few rows for turning so much
+        return None
+    kernels = compiled(rows * inner * columns, left, right, bias)
+    return None if kernels is None else kernels.product(left, right, turned, bias)
+
+
 @array_function
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias`. Shapes: x (*, in), weight (out, in), bias (out,) or None; result (*, out)."""
+    if (
+        weight.size >= LEAST * LEAST
+        and type(x) is ndarray
+        and x.ndim > 1
+        and (bias is None or bias.shape == weight.shape[:1])
+    ):
+        out = by_kernel(as_rows(x), weight, TURNED_RIGHT, bias)
+        if out is not None:
+            return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
     if x.ndim > 2 and type(x) is ndarray:  # one product instead of one for each matrix of the batch
         out = matrix_product(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
     elif few_rows(x, weight) and (bias is None or (type(bias) is ndarray and bias.shape == weight.shape[:1])):
@@ -155,9 +185,13 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 @backward(linear, 0)
 def linear_back0(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_x L = (\nabla_{out} L)\, weight$"""
-    if x.ndim > 2:
-        return np.reshape(matrix_product(as_rows(grad_out), weight), x.shape)
-    return matrix_product(grad_out, weight)
+    if x.ndim == 1:
+        return matrix_product(grad_out, weight)
+    grad_out = as_rows(grad_out)
+    found = by_kernel(grad_out, weight, 0)
+    if found is None:
+        found = matrix_product(grad_out, weight)
+    return found if x.ndim == 2 else np.reshape(found, x.shape)
 
 
 @backward(linear, 1)
@@ -168,7 +202,8 @@ def linear_back1(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None)
     if x.ndim > 2:
         x = as_rows(x)
         grad_out = as_rows(grad_out)
-    return matrix_product(transposed(grad_out), x)
+    found = by_kernel(grad_out, x, TURNED_LEFT)
+    return matrix_product(transposed(grad_out), x) if found is None else found
 
 
 @backward(linear, 2)
@@ -559,7 +594,7 @@ def linear_operation(input: Any, weight: Any, bias: Any = None) -> Tensor:
     bias_node = None if bias is None else bias._node if bias._alias is None else bias.node()
     result = new_object(Tensor)
     result.array = out
-    result.grad = None
+    result._grad = None
     result._alias = None
     result._node = None
     if (weight_node is not None or node is not None or bias_node is not None) and (mode := grad_mode()):

@@ -348,7 +348,8 @@ def convolve_input(
     """
     samples, positions, kernel = g.shape[0], g.shape[2:], w.shape[2:]
     channels = w.shape[1] * groups
-    if type(g) is np.ndarray and type(w) is np.ndarray and not is_pointwise(size, kernel, positions, padding):
+    plain = type(g) is np.ndarray and type(w) is np.ndarray and not is_pointwise(size, kernel, positions, padding)
+    if plain and np.isfinite(np.vdot(w, w)):  # zeros around g times an infinite weight would be NaN
         kernels = compiled(samples * w.size * math.prod(positions), g, w, bias)
         if kernels is not None:
             settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}

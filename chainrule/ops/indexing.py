@@ -79,10 +79,15 @@ def getitem(x: Any, index: Any) -> Any:
         raise
 
 
+def arrays_of(index: Any) -> tuple[Any, ...]:
+    """An index without tensors: NumPy would take one of a single element for a number."""
+    return tuple(item.array if isinstance(item, Tensor) else item for item in index)
+
+
 @array_function
 def getitem_adjoint(values: Any, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with `values` added at the elements that `index` reads."""
-    index = tuple(item.array if isinstance(item, Tensor) else item for item in index)
+    index = arrays_of(index)
     for item in index:
         if hasattr(item, "as_number"):  # a traced index
             return item.__chainrule_function__(getitem_adjoint, (values, index, shape), {})
@@ -148,7 +153,7 @@ def getitem_add(total: Any, grad_out: Any, out: Any, x: Any, index: Any) -> bool
 @backward(getitem_adjoint, 0)
 def getitem_adjoint_back(grad_out: Any, out: Any, values: Any, index: Any, shape: Any) -> Any:
     r"""$\nabla_{values} L = (\nabla_{out} L)_{\text{index}}$"""
-    return getitem(grad_out, index)
+    return getitem(grad_out, arrays_of(index))
 
 
 @backward(np.take, 0)

@@ -10,13 +10,14 @@ import functools
 import importlib
 import importlib.util
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.tracing import recorder
 
-__all__ = ["BY_ELEMENT", "LARGE", "compiled"]
+__all__ = ["BY_ELEMENT", "LARGE", "Fused", "compiled"]
 
 LARGE = 4_000_000  # multiplications from which a kernel is used: in a loop it soon earns back what loading takes
 BY_ELEMENT = 64  # multiplications that take as long as what NumPy does with an element in several operations
@@ -50,3 +51,51 @@ def compiled(work: int, *arrays: Any) -> Any:
     if recorder.get() is not None:  # the compiler tries a function out, for which it will have kernels of its own
         return None
     return _module()
+
+
+class Fused:
+    """A function of arrays, written in NumPy, that a kernel computes where they are large.
+
+    The kernel is made from the function itself, by tracing it: a derivative stands in the table alone. What it gives
+    for a row may depend on nothing but that row of its arguments. `takes` says of each argument how its numbers are
+    spread over rows and columns:
+
+    | n | in any way, each number alone; then no argument has rows |
+    | rc | (rows, columns) |
+    | r1 | (rows, 1), a number for each row |
+    | c | (columns,), the same for all rows |
+    | f | a Python number |
+    | - | None |
+
+    Args:
+        function: of such arguments, and of settings by keyword; gives an array, or a tuple of arrays.
+        takes: of each argument, one of the above; the first is an array with all rows and columns.
+        over: positions of the arguments whose memory the results take; none for new arrays.
+        usual: settings that are likely; kernels for them are compiled as soon as one of all these functions is wanted.
+
+    >>> import numpy as np
+    >>> def square(x):
+    ...     return x * x
+    >>> Fused(square, "n", usual=())(np.ones(10)) is None  # too few: NumPy is as quick
+    True
+    """
+
+    known: ClassVar[list[Fused]] = []
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        takes: str,
+        over: tuple[int, ...] = (),
+        usual: tuple[dict[str, Any], ...] = ({},),
+    ) -> None:
+        self.function = function
+        self.takes = takes.split()
+        self.over = over
+        self.usual = usual
+        self.known.append(self)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """What the function gives; None where NumPy is to compute it."""
+        kernels = compiled(args[0].size * BY_ELEMENT, *(arg for arg in args if not isinstance(arg, float)))
+        return None if kernels is None else kernels.run_fused(self, args, settings)

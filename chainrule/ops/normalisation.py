@@ -19,9 +19,9 @@ from ..core.forward import array_function, cast, record, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
-from ..core.tracing import bounded
+from ..core.tracing import bounded, recorder
 from .common import as_tensor_argument, attach, is_complex, normalize_axis, numpy_names
-from .kernels import BY_ELEMENT, compiled
+from .kernels import Fused
 from .memory import Memory
 from .reduction import count, mean, sum
 from .selection import select_tensor
@@ -50,6 +50,9 @@ def softmax_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
     r"""$\nabla_x L = out \left(\nabla_{out} L - \sum_{axis} out \nabla_{out} L\right)$"""
     weighted = grad_out * out
     return weighted - out * np.sum(weighted, axis=axis, keepdims=True)
+
+
+softmax_back_fused = Fused(softmax_back, "rc rc -", over=(0,), usual=({"axis": -1},))
 
 
 @array_function
@@ -179,19 +182,18 @@ def normalise_layer(
         out = out if weight is None else out * weight
         return out if bias is None else out + bias
     size = count(x.shape, axis)
-    kernels = compiled(x.size * BY_ELEMENT, x, weight, bias)
-    if kernels is not None:
-        given = kernels.in_order(x).reshape(-1, size)
-        out, rows, inverse = np.empty_like(given), np.empty_like(given), np.empty((given.shape[0], 1), x.dtype)
-        scale = np.ones(size, x.dtype) if weight is None else kernels.in_order(weight).reshape(-1)
-        shift = np.zeros(size, x.dtype) if bias is None else kernels.in_order(bias).reshape(-1)
-        walk = "layer_norm_walk", np.full(1, eps, x.dtype), scale, shift, given, rows, inverse.reshape(-1), out
-        if kernels.run_rows("layer_norm", *walk):
-            if saved is not None:
-                saved.steps = rows, inverse
-            return out.reshape(x.shape)
     rows = x.reshape(-1, size)
-    average = _constants(1, size, x.dtype)[1] / size
+    scale, shift = (
+        usual if given is None else given.reshape(-1)
+        for given, usual in zip((weight, bias), _ones_and_zeros(size, x.dtype), strict=True)
+    )
+    found = layer_fused(rows, scale, shift, eps=float(eps))
+    if found is not None:
+        out, *steps = found
+        if saved is not None:
+            saved.steps = steps
+        return out.reshape(x.shape)
+    average = _ones_and_zeros(size, x.dtype)[0] / size
     rows = rows - rows.dot(average)[:, None]
     inverse = (rows * rows).dot(average)
     inverse += eps
@@ -200,10 +202,18 @@ def normalise_layer(
     rows *= inverse
     if saved is not None:
         saved.steps = rows, inverse
-    out = rows.copy() if weight is None else rows * weight.reshape(-1)
+    out = rows.copy() if weight is None else rows * scale
     if bias is not None:
-        out += bias.reshape(-1)
+        out += shift
     return out.reshape(x.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _ones_and_zeros(size: int, dtype: Any) -> tuple[Any, Any]:
+    constants = np.ones(size, dtype), np.zeros(size, dtype)
+    for array in constants:
+        array.flags.writeable = False
+    return constants
 
 
 def _plain_rows(x: Any, *others: Any) -> bool:
@@ -224,23 +234,34 @@ def normalise_layer_back_x(
         return standardize_back(gradient, standardize(x, axis, eps), x, axis, eps)
     rows, inverse = saved.steps
     size = rows.shape[1]
-    kernels = compiled(x.size * BY_ELEMENT, grad_out, weight)
-    if kernels is not None:
-        result = np.empty_like(rows)
-        scale = np.ones(size, rows.dtype) if weight is None else kernels.in_order(weight).reshape(-1)
-        given = kernels.in_order(grad_out).reshape(-1, size)
-        if kernels.run_rows("layer_norm", "layer_norm_back_walk", scale, rows, inverse.reshape(-1), given, result):
-            return result.reshape(x.shape)
-    average = _constants(1, size, rows.dtype)[1] if weight is None else weight.reshape(-1)
-    average = average / size
+    scale = _ones_and_zeros(size, rows.dtype)[0] if weight is None else weight.reshape(-1)
+    found = layer_back_fused(grad_out.reshape(rows.shape), rows, scale, inverse)
+    if found is not None:
+        return found.reshape(x.shape)
+    average = scale / size
     gradient = grad_out.reshape(-1, size)
     scaled = gradient * rows
     along = scaled.dot(average)[:, None]
     np.multiply(rows, along, out=scaled)
     scaled += gradient.dot(average)[:, None]
-    result = np.subtract(gradient if weight is None else gradient * weight.reshape(-1), scaled, out=scaled)
+    result = np.subtract(gradient if weight is None else gradient * scale, scaled, out=scaled)
     result *= inverse
     return result.reshape(x.shape)
+
+
+def layer(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+    """What `normalise_layer` gives for rows, and what it leaves for its backward function."""
+    rows = standardize(x, -1, eps)
+    return rows * weight + bias, rows, inverse_deviation(x, -1, eps)
+
+
+def layer_back(grad_out: Any, rows: Any, weight: Any, inverse: Any) -> Any:
+    """`normalise_layer_back_x` from what was left."""
+    return standardize_back(grad_out * weight, rows, rows, -1, 0.0, saved=(None, inverse))
+
+
+layer_fused = Fused(layer, "rc c c", usual=({"eps": 1e-5},))
+layer_back_fused = Fused(layer_back, "rc rc c r1")
 
 
 @backward(normalise_layer, 1)
@@ -545,14 +566,16 @@ def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor |
 def standardized(input: Any, axis: Any, eps: float, centred: bool = True) -> Any:
     """`standardize` on a tensor; what the backward function needs is computed once."""
     x = input.array
-    if type(x) is not np.ndarray or x.dtype.itemsize < 4 or not x.size:
+    plain = type(x) is np.ndarray
+    if not (plain or recorder.get() is not None) or x.dtype.itemsize < 4 or not x.size:
         return _standardize(input, axis, eps, centred)
+    total: Any = np.add.reduce if plain else np.sum
     n = count(x.shape, axis)
     average = None
     if centred:
-        average = np.add.reduce(x, axis=axis, keepdims=True) / n
+        average = total(x, axis=axis, keepdims=True) / n
         x = x - average
-    inverse = 1 / np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=True) / n + eps)
+    inverse = 1 / np.sqrt(total(x * x, axis=axis, keepdims=True) / n + eps)
     return _standardize(input, axis, eps, centred, (average, inverse))
 
 

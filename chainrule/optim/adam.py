@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracing import number
-from ..ops.kernels import BY_ELEMENT, compiled
+from ..ops.kernels import BY_ELEMENT, Fused, compiled
 from .kernels import Kernels, in_pieces
 from .optimizer import (
     Optimizer,
@@ -95,7 +95,7 @@ class Adam(Optimizer):
             keep = (state["exp_avg"].array, state["exp_avg_sq"].array)
             if amsgrad:
                 keep += (state["max_exp_avg_sq"].array,)  # type: ignore[assignment]
-            gradient = tensor.grad.array  # type: ignore[union-attr]
+            gradient = tensor._grad.array  # type: ignore[union-attr]
             settings = (beta1, beta2, step, eps * root, shrink)
             if kernels is not None and _by_kernel(kernels, tensor.array, gradient, *keep, *settings):
                 continue
@@ -112,9 +112,34 @@ def _by_kernel(
             return False
     if np.may_share_memory(x, g):
         return False
-    numbers = np.array((beta1, 1 - beta1, beta2, 1 - beta2, *settings), kind)
-    flat = (array.reshape(-1) for array in (g, mean, square, x))
-    return x.size > 0 and kernels.run_rows("Adam", "adam_walk", numbers, *flat)  # type: ignore[no-any-return]
+    kernel = kernels.fused_kernel(adam_fused, kind, ())
+    if kernel is None:
+        return False
+    flat = g.reshape(-1), mean.reshape(-1), square.reshape(-1), x.reshape(-1)
+    kernel.run(x.size, x.size, (*flat, beta1, 1 - beta1, beta2, 1 - beta2, *settings), ())
+    return True
+
+
+def adam(
+    g: Any,
+    mean: Any,
+    square: Any,
+    x: Any,
+    keep_mean: float,
+    take_mean: float,
+    keep_square: float,
+    take_square: float,
+    step: float,
+    eps: float,
+    shrink: float,
+) -> tuple[Any, Any, Any]:
+    """The means and the parameter after a step."""
+    mean = mean * keep_mean + g * take_mean
+    square = square * keep_square + g * g * take_square
+    return mean, square, x * shrink + mean / (np.sqrt(square) + eps) * step
+
+
+adam_fused = Fused(adam, "n n n n f f f f f f f", over=(1, 2, 3))
 
 
 def _decays(group: dict[str, Any]) -> tuple[float, float]:
@@ -259,7 +284,7 @@ class Adamax(Optimizer):
             in_pieces(
                 _adamax,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["exp_avg"].array, state["exp_inf"].array),
                 (beta1, beta2, group["eps"], step),
                 group["maximize"],
@@ -345,7 +370,7 @@ class NAdam(Optimizer):
             in_pieces(
                 _nadam,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["exp_avg"].array, state["exp_avg_sq"].array),
                 (beta1, beta2, group["eps"] * root, shrink, *steps),
                 group["maximize"],
@@ -436,7 +461,7 @@ class RAdam(Optimizer):
             in_pieces(
                 _radam,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["exp_avg"].array, state["exp_avg_sq"].array),
                 (beta1, beta2, step, group["eps"], shrink, adaptive),
                 group["maximize"],

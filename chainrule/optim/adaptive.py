@@ -80,7 +80,7 @@ class RMSprop(Optimizer):
             in_pieces(
                 _rmsprop,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["square_avg"].array, *(state[name].array for name in names)),
                 (group["alpha"], group["eps"], -number(group["lr"]), momentum, centered),
                 group["maximize"],
@@ -172,7 +172,7 @@ class Adagrad(Optimizer):
             state = self.state_of(group, tensor)
             count = next_count(state)
             step = -number(group["lr"]) / (1 + (count - 1) * group["lr_decay"])
-            gradient = tensor.grad.array  # type: ignore[union-attr]
+            gradient = tensor._grad.array  # type: ignore[union-attr]
             settings = (step, group["eps"])
             keep = (state["sum"].array,)
             in_pieces(_adagrad, tensor.array, gradient, keep, settings, group["maximize"], group["weight_decay"])
@@ -236,7 +236,7 @@ class Adadelta(Optimizer):
             in_pieces(
                 _adadelta,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["square_avg"].array, state["acc_delta"].array),
                 (group["rho"], group["eps"], -number(group["lr"])),
                 group["maximize"],
@@ -307,7 +307,7 @@ class Rprop(Optimizer):
             in_pieces(
                 _rprop,
                 tensor.array,
-                tensor.grad.array,  # type: ignore[union-attr]
+                tensor._grad.array,  # type: ignore[union-attr]
                 (state["prev"].array, state["step_size"].array),
                 (*group["etas"], *group["step_sizes"]),
                 group["maximize"],

@@ -102,11 +102,17 @@ def in_pieces(
         decay: add this much of the parameter to the gradient.
 
     Raises:
-        RuntimeError: the gradient has another shape, because somebody else than backward() set it.
+        RuntimeError: the gradient has another shape, because somebody else than backward() set it; or the parameter
+            cannot be written.
     """
     if gradient.shape != parameter.shape:
         raise RuntimeError(
             f"a parameter of shape {parameter.shape} has a gradient of shape {gradient.shape}; they must be the same"
+        )
+    if type(parameter) is np.ndarray and not parameter.flags.writeable:
+        raise RuntimeError(
+            f"a parameter of shape {parameter.shape} cannot be written: several elements of an expanded tensor are one "
+            "in memory, and some arrays are read-only. Give the optimizer a copy, parameter.detach().clone()"
         )
     kernels = kernels_for(parameter)
     flat = kernels is not None

@@ -84,7 +84,7 @@ class LBFGS(Optimizer):
         """The gradients of all parameters in one vector; zeros where there is none."""
         parts = []
         for tensor in self._params:
-            gradient = np.zeros_like(tensor.array) if tensor.grad is None else tensor.grad.array
+            gradient = np.zeros_like(tensor.array) if tensor._grad is None else tensor._grad.array
             parts.append(_flat_reals(gradient))
         return np.concatenate(parts)
 

@@ -65,7 +65,7 @@ class Adafactor(Optimizer):
         lr, d = number(group["lr"]), group["d"]
         least, smallest = group["eps"]
         for tensor in tensors:
-            x, gradient = tensor.array, tensor.grad.array  # type: ignore[union-attr]
+            x, gradient = tensor.array, tensor._grad.array  # type: ignore[union-attr]
             if x.dtype.kind == "c":
                 raise RuntimeError("Adafactor does not support complex parameters")
             if not x.size:
@@ -171,7 +171,7 @@ class Muon(Optimizer):
         """x -= lr * orthogonal(momentum)."""
         lr, momentum = number(group["lr"]), group["momentum"]
         for tensor in tensors:
-            x, gradient = tensor.array, tensor.grad.array  # type: ignore[union-attr]
+            x, gradient = tensor.array, tensor._grad.array  # type: ignore[union-attr]
             if x.dtype.kind == "c":
                 raise RuntimeError("Muon does not support complex parameters")
             state = self.state_of(group, tensor)

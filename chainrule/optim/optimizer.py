@@ -173,7 +173,7 @@ class Optimizer:
         for group in self.param_groups:
             for tensor in group["params"]:
                 if set_to_none:
-                    tensor.grad = None
+                    tensor._grad = None
                 else:
                     forget_gradient(tensor, False)
 
@@ -192,7 +192,7 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            tensors = [tensor for tensor in group["params"] if tensor.grad is not None]
+            tensors = [tensor for tensor in group["params"] if tensor._grad is not None]
             if tensors:
                 note_writes(tensors, f"{type(self).__name__}.step")
                 self.update(group, tensors)

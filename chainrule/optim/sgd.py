@@ -80,12 +80,12 @@ class SGD(Optimizer):
         dtype, kernels = None, None
         for tensor in tensors:
             x = tensor.array
-            gradient = tensor.grad.array  # type: ignore[union-attr]
+            gradient = tensor._grad.array  # type: ignore[union-attr]
             if x.dtype is not dtype:
                 dtype = x.dtype
                 kernels = blas_kernels(dtype.char) if dtype.kind == "f" else None
             plain = type(x) is np.ndarray and x.flags.carray
-            if kernels is not None and plain and 0 < x.size == gradient.size:
+            if kernels is not None and plain and x.shape == gradient.shape and x.size:
                 if x.size <= PIECE:
                     kernels.axpy(gradient.ravel(), x.ravel(), None, step)
                     continue
@@ -113,7 +113,7 @@ class SGD(Optimizer):
         in_pieces(
             _descend,
             tensor.array,
-            tensor.grad.array,  # type: ignore[union-attr]
+            tensor._grad.array,  # type: ignore[union-attr]
             keep,
             (step, momentum, 1.0 - group["dampening"], group["nesterov"], first) if momentum else (step,),
             group["maximize"],
@@ -192,7 +192,7 @@ class ASGD(Optimizer):
             state = self.state_of(group, tensor)
             count = next_count(state)
             settings = (number(state["eta"]), number(state["mu"]), lambd)
-            gradient = tensor.grad.array  # type: ignore[union-attr]
+            gradient = tensor._grad.array  # type: ignore[union-attr]
             in_pieces(
                 _average,
                 tensor.array,

@@ -34,7 +34,7 @@ def test_gelu_by_kernels_is_that_of_numpy(
 ) -> None:
     x = numbers(size, dtype=dtype) * 3
     assert_same_as_numpys(lambda x: F.gelu(x, approximate=approximate), [x], monkeypatch)
-    assert calls == ["gelu_walk" if approximate == "none" else "gelu_tanh_walk"]
+    assert calls == ["gelu_and_slope_kernel"]
 
 
 @TYPES
@@ -60,6 +60,29 @@ def test_gelu_takes_arrays_whose_elements_are_not_side_by_side(monkeypatch: pyte
         np.testing.assert_array_equal(F.gelu(view.t()).numpy(), F.gelu(view).numpy().T)
 
 
+def read_only(x: Any) -> Any:
+    x.flags.writeable = False
+    return x
+
+
+@TYPES
+def test_arrays_that_nobody_may_write_are_read(dtype: str, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file mapped into memory, or one row that stands for several."""
+    x, weight, gradient = (read_only(numbers(*shape, dtype=dtype)) for shape in ((4, 9), (9,), (4, 9)))
+
+    def step() -> list[Any]:
+        given, scale = cr.from_numpy(x).requires_grad_(), cr.from_numpy(weight).requires_grad_()
+        for function in (F.gelu, lambda x: F.gelu(x, approximate="tanh"), lambda x: F.layer_norm(x, (9,), scale)):
+            function(given).backward(cr.from_numpy(gradient))
+        return [np.array(given.grad.numpy()), np.array(scale.grad.numpy())]
+
+    found = step()
+    assert calls == ["gelu_and_slope_kernel"] * 2 + ["layer_kernel", "layer_back_kernel"]
+    monkeypatch.setenv("CHAINRULE_KERNELS", "0")
+    for a, b in zip(found, step(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 # ----- layer normalisation -----
 
 
@@ -75,7 +98,7 @@ def test_layer_normalisation_by_kernels_is_that_of_numpy(
 ) -> None:
     arrays = [numbers(*shape, dtype=dtype), numbers(shape[-1], dtype=dtype), numbers(shape[-1], dtype=dtype)]
     assert_same_as_numpys(lambda x, *p: F.layer_norm(x, shape[-1:], *p), arrays[: 1 + parameters], monkeypatch)
-    assert calls == ["layer_norm_walk", "layer_norm_back_walk"]
+    assert calls == ["layer_kernel", "layer_back_kernel"]
 
 
 def test_layer_normalisation_of_large_numbers_is_exact() -> None:
@@ -128,7 +151,7 @@ def test_attention_by_kernels_is_that_of_numpy(
 
     q, k, v = heads(dtype)
     assert_same_as_numpys(attention, [factor * q, k, v], monkeypatch)
-    assert calls == ["softmax_walk", "softmax_back_walk"]
+    assert calls == ["softmax_walk", "softmax_back_kernel"]
 
 
 def test_a_mask_in_another_order_and_shared_keys_are_as_with_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +197,7 @@ def test_adamw_by_a_kernel_takes_the_steps_of_its_formula(decay: float, dtype: s
             size = np.sqrt(square / (1 - 0.95**count)) + 1e-6
             wide[i] = x * (1 - 0.01 * decay) - 0.01 * mean / (1 - 0.8**count) / size, mean, square
         optimizer.step()
-    assert calls == ["adam_walk"] * 2 * len(steps)
+    assert calls == ["adam_kernel"] * 2 * len(steps)
     for parameter, (x, mean, square) in zip(parameters, wide, strict=True):
         state = optimizer.state[parameter]
         for found, expected in ((parameter.detach(), x), (state["exp_avg"], mean), (state["exp_avg_sq"], square)):
@@ -195,7 +218,7 @@ def test_a_parameter_in_another_order_and_one_that_is_its_own_gradient_take_nump
 
 # ----- together -----
 
-WALKS = ["gelu_walk", "layer_norm_back_walk", "layer_norm_walk", "softmax_walk"]
+KERNELS = ["gelu_and_slope_kernel", "layer_back_kernel", "layer_kernel", "softmax_walk"]
 
 
 def test_a_graph_that_is_retained_goes_back_twice_alike() -> None:
@@ -215,7 +238,8 @@ def test_kernels_that_cannot_be_compiled_are_numpys_work_with_one_warning_each(
     from chainrule.compiler.kernels.cache import KernelError
 
     monkeypatch.setattr(eager, "load_kernels", lambda texts: [KernelError(text.name, "no") for text in texts])
-    eager.row_kernel.cache_clear()
+    eager.fused_kernel.cache_clear()
+    eager.softmax_kernel.cache_clear()
     x, (q, k, v) = numbers(3, 8), heads("f4")
     try:
         with pytest.warns(UserWarning, match="NumPy computes") as warned:
@@ -223,7 +247,8 @@ def test_kernels_that_cannot_be_compiled_are_numpys_work_with_one_warning_each(
                 arguments = [cr.from_numpy(a).requires_grad_() for a in (x, q, k, v)]
                 out = F.scaled_dot_product_attention(*arguments[1:]).sum()
                 (out + F.gelu(F.layer_norm(arguments[0], (8,))).sum()).backward()
-        assert sorted(str(w.message).split()[2] for w in warned) == WALKS
+        assert sorted(str(w.message).split()[2] for w in warned) == KERNELS
     finally:
-        eager.row_kernel.cache_clear()
+        eager.fused_kernel.cache_clear()
+        eager.softmax_kernel.cache_clear()
     assert not calls

@@ -296,3 +296,16 @@ def test_a_kernel_of_two_sizes_is_run_to_the_end_of_each(monkeypatch: pytest.Mon
     assert step.source.count("in_parts(") == 2 and count(step) == 1
     for parameter in (first, second):
         np.testing.assert_array_equal(parameter.detach().numpy(), -1.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_known_number_is_converted_in_a_kernel() -> None:
+    x = cr.tensor([0.0, 0.5, -1.0], requires_grad=True)
+
+    def gradient(x: Any) -> Any:
+        return cr.autograd.grad((x.double() * 0.1).sum() + x.tanh().sum().double(), x)[0]
+
+    compiled = compile(gradient, leave_out=("constants",))
+    expected = np.float32(0.1) + 1 - np.tanh(x.array) ** 2
+    np.testing.assert_allclose(compiled(x).numpy(), expected, rtol=1e-6)
+    assert "@kernel" in compiled.source

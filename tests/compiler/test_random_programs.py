@@ -40,6 +40,11 @@ REDUCE: list[Any] = [
     lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.mean(-1, keepdim=True), lambda x: x.max(), lambda x: x.amax(0),
     lambda x: x.var(0), lambda x: cr.logsumexp(x, -1), lambda x: x.cumsum(0), lambda x: x.amin(-1, keepdim=True),
     lambda x: x.max(-1).values, lambda x: x.norm(), lambda x: x.prod(-1), lambda x: x.sum(tuple(range(x.ndim))),
+    lambda x: x.sum(tuple(range(0, x.ndim, 2)), keepdim=True), lambda x: x.amax(tuple(range(x.ndim))[::-2]),
+    lambda x: x.mean(x.ndim // 2), lambda x: x.std(tuple(range(x.ndim - 1, -1, -2)), correction=0), lambda x: x.min(),
+    lambda x: x.logsumexp(tuple(range(1, x.ndim)) or 0), lambda x: x.sum(-2 if x.ndim > 1 else 0),
+    lambda x: x - x.mean(0), lambda x: x.softmax(0), lambda x: x.argmin(0) * x.sum(), lambda x: x.var(-1, keepdim=True),
+    lambda x: cr.count_nonzero(x, 0) * x.sum(), lambda x: x.norm(1, 0), lambda x: x.cumprod(-1),
 ]  # fmt: skip
 BINARY: list[Any] = [
     cr.add,
@@ -107,10 +112,21 @@ step = st.one_of(
 programs = st.lists(step, min_size=1, max_size=12)
 
 
-def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
-    """The values of a program, and the gradients of their sum."""
-    values = [x, w, extra]
-    counts: list[Any] = [cr.arange(extra.shape[1])]
+LAYOUTS: list[Any] = [  # how arrays lie in memory
+    lambda a: a,
+    lambda a: np.array(a.T).T,
+    lambda a: np.array(a[::-1, ::-1])[::-1, ::-1],
+    lambda a: np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3],
+    lambda a: np.array(a[:, ::-1].T)[::-1].T,
+]
+SHAPES = [(3, 4), (1, 1), (1, 4), (3, 1), (0, 3), (2, 0), (9, 17), (4, 4)]
+settings_of = st.tuples(st.sampled_from(SHAPES), st.integers(0, len(LAYOUTS) - 1), st.booleans())
+
+
+def run(program: Any, second: bool, *given: Any) -> list[Any]:
+    """The values of a program, and the gradients of their sum; and gradients of a sum of these."""
+    values, (x, w, extra, _, *whole) = list(given[:4]), given
+    counts: list[Any] = [cr.arange(extra.shape[1]), *whole]
     owned: list[Any] = []  # what may be written to
     for kind, which, place in program:
         a = values[place % len(values)]
@@ -155,6 +171,7 @@ def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
                 "empty",
                 "index",
                 "1D",
+                "ZeroDivision",
             )
             if not isinstance(error, TraceError) and any(word in str(error) for word in words):
                 continue  # the operands do not fit
@@ -169,36 +186,46 @@ def run(program: Any, x: Any, w: Any, extra: Any) -> list[Any]:
             owned.append(values[-1].clone())
             values.append(owned[-1])
     loss = sum((v.to(cr.float64) * (i + 1)).sum() for i, v in enumerate(values))
-    results = [v.detach().clone() for v in (*values[3:], *counts)]
-    results += [g for g in cr.autograd.grad(loss, [x, w], allow_unused=True) if g is not None]
+    results = [v.detach().clone() for v in (*values[4:], *counts)]
+    gradients = cr.autograd.grad(loss, [x, w], allow_unused=True, create_graph=second)
+    results += [g.detach() for g in gradients if g is not None]
+    if second:
+        again = sum(((g * g).sum() for g in gradients if g is not None and g.requires_grad), cr.zeros(()))
+        if again.requires_grad:
+            found = cr.autograd.grad(again.to(cr.float64), [x, w], allow_unused=True)
+            results += [g for g in found if g is not None]
     return results
 
 
 MOST = 5000  # elements of a value
 
 
-def check(program: Any, dtype: Any, leave_out: Any, size: int = 0) -> None:
+def check(program: Any, dtype: Any, leave_out: Any, setting: Any = (SHAPES[0], 0, False)) -> None:
     random = np.random.default_rng(0)
-    shapes = ((3 + size, 4 + size), (4 + size, 3 + size), (3 + size, 4 + size))
-    x, w, extra = (random.normal(size=shape).astype(dtype) for shape in shapes)
+    shape, layout, second = setting
+    shapes = (shape, shape[::-1], shape)
+    x, w, extra = (LAYOUTS[layout](random.normal(size=shape).astype(dtype)) for shape in shapes)
+    scalar = np.array(random.normal(), dtype)
+    whole, flags = LAYOUTS[layout](random.integers(-5, 9, shape)), LAYOUTS[layout](random.random(shape) > 0.5)
     mixed = dtype == np.float32 or any(kind == "binary" and which in MIXED for kind, which, _ in program)
 
     def inputs() -> list[Any]:
         cr.manual_seed(3)
         return [
-            cr.tensor(x, dtype=dtype, requires_grad=True), cr.tensor(w, dtype=dtype, requires_grad=True),
-            cr.tensor(extra, dtype=dtype),
+            cr.from_numpy(x).requires_grad_(), cr.from_numpy(w).requires_grad_(),
+            *map(cr.from_numpy, (extra, scalar, whole, flags)),
         ]  # fmt: skip
 
-    compiled = compile(lambda *args: run(program, *args), leave_out=leave_out)
+    compiled = compile(lambda *args: run(program, second, *args), leave_out=leave_out)
     with np.errstate(all="ignore"):
         try:
-            expected = run(program, *inputs())
-            compiled(*inputs())
+            expected = run(program, second, *inputs())
         except RuntimeError as error:
-            if "inplace" in str(error) or "in-place" in str(error):
-                return  # a value that the way back needs was overwritten: the program is refused
-            raise
+            if "inplace" not in str(error) and "in-place" not in str(error):
+                raise
+            with pytest.raises(RuntimeError, match="inplace|in-place"):
+                compiled(*inputs())
+            return  # a value that the way back needs was overwritten: the program is refused
         for _ in range(2):
             assert_close([value.numpy() for value in compiled(*inputs())], [value.numpy() for value in expected], mixed)
 
@@ -226,7 +253,7 @@ SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), dera
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_random_programs(dtype: Any) -> None:
-    settings(SETTINGS, max_examples=EXAMPLES)(given(programs)(lambda program: check(program, dtype, ())))()
+    settings(SETTINGS, max_examples=EXAMPLES)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()
 
 
 @pytest.mark.usefixtures("numpy_only")
@@ -234,7 +261,7 @@ def test_random_programs(dtype: Any) -> None:
 def test_random_programs_without_a_pass(name: str) -> None:
     leave_out = tuple(PASSES) if name == "all" else (name,)
     count = max(1, EXAMPLES // 7)
-    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, np.float64, leave_out)))()
+    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, np.float64, leave_out, setting)))()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -243,7 +270,7 @@ def test_random_programs_with_kernels_that_python_runs(dtype: Any, monkeypatch: 
     monkeypatch.setenv("CHAINRULE_KERNELS", "1")
     monkeypatch.setattr(compiling, "kernel", interpreted)
     count = max(1, EXAMPLES // 4)
-    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, dtype, ())))()
+    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -251,4 +278,4 @@ def test_random_programs_with_compiled_kernels(dtype: Any, monkeypatch: pytest.M
     pytest.importorskip("numba")
     monkeypatch.setenv("CHAINRULE_KERNELS", "1")
     count = max(1, EXAMPLES // 50)
-    settings(SETTINGS, max_examples=count)(given(programs)(lambda program: check(program, dtype, ())))()
+    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()

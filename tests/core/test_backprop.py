@@ -207,10 +207,44 @@ def test_an_unused_input_raises_unless_it_is_allowed() -> None:
 
 def test_a_gradient_is_not_broadcast_into_a_grad_of_another_shape() -> None:
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    x.data = cr.zeros(3, 2, dtype=cr.float64)
     x.grad = cr.ones(3, 2, dtype=cr.float64)
+    x.data = cr.ones(2, dtype=cr.float64)
     with pytest.raises(RuntimeError, match=r"\(2,\).*\(3, 2\)"):
         (x * y).sum().backward()
     assert y.grad is None
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "words"),
+    [
+        (1, TypeError, "Tensor or None but got grad of type int"),
+        (np.ones(2), TypeError, "Tensor or None but got grad of type ndarray"),
+        (cr.ones(3, dtype=cr.float64), RuntimeError, r"size \(3,\) to a tensor of size \(2,\)"),
+        (cr.ones(1, 2, dtype=cr.float64), RuntimeError, r"size \(1, 2\)"),
+        (cr.ones(2), RuntimeError, "dtype .*float32 to a tensor with dtype .*float64"),
+        (cr.ones(2, dtype=cr.complex128), RuntimeError, "dtype .*complex128"),
+    ],
+)
+def test_what_can_be_no_gradient_is_refused_where_it_is_assigned(gradient: Any, error: Any, words: str) -> None:
+    x = leaf(1.0, 2.0)
+    for tensor in (x, x * 2, x.detach()):
+        with pytest.raises(error, match=words):
+            tensor.grad = gradient
+        assert tensor._grad is None
+    with pytest.raises(RuntimeError, match="its own grad"):
+        x.grad = x
+
+
+def test_a_gradient_that_is_assigned_is_added_to_and_can_be_deleted() -> None:
+    x = leaf(1.0, 2.0)
+    x.grad = cr.ones(2, dtype=cr.float64)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [3.0, 5.0]
+    del x.grad
+    assert x.grad is None
+    x.grad = None
+    assert x.grad is None
 
 
 def test_zeros_for_an_unused_input_that_is_not_allowed_are_a_contradiction() -> None:

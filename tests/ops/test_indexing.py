@@ -634,3 +634,13 @@ def test_scatter_takes_a_number_in_a_tensor_as_its_value() -> None:
     result.sum().backward()
     assert number.grad is not None
     assert number.grad.item() == 2.0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 3)])
+def test_an_index_of_one_element_keeps_its_axis_in_second_derivatives(shape: tuple[int, int]) -> None:
+    x = leaf(np.arange(1.0, 1 + np.prod(shape)).reshape(shape))
+    (gradient,) = grad((x.index_select(0, cr.tensor([0])) ** 3).sum(), [x], create_graph=True)
+    (second,) = grad(gradient.sum(), [x])
+    expected = np.zeros(shape)
+    expected[0] = 6 * x.array[0]
+    np.testing.assert_allclose(second.numpy(), expected)

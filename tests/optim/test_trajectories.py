@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -328,7 +329,7 @@ def test_a_read_only_parameter_is_refused_and_not_written() -> None:
     array.flags.writeable = False
     x = cr.from_numpy(array).requires_grad_()
     x.grad = cr.ones(3)
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(RuntimeError, match="read-only"):
         cr.optim.SGD([x], lr=0.1).step()
     assert array.tolist() == [1, 1, 1]
 
@@ -584,10 +585,21 @@ def test_state_dict_hooks_see_and_replace_what_is_saved_and_loaded() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.7 and calls[-1] == "loaded" and saved["param_groups"][0]["lr"] == 0.1
 
 
-def test_a_gradient_of_another_shape_is_refused() -> None:
-    for name in ("SGD", "Adam"):
-        x = cr.ones(2, 3, requires_grad=True)
-        x.grad = cr.ones(3)
-        with pytest.raises(RuntimeError, match=r"\(2, 3\) has a gradient of shape \(3,\)"):
+@pytest.mark.parametrize("shape", [(2, 3), (6, 1), (2, 1, 3)])
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_gradient_of_another_shape_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    for given in ((3,), (3, 2)):  # the latter has as many elements
+        x = cr.ones(given, requires_grad=True)
+        x.grad = cr.ones(given)
+        x.data = cr.ones(shape)
+        with pytest.raises(RuntimeError, match=re.escape(f"{shape} has a gradient of shape {given}")):
             getattr(cr.optim, name)([x], lr=0.1).step()
         assert bool((x == 1).all())
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_a_parameter_that_cannot_be_written_is_refused(name: str) -> None:
+    x = cr.ones(1).expand(5).detach().requires_grad_()
+    x.grad = cr.arange(5.0)
+    with pytest.raises(RuntimeError, match=r"shape \(5,\) cannot be written.*clone"):
+        getattr(cr.optim, name)([x], lr=0.1).step()

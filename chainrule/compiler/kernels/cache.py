@@ -29,15 +29,25 @@ from .helpers import ahead, compile_all
 from .kinds import NumberKind
 from .loading import load
 
-__all__ = ["KernelError", "Text", "cache_directory", "expecting", "load_kernel", "load_kernels"]
+__all__ = ["KernelError", "Text", "cache_directory", "expecting", "is_kept", "load_kernel", "load_kernels"]
 
 FORMAT = 2  # of the files
 DIGEST = hashlib.sha256().digest_size
 LARGEST = 256 << 20  # bytes in all the files; beyond, those that were used longest ago go
 
 _kernels: dict[str, Callable[..., Any]] = {}  # this process's, by key
-_lock = threading.RLock()
 _unwritable: set[Path] = set()  # directories that the user was warned of
+_lock = threading.RLock()
+
+
+def _forget() -> None:
+    """In a forked child nobody is left who would give the lock back."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class KernelError(RuntimeError):
@@ -98,6 +108,12 @@ def load_kernels(texts: Sequence[Text]) -> list[Callable[..., Any] | KernelError
             if directory is not None:
                 save(file_of(directory, text, key), code, key)
         return [errors.get(key) or _kernels[key] for key in keys]
+
+
+def is_kept(text: Text) -> bool:
+    """Whether a kernel need not be compiled, as far as one can see without loading it."""
+    key, directory = kernel_key(text), cache_directory()
+    return key in _kernels or (directory is not None and file_of(directory, text, key).exists())
 
 
 @contextlib.contextmanager

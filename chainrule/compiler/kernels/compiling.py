@@ -28,7 +28,7 @@ from numba import boolean, float32, float64, int32, int64, uint8, uint64
 
 from chainrule.compiler.kernels.elementary import *
 from chainrule.compiler.kernels.intrinsics import *
-from chainrule.compiler.kernels.vectors import filled, free, load, maximum_of, memory, multiply_add, store
+from chainrule.compiler.kernels.vectors import *
 
 """
 
@@ -115,8 +115,17 @@ class Helper:
 
 helpers: list[Helper] = []
 busy = threading.Lock()  # another thread's kernels run on that thread alone meanwhile
+
+
+def _forget() -> None:
+    """A forked child has no threads but the one that forked."""
+    global busy
+    helpers.clear()
+    busy = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=helpers.clear)
+    os.register_at_fork(after_in_child=_forget)
 
 
 def in_parts(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.table import name_of
+from ...ops.special import _erf
 from ..graph import CONSTANT, Node
 from ..passes.constants import uniform_value
 
@@ -51,6 +52,7 @@ HEAVY = {
     "sinh": "sinh",
     "cosh": "cosh",
 }
+OWN = {_erf: "erf"}  # functions of this package by the names of their ufuncs
 IN_MATH = frozenset(("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "atan", "sinh", "cosh"))
 
 
@@ -92,6 +94,8 @@ def loop_types(node: Node) -> tuple[list[np.dtype[Any]], np.dtype[Any]] | None:
             return None
     elif node.op is np.where and len(given) == 3 and node.dtype is not None:
         operands, result = [np.dtype("?"), node.dtype, node.dtype], node.dtype
+    elif node.op in OWN and not node.kwargs:
+        operands, result = given, given[0]
     else:
         return None
     known = all(dtype in TYPES for dtype in (*operands, result))
@@ -110,6 +114,11 @@ def element(node: Node, elementary: Collection[str] = ()) -> Callable[[list[str]
         source = node.args[0]
         if not isinstance(source, Node) or source.dtype not in TYPES or node.kwargs:
             return None
+        known = uniform_value(source)
+        if known is not None:
+            with np.errstate(all="ignore"):
+                known = np.asarray(known, source.dtype).astype(node.dtype)
+            return lambda texts: literal(known, node.dtype)  # type: ignore[arg-type]
         return lambda texts: cast(texts[0], source.dtype, node.dtype)  # type: ignore[arg-type]
     types = loop_types(node)
     if types is None:
@@ -137,7 +146,7 @@ def pattern_of(
 ) -> str | None:
     if node.op is np.where:
         return "where({0}, {1}, {2})"
-    name, kind = node.op.__name__, operands[0].kind
+    name, kind = OWN.get(node.op, node.op.__name__), operands[0].kind
     if name in INFIX:
         comparing = result == np.bool
         if not comparing and (kind == "b" or (name in ("divide", "reciprocal") and kind != "f")):

@@ -68,7 +68,7 @@ class Passes:
     pass that can compute it; for a row value the pass after which it is known, -1 before the first.
     """
 
-    def __init__(self, loop: Loop, outputs: set[Node]) -> None:
+    def __init__(self, loop: Loop, outputs: set[Node], any_length: bool = False) -> None:
         self.loop = loop
         self.at: dict[Node, int] = {}
         self.flat = loop.rows == 1 and loop.widths is None
@@ -80,7 +80,8 @@ class Passes:
             if self.reduces_columns(node):
                 self.count = max(self.count, self.at[node] + 1)
         self.kept: set[Node] = set()
-        self.keep_what_is_dear()
+        if not any_length:  # arrays on the stack have a length that is known
+            self.keep_what_is_dear()
 
     def is_row(self, node: Node) -> bool:
         """Whether a node of the loop has one value a row, or fewer."""
@@ -151,8 +152,12 @@ class Passes:
             self.kept.add(dear[-1])
 
 
-def can_overwrite(kernel: Kernel, output: Node, given: Node) -> bool:
-    """Whether a kernel may write an output to the memory of an input: each element is read before it is written."""
+def can_overwrite(kernel: Kernel, output: Node, given: Node, any_length: bool = False) -> bool:
+    """Whether a kernel may write an output to the memory of an input: each element is read before it is written.
+
+    Args:
+        any_length: whether its text is to be for rows of any length.
+    """
     if not kernel.loops:  # kernels/convolution.py
         return False
     if (output.shape, output.dtype) != (given.shape, given.dtype):
@@ -163,7 +168,7 @@ def can_overwrite(kernel: Kernel, output: Node, given: Node) -> bool:
         return False
     if home not in readers:
         return False
-    passes = Passes(home, set(kernel.outputs))
+    passes = Passes(home, set(kernel.outputs), any_length)
     row = passes.is_row(output)
     for node in home.nodes:
         for operand in node.operands():
@@ -217,18 +222,22 @@ class _Writer:
         overwritten: dict[Node, Node],
         elementary: Collection[str],
         split: bool,
+        columns: Node | None = None,
     ) -> None:
         self.kernel = kernel
         self.elementary = elementary
         self.split = split
+        self.columns = columns
         self.outputs = set(kernel.outputs)
         self.passed_on = passed_on(kernel)
         self.used = set(RESERVED) | set(elementary)
         self.plain = bool(names)  # else a text in which no name is the user's
         self.arrays: dict[Node, str] = {}
-        self.numbers: dict[Node, str] = {}
+        if columns is not None:
+            self.arrays[columns] = self.unique("columns")
         for node in kernel.inputs:
-            self.arrays[node] = self.unique(names.get(node, "value"))
+            if node is not columns:
+                self.arrays[node] = self.unique(names.get(node, "value"))
         for node in kernel.outputs:
             over = overwritten.get(node)
             self.arrays[node] = self.unique(names.get(node, "out")) if over is None else self.arrays[over]
@@ -366,7 +375,7 @@ class _Writer:
         """The lines of a loop."""
         self.rows = loop.rows
         self.blocks = blocks_of(loop)
-        passes = Passes(loop, self.outputs | self.passed_on)
+        passes = Passes(loop, self.outputs | self.passed_on, self.columns is not None)
         before: list[str] = []
         body: list[str] = []
         behind: list[str] = []
@@ -550,7 +559,7 @@ class _Writer:
             lines.append(f"{target} = {local[node]}")
         if loop.size == 1:
             return [*before, *lines, *after]
-        reach = f"range({self.length(loop) if passes.flat else loop.columns})"
+        reach = f"range({self.length(loop) if passes.flat else self.width(loop)})"
         if self.blocks:
             unsigned = "uint64({})" if self.split else "{}"
             start = f"r * {unsigned.format(BLOCK)}"
@@ -558,6 +567,19 @@ class _Writer:
         elif passes.flat and self.split:
             reach = "range(first, last)"
         return [*before, f"for {column} in {reach}:", *indented(lines), *after]
+
+    def width(self, loop: Loop) -> str:
+        """The number of columns."""
+        return str(loop.columns) if self.columns is None else self.arrays[self.columns]
+
+    def measure(self) -> list[str]:
+        """The line that asks an array for the number of columns, where the text is for any."""
+        for loop in self.kernel.loops:
+            shape = (loop.rows, loop.columns)
+            for node, name in self.arrays.items():
+                if self.columns is not None and node.shape == shape and loop.widths is not None:
+                    return [f"{self.arrays[self.columns]} = {name}.shape[1]"]
+        return []
 
     def length(self, loop: Loop) -> str:
         """The number of elements, as the size of an array that has them all."""
@@ -646,6 +668,7 @@ def write_kernel(
     overwritten: dict[Node, Node] | None = None,
     elementary: Collection[str] = (),
     threads: bool = False,
+    columns: Node | None = None,
 ) -> KernelText:
     """The text of a kernel.
 
@@ -656,16 +679,19 @@ def write_kernel(
         overwritten: for outputs that are written to the memory of an input, that input.
         elementary: the names of the elementary functions that there are.
         threads: whether it shall be split into parts that run at the same time.
+        columns: a number in the graph that is the number of columns; the text is then for rows of any length, as long
+            as nothing else in it depends on that.
     """
     overwritten = overwritten or {}
     loop = kernel.loops[0]
     count = blocks_of(loop) or (loop.rows if loop.widths is not None else loop.size)
     split = threads and len(kernel.loops) == 1 and count > 1
-    writer = _Writer(kernel, names, overwritten, elementary, split)
+    writer = _Writer(kernel, names, overwritten, elementary, split, columns)
     body = [line for loop in kernel.loops for line in writer.loop(loop)]
     outputs = [i for i, node in enumerate(kernel.outputs) if node not in overwritten]
     over = set(overwritten.values())
-    parameters = [f"{writer.arrays[node]}: {parameter_type(node, node in over)}" for node in kernel.inputs]
+    given = [node for node in kernel.inputs if node is not columns]
+    parameters = [f"{writer.arrays[node]}: {parameter_type(node, node in over)}" for node in given]
     parameters += [f"{writer.arrays[kernel.outputs[i]]}: {parameter_type(kernel.outputs[i], True)}" for i in outputs]
     if split:
         # a signed index might be negative, which Numba would test for each element
@@ -678,5 +704,5 @@ def write_kernel(
                 assert reduction is not None
                 sums.append((i, {"sum": "np.add"}.get(reduction.kind, f"np.{reduction.kind}")))
     lines = ["@kernel", f"def {name}({', '.join(parameters)}):", "    separate()"]
-    lines += indented([*writer.top, *body])
+    lines += indented([*writer.measure(), *writer.top, *body])
     return KernelText(name, "\n".join(lines), outputs, count if split else 0, sums)

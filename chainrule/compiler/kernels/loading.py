@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import linecache
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,9 +31,11 @@ TABLE = (
 )
 FASTCALL = 0x80  # METH_FASTCALL: arguments come as an array
 OBJECTS = {"Py_None": None, "PyArray_Type": np.ndarray}
-lock = threading.Lock()
+lock = threading.RLock()
 alive: list[Any] = []  # what the functions refer to
 in_parts_of: dict[Any, Callable[..., Any]] = {}  # the functions that run kernels in parts, by the kernels
+if hasattr(os, "register_at_fork"):  # the loader has locks of its own: nobody forks while it works
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 class MethodDefinition(ctypes.Structure):

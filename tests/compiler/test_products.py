@@ -1,0 +1,152 @@
+"""Products of matrices by a kernel: the same numbers as NumPy's, whatever the sizes, and used where they are faster."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+import chainrule.nn.functional as F
+from chainrule.ops import contraction, kernels
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="kernels need Numba")
+
+random = np.random.default_rng(0)
+TOLERANCE = {"f4": 2e-6, "f8": 4e-15}
+SIZES = [  # rows, summands, columns: one tile, edges of tiles, of blocks of the inner dimension, and of blocks of rows
+    (6, 1, 16),
+    (6, 5, 17),
+    (7, 17, 31),
+    (12, 384, 64),
+    (13, 385, 65),
+    (64, 784, 100),
+    (241, 16, 47),
+    (500, 800, 129),
+]
+
+
+@pytest.fixture(autouse=True)
+def kernels_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHAINRULE_COMPILE", "CHAINRULE_KERNELS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def numbers(*shape: int, dtype: str = "f4") -> Any:
+    return random.normal(size=shape).astype(dtype)
+
+
+def product(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
+    from chainrule.compiler import eager
+
+    return eager.product(left, right, turned, bias)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("turned", [0, 1, 2, 3])
+def test_products_of_all_sizes_are_right(turned: int, dtype: str, threads: int) -> None:
+    before = cr.get_num_threads()
+    cr.set_num_threads(threads)
+    try:
+        for rows, inner, columns in SIZES:
+            left, right, bias = numbers(rows, inner), numbers(inner, columns), numbers(columns)
+            exact = left.astype("f8") @ right.astype("f8")
+            left, right, bias = (array.astype(dtype) for array in (left, right, bias))
+            bound = TOLERANCE[dtype] * (np.abs(left).astype("f8") @ np.abs(right) + np.abs(bias))
+            given_left = np.ascontiguousarray(left.T) if turned & 1 else left
+            given_right = np.ascontiguousarray(right.T) if turned & 2 else right
+            assert np.all(np.abs(product(given_left, given_right, turned) - exact) <= bound)
+            assert np.all(np.abs(product(given_left, given_right, turned, bias) - (exact + bias)) <= bound)
+    finally:
+        cr.set_num_threads(before)
+
+
+def test_nan_and_infinity_stay_in_their_rows_and_columns() -> None:
+    left, right = numbers(70, 400), numbers(90, 400)
+    left[3, 7], right[80, 5], left[65, 390] = np.nan, np.inf, -np.inf
+    found = product(left, right, 2)
+    with np.errstate(invalid="ignore"):
+        wanted = left @ right.T
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    np.testing.assert_array_equal(found[np.isinf(wanted)], wanted[np.isinf(wanted)])
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How the matrices of each product lay that a kernel computed."""
+    from chainrule.compiler import eager
+
+    kernels._module.cache_clear()
+    monkeypatch.setattr(kernels, "LARGE", 0)
+    found: list[int] = []
+    run = eager.product
+
+    def noting(left: Any, right: Any, turned: int, bias: Any) -> Any:
+        found.append(turned)
+        return run(left, right, turned, bias)
+
+    monkeypatch.setattr(eager, "product", noting)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(64,), (3, 30), (2, 2, 33)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_linear_layer_of_many_rows_uses_kernels_forward_and_back(
+    calls: list[int], shape: tuple[int, ...], dtype: str
+) -> None:
+    x, w, b, seed = (numbers(*size, dtype=dtype) for size in ((*shape, 70), (90, 70), (90,), (*shape, 90)))
+    arrays = [cr.from_numpy(array).requires_grad_() for array in (x, w, b)]
+    out = F.linear(*arrays)
+    out.backward(cr.from_numpy(seed))
+    assert sorted(calls) == [0, 1, 2]
+    rows, seeds = x.reshape(-1, 70).astype("f8"), seed.reshape(-1, 90).astype("f8")
+    near = {"rtol": 1e-4, "atol": 1e-4} if dtype == "f4" else {"rtol": 1e-12, "atol": 1e-12}
+    np.testing.assert_allclose(out.detach().numpy(), x.astype("f8") @ w.T.astype("f8") + b, **near)
+    for array, wanted in zip(arrays, ((seeds @ w).reshape(x.shape), seeds.T @ rows, seeds.sum(0)), strict=True):
+        assert array.grad.dtype == array.dtype
+        np.testing.assert_allclose(array.grad.numpy(), wanted, **near)
+
+
+def test_second_order_is_that_of_numpy(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [numbers(64, 64, dtype="f8"), numbers(64, 64, dtype="f8"), numbers(64, dtype="f8")]
+
+    def second() -> list[Any]:
+        x, w, b = (cr.from_numpy(array.copy()).requires_grad_() for array in given)
+        (first,) = cr.autograd.grad(cr.tanh(F.linear(x, w, b)).square().sum(), w, create_graph=True)
+        return [grad.numpy() for grad in cr.autograd.grad(first.square().sum(), (x, w, b))]
+
+    found = second()
+    assert calls
+    monkeypatch.setenv("CHAINRULE_KERNELS", "0")
+    for one, other in zip(found, second(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weight", "turn"),
+    [
+        (63, (64, 64), False),
+        (64, (63, 64), False),
+        (64, (64, 63), False),
+        (64, (64, 64), True),
+        (100, (600, 600), False),
+    ],
+)
+def test_blas_computes_what_it_is_better_at(calls: list[int], rows: int, weight: tuple[int, int], turn: bool) -> None:
+    x, w = numbers(rows, weight[1]), numbers(*(weight[::-1] if turn else weight))
+    found = F.linear(cr.from_numpy(x), cr.from_numpy(w.T if turn else w))
+    assert calls == []
+    np.testing.assert_allclose(found.numpy(), x @ (w if turn else w.T), rtol=1e-4, atol=1e-4)
+
+
+def test_a_kernel_that_cannot_be_compiled_is_left_to_blas(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler import eager
+
+    monkeypatch.setattr(eager, "product_kernel", lambda dtype: None)
+    x, w = numbers(64, 64), numbers(64, 64)
+    assert calls == []
+    np.testing.assert_allclose(contraction.linear(x, w), x @ w.T, rtol=1e-4, atol=1e-4)
+    assert calls == [2]
