@@ -26,7 +26,7 @@ from ..core import tracing
 from ..core.backprop import outside, still_saved
 from ..core.dtypes import default_float
 from ..core.forward import TENSOR_FUNCS, Several, output_node, record
-from ..core.grad_mode import grad_mode
+from ..core.grad_mode import grad_mode, no_grad
 from ..core.recipe import NO_KWARGS, Overwritten, Recipe, hooks_of
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
@@ -47,6 +47,7 @@ __all__ = ["Compiled", "Variant", "compile"]
 LIMIT = 8  # programs of one function before it warns; the oldest are dropped then
 TRACING = threading.RLock()  # while one thread traces, tensors hold tracers
 off = os.environ.get("CHAINRULE_COMPILE", "1") == "0"  # everything runs eagerly
+SHARED = ("shared", "unrecorded", "detached")  # kinds of results
 PLAIN = frozenset((Tensor, np.ndarray, int, float, bool, str))  # no containers
 
 
@@ -81,6 +82,7 @@ class Variant:
         self.written = [write.reference for write in traced.writes]
         self.returned = sum(result.node is not None for result in traced.results)
         self.plain = all(result.kind == "tensor" for result in traced.results)
+        self.shared = [i for i, result in enumerate(traced.results) if result.kind in SHARED]
         self.saved = saved  # for each parameter of the backward program: an input's position, or None for an output
         self.last_inputs: list[Any] | None = None
         self.template: list[Any] = []
@@ -148,6 +150,9 @@ class Variant:
             rest = iter(outputs[position:])
             kept = [next(rest) if place is None else inputs[place] for place in self.saved]
             self.attach(values, kept, arguments)
+        for i in self.shared:
+            result = traced.results[i]
+            values[i] = view_of(values[result.value], result)
         return values[0] if traced.single else unflatten(traced.structure, values)
 
     def values(self, outputs: Any, arguments: Any) -> list[Any]:
@@ -168,10 +173,9 @@ class Variant:
         if result.kind == "same":
             return result.reference.holder(arguments)
         if result.kind == "view":
-            view = result.reference.holder(arguments)
-            for function, rest, kwargs in result.chain:
-                view = TENSOR_FUNCS.get(function, function)(view, *rest, **kwargs)
-            return view
+            return view_of(result.reference.holder(arguments), result)
+        if result.kind in SHARED:
+            return None  # until all others are there
         if result.kind == "constant":
             return result.value.copy() if isinstance(result.value, np.ndarray) else result.value
         return next(outputs)
@@ -195,6 +199,17 @@ class Variant:
         node = record(func, raw, NO_KWARGS, tuple(tensors), tuple(edges), out)
         for k, i in enumerate(places):
             values[i]._node = node if len(places) == 1 else output_node(node, k)
+
+
+def view_of(value: Any, result: Result) -> Any:
+    """The view of a tensor or array that a result is."""
+    if isinstance(value, Tensor) and result.kind == "detached":
+        value = value.detach()
+    with no_grad() if result.kind == "unrecorded" else contextlib.nullcontext():
+        for function, rest, kwargs in result.chain:
+            called = TENSOR_FUNCS.get(function, function) if isinstance(value, Tensor) else function
+            value = called(value, *rest, **kwargs)
+    return value
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from .kernels.compiling import HEADER, in_parts, read_text, thread_count
 from .kernels.fused import fused_text
 from .passes.layers import KERNELS
 
-__all__ = ["Lstm", "layer", "lstm", "product", "fused_kernel", "run_fused", "softmax"]
+__all__ = ["Lstm", "fused_kernel", "layer", "lstm", "product", "run_fused", "softmax"]
 
 Sizes = tuple[int, ...]
 
@@ -356,6 +356,7 @@ def product_kernel(dtype: np.dtype[Any]) -> Callable[..., Any] | None:
     number = getattr(kinds, dtype.name)
     matrix, given = number[:, ::1], kinds.given
     takes = (kinds.uint64, kinds.uint64, kinds.int64, given(matrix), given(matrix), given(number[::1]), matrix)
-    text = products.product_text("matrix_product", dtype, ("bias",), products.BIAS)
+    parameters = "first, last, turned, left, right, bias, out"
+    text = products.product_text("matrix_product", dtype, parameters, after=products.BIAS)
     found = loaded("a matrix product", [Text(HEADER + text, "matrix_product", takes)])
     return None if found is None else found[0]

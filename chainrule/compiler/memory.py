@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..core.views import write_region
-from ..ops.elementwise import at_least_zero
+from ..ops.convolution import convolve, convolve_input, convolve_weight, rectified_convolve
+from ..ops.elementwise import at_least_zero, keep_where
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
-from .passes.forms import plus_multiple
+from .passes.forms import keep_where_nonzero, plus_multiple
 from .passes.fusion import Kernel, is_output
 from .tracer import Draw, UfuncMethod
 
@@ -66,9 +67,14 @@ TAKES_OUT = frozenset(
         np.take,
         np.concatenate,
         at_least_zero,
+        keep_where_nonzero,
         plus_multiple,
     )
 )
+# functions of this package beside these that give a new array
+NEW = frozenset((convolve, convolve_input, convolve_weight, keep_where, rectified_convolve))
+# functions that may write over an operand, of which they read an element before they write it
+BY_ELEMENT = frozenset((at_least_zero, keep_where_nonzero))
 
 
 class Plan:
@@ -197,10 +203,7 @@ def reads_in_step(node: Node, target: Node) -> bool:
         readers = [operand for operand in whole.args if root(operand) is target]
         return not readers or (readers == [target] and is_contiguous(target) and can_overwrite_input(node, target))
     readers = [operand for operand in node.operands() if root(operand) is target]
-    elementwise = (isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op in (
-        at_least_zero,
-        plus_multiple,
-    )
+    elementwise = is_elementwise(node) or node.op is plus_multiple
     return not readers or (elementwise and all(operand is target for operand in readers))
 
 
@@ -271,7 +274,7 @@ def operand_to_overwrite(
         taken = set(memory.targets.values())  # no two results in the same memory
         operands = [x for x in node.args[0].args if x not in taken and x.shape == node.shape]
         operands = [x for x in operands if reads_in_step(node, x)]
-    elif node.kwargs or not ((isinstance(node.op, np.ufunc) and node.op.signature is None) or node.op is at_least_zero):
+    elif node.kwargs or not is_elementwise(node):
         return None
     else:
         operands = node.operands()
@@ -291,4 +294,9 @@ def operand_to_overwrite(
 
 def can_be_overwritten(node: Node) -> bool:
     """Whether a function surely gives a new array that may be written to."""
-    return isinstance(node.op, (np.ufunc, UfuncMethod)) or node.op in TAKES_OUT or is_output(node)
+    return isinstance(node.op, (np.ufunc, UfuncMethod)) or node.op in TAKES_OUT or node.op in NEW or is_output(node)
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether a call may write over an operand of its result's shape and type."""
+    return node.op in BY_ELEMENT or (isinstance(node.op, np.ufunc) and node.op.signature is None)

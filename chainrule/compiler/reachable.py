@@ -354,6 +354,20 @@ def of_slots(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
                 yield join(path, name), getattr(value, name)
 
 
+def of_package(module: types.ModuleType, mentioned: set[str], found: Found) -> None:
+    """Watch what the function calls by the name of one of this package's modules: somebody may replace it."""
+    stack = [module]
+    while stack:
+        namespace = vars(stack.pop())
+        if str(namespace.get("__name__")).partition(".")[0] != PACKAGE:
+            continue
+        for name in sorted(mentioned & namespace.keys()):
+            value = namespace[name]
+            found.bindings.append((namespace, name, value))
+            if isinstance(value, types.ModuleType):
+                stack.append(value)
+
+
 def of_function(path: str, function: types.FunctionType, found: Found) -> Iterator[tuple[str, Any]]:
     """What a function's cells, defaults and globals lead to."""
     if str(function.__module__).partition(".")[0] == PACKAGE:
@@ -380,6 +394,8 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
             continue
         content = namespace[name]
         found.bindings.append((namespace, name, content))
+        if isinstance(content, types.ModuleType):
+            of_package(content, mentioned, found)
         if isinstance(content, types.ModuleType) and content.__name__.partition(".")[0] not in FOREIGN:
             for attribute in sorted(mentioned & vars(content).keys()):
                 found.bindings.append((vars(content), attribute, vars(content)[attribute]))

@@ -17,6 +17,7 @@ from ..core.table import name_of
 from .bundle import PACKAGE, bundle
 from .graph import CONSTANT, INPUT, Node
 from .kernels.convolution import LayerKernel
+from .kernels.products import Product
 from .memory import VIEWS
 from .passes.fusion import Kernel, is_output
 from .source import Program
@@ -88,7 +89,7 @@ def stats(variant: Any) -> Stats:
     return Stats(
         len(nodes),
         sum(isinstance(node.op, Kernel) for node in nodes),
-        sum(node.op in PRODUCTS for node in nodes),
+        sum(node.op in PRODUCTS or isinstance(node.op, Product) for node in nodes),
         sum(map(moved, nodes)),
         sum(map(operations, nodes)),
         sum(program.memory.nbytes for program in programs),

@@ -61,7 +61,9 @@ class Result:
 
     Attributes:
         kind: "tensor" or "array", from the program's output; "constant", a value known since the trace; "same", the
-            object that `reference` finds; "view", of that tensor by `chain`; "again", the result number `value`.
+            object that `reference` finds; "view", of that tensor by `chain`; "again", the result number `value`;
+            "shared", of the memory of that result, by `chain`; "unrecorded" likewise, as a view made under no_grad();
+            "detached" likewise, outside of the graph.
         node: the program's output; None where none is needed.
         value: of a constant.
     """
@@ -531,6 +533,7 @@ def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
         first = places.setdefault(id(value), i)
         if first < i and traced.results[i].kind in ("tensor", "array"):
             traced.results[i] = Result("again", value=first)
+    share_memory(traced, values)
     traced.writes, traced.gradients = [], []
     for cell, reference in session.owners.items():
         if cell.count:
@@ -598,6 +601,34 @@ def as_result(session: _Session, value: Any, arguments: dict[int, int]) -> Resul
         f"a compiled function returns tensors, arrays, numbers, and lists, tuples and dicts of them; this one "
         f"returned {type(value).__name__} {value!r}"
     )
+
+
+def share_memory(traced: Trace, values: list[Any]) -> None:
+    """Results that are views of other results, or these detached, become so in every run."""
+    bases: dict[Cell, int] = {}  # for a piece of memory the result that is all of it; preferably one with a graph
+    for i, value in enumerate(values):
+        array = value.array if isinstance(value, Tensor) else value
+        if traced.results[i].kind in ("tensor", "array") and type(array) is Tracer and not array.chain:
+            known = bases.setdefault(array.cell, i)
+            if is_tracked(value) and not is_tracked(values[known]):
+                bases[array.cell] = i
+    for i, value in enumerate(values):
+        array = value.array if isinstance(value, Tensor) else value
+        kind = traced.results[i].kind
+        if kind not in ("tensor", "array") or type(array) is not Tracer or not plain(array.chain):
+            continue
+        base = bases.get(array.cell, i)
+        if base == i or traced.results[base].kind != kind:
+            continue
+        if not is_tracked(value):
+            hidden = is_tracked(values[base]) and value._base is values[base]
+            traced.results[i] = Result("unrecorded" if hidden else "detached", value=base, chain=array.chain)
+        elif array.chain and is_tracked(values[base]) and value._base is values[base] and value.recipe is not None:
+            traced.results[i] = Result("shared", value=base, chain=array.chain)
+
+
+def is_tracked(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def plain(chain: Any) -> bool:

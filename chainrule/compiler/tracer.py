@@ -101,13 +101,17 @@ class NeedsArray(TraceError):
     """Compiled code of another library asks for the array itself."""
 
 
+def is_users(file: str) -> bool:
+    """Whether a file of Python is the user's: outside this package, NumPy and SciPy."""
+    return not (file.startswith(NOT_THE_USER) or file == contextlib.__file__ or f"{os.sep}scipy{os.sep}" in file)
+
+
 def user_line() -> str:
-    """`file:line` of the innermost frame outside this package, NumPy and SciPy."""
+    """`file:line` of the innermost frame of the user's."""
     frame: Any = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not (file.startswith(NOT_THE_USER) or file == contextlib.__file__ or f"{os.sep}scipy{os.sep}" in file):
-            return f"{file}:{frame.f_lineno}"
+        if is_users(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "<unknown>"
 
@@ -383,6 +387,11 @@ class Tracer(NDArrayOperatorsMixin):
         self._node: Any = None
         self._value: Any = None
         recorder.tracers.add(self)
+
+    @property
+    def __class__(self) -> Any:
+        """What `isinstance` compares: the user's code, which was given an array, is told that it has one."""
+        return np.ndarray if is_users(sys._getframe(1).f_code.co_filename) else Tracer
 
     def _look(self) -> None:
         """Find the node again after a write to the cell."""

@@ -20,7 +20,8 @@ from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
 from .kernels import Fused
 from .memory import Memory
-from .special import BLOCK, ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
+from .parallel import shared_out
+from .special import ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
 
 # ----- the table: rectifiers --------------------------------------------------------------------------------------
 
@@ -218,53 +219,60 @@ def mish_back(grad_out: Any, out: Any, x: Any) -> Any:
 
 GELU_SCALE = math.sqrt(2 / math.pi)
 GELU_CUBE = 0.044715
+GELU_COST = 256  # multiplications that take as long as one value with its slope
+GELU_BLOCK = (
+    1 << 17
+)  # elements worked on at a time: each thread has few calls, between which it waits for Python's lock
 
 
 # erf(x / sqrt 2) = tanh(x P(-x^2 / 2)): the coefficients of P, the constant term last
 GELU_POLYNOMIAL = tuple(c * SQRT_HALF * (-1.0) ** (7 - i) for i, c in enumerate(ERF_POLYNOMIAL))
 
 
-def _gelu_in_blocks(x: Any, approximate: str, saved: Memory | None) -> Any:
-    """`_gelu` of a float32 ndarray, a piece that fits into the cache at a time; leaves its derivative in `saved`."""
+def gelu_in_blocks(x: Any, approximate: str, with_slope: bool = True) -> tuple[Any, Any]:
+    """`_gelu` of a float32 ndarray, a piece that fits into the cache at a time, and its derivative, where wanted."""
     out = np.empty(x.shape, x.dtype)
-    slope = None if saved is None else np.empty(x.shape, x.dtype)
+    slope = np.empty(x.shape, x.dtype) if with_slope else None
     source, target = x.reshape(-1), out.reshape(-1)
     rises = target if slope is None else slope.reshape(-1)
-    with np.errstate(over="ignore"):  # the tanh of infinity is 1
-        for start in range(0, x.size, BLOCK):
-            piece = source[start : start + BLOCK]
-            square = np.square(piece)
-            half = target[start : start + BLOCK]  # becomes erf(x / sqrt 2), or its approximation
-            if approximate == "tanh":
-                np.multiply(square, GELU_CUBE, out=half)
-                half += 1
-                half *= piece
-                half *= GELU_SCALE
-            else:
-                square *= -0.5
-                polynomial(square, GELU_POLYNOMIAL, half)
-                half *= piece
-            np.tanh(half, out=half)
-            if slope is not None:
-                rise = rises[start : start + BLOCK]
+
+    def work(part: slice) -> None:
+        with np.errstate(over="ignore"):  # the tanh of infinity is 1
+            for start in range(part.start, part.stop, GELU_BLOCK):
+                block = slice(start, min(start + GELU_BLOCK, part.stop))
+                piece = source[block]
+                square = np.square(piece)
+                half = target[block]  # becomes erf(x / sqrt 2), or its approximation
                 if approximate == "tanh":
-                    np.multiply(half, half, out=rise)
-                    np.subtract(1, rise, out=rise)
-                    square *= 1.5 * GELU_CUBE * GELU_SCALE
-                    square += 0.5 * GELU_SCALE
-                    rise *= square
+                    np.multiply(square, GELU_CUBE, out=half)
+                    half += 1
+                    half *= piece
+                    half *= GELU_SCALE
                 else:
-                    np.exp(square, out=rise)
-                    rise *= 1 / SQRT_2PI
-                rise *= piece
-            half *= 0.5
-            half += 0.5
-            if slope is not None:
-                rise += half
-            half *= piece
-    if saved is not None:
-        saved.steps = slope
-    return out
+                    square *= -0.5
+                    polynomial(square, GELU_POLYNOMIAL, half)
+                    half *= piece
+                np.tanh(half, out=half)
+                if slope is not None:
+                    rise = rises[block]
+                    if approximate == "tanh":
+                        np.multiply(half, half, out=rise)
+                        np.subtract(1, rise, out=rise)
+                        square *= 1.5 * GELU_CUBE * GELU_SCALE
+                        square += 0.5 * GELU_SCALE
+                        rise *= square
+                    else:
+                        np.exp(square, out=rise)
+                        rise *= 1 / SQRT_2PI
+                    rise *= piece
+                half *= 0.5
+                half += 0.5
+                if slope is not None:
+                    rise += half
+                half *= piece
+
+    shared_out(work, x.size, GELU_COST * x.size)
+    return out, slope
 
 
 @array_function
@@ -281,7 +289,10 @@ def _gelu(x: Any, approximate: str = "none", saved: Memory | None = None) -> Any
         if out is not None:
             return out
         if x.dtype == np.float32 and x.size >= FEW:
-            return _gelu_in_blocks(x, approximate, saved)
+            out, slope = gelu_in_blocks(x, approximate, saved is not None)
+            if saved is not None:
+                saved.steps = slope
+            return out
     if approximate == "none":
         return x * (_erf(x * SQRT_HALF) + 1) * 0.5
     return x * (np.tanh((x * x * GELU_CUBE + 1) * x * GELU_SCALE) + 1) * 0.5

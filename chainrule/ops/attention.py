@@ -20,7 +20,7 @@ from ..random import numbers_of
 from .indexing import where
 from .kernels import BY_ELEMENT, compiled
 from .memory import Memory, remembered
-from .normalisation import _softmax, softmax_back, softmax_back_fused
+from .normalisation import _softmax, largest_along, softmax_back, softmax_back_fused
 from .shape import repeat_interleave
 
 __all__: list[str] = []
@@ -80,7 +80,7 @@ def exponentials_of(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> St
     else:
         if causal:
             scores += no_look_ahead(rows, columns, scores.dtype)[0]
-        largest = np.maximum.reduce(scores, axis=-1, keepdims=True)
+        largest = largest_along(scores, -1)
         scores -= np.where(largest == -np.inf, 0, largest)
         np.exp(scores, out=scores)
     sums = scores.reshape(-1, columns).dot(np.ones(columns, scores.dtype)).reshape(*scores.shape[:-1], 1)  # BLAS

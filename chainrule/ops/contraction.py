@@ -21,7 +21,7 @@ from ..core.recipe import CLOCK, NO_KWARGS, Recipe, extra_of, new_object, user_t
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
-from .kernels import compiled
+from .kernels import LARGE, compiled
 
 __all__ = [
     "addbmm",
@@ -135,8 +135,21 @@ def few_rows(x: Any, weight: Any) -> bool:
     )
 
 
-LEAST = 64  # rows, columns and products of each sum from which a kernel takes less time than BLAS
+LEAST = 64  # rows, pairs of columns and products of each sum from which a kernel takes less time than BLAS
 TURNED_LEFT, TURNED_RIGHT = 1, 2
+
+
+def kernel_is_faster(rows: int, inner: int, columns: int, turned: int, itemsize: int) -> bool:
+    """Whether the kernel of `compiler/kernels/products.py` takes less time than BLAS for a product of matrices.
+
+    Args:
+        turned: the sum of `TURNED_LEFT` and `TURNED_RIGHT`, as far as the transposes of the matrices are what is given.
+        itemsize: of their elements, in bytes.
+    """
+    if min(rows, inner, columns // 2) < LEAST or rows * inner * columns < LARGE:  # threads share the columns
+        return False
+    # few rows are not worth turning a matrix of more than a megabyte for
+    return not turned & TURNED_RIGHT or rows >= 2 * LEAST or inner * columns * itemsize <= 1 << 20
 
 
 def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
@@ -144,12 +157,10 @@ def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
     if right.size < LEAST * LEAST or type(left) is not ndarray or type(right) is not ndarray:
         return None
     rows, inner = left.shape[::-1] if turned & TURNED_LEFT else left.shape
-    columns = right.size // inner if inner else 0
-    if rows < LEAST or columns < LEAST or inner < LEAST:
+    columns = right.size // max(inner, 1)
+    if not kernel_is_faster(rows, inner, columns, turned, left.itemsize):
         return None
     if not (left.flags.c_contiguous and right.flags.c_contiguous):
-        return None
-    if turned & TURNED_RIGHT and rows < 2 * LEAST and right.nbytes > 1 << 20:  # few rows for turning so much
         return None
     kernels = compiled(rows * inner * columns, left, right, bias)
     return None if kernels is None else kernels.product(left, right, turned, bias)

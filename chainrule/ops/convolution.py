@@ -30,6 +30,7 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument
+from .elementwise import at_least_zero
 from .kernels import compiled
 from .parallel import shared_out
 
@@ -283,18 +284,38 @@ def convolve(
         out = grouped(w, groups) @ np.reshape(x, (samples, groups, channels // groups, math.prod(size)))
         out = np.reshape(out, (samples, outputs, *size))
     elif type(x) is np.ndarray and type(w) is np.ndarray:
-        kernels = compiled(samples * w.size * math.prod(size), x, w, bias)
-        if kernels is not None:
-            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-            out = kernels.layer(convolve, (x, w, bias), (), (samples, outputs, *size), **settings)
-            if out is not None:
-                return out
-        return _convolve_arrays(x, w, bias, size, stride, padding, dilation, groups)
+        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        shape = (samples, outputs, *size)
+        out = by_kernel(convolve, (x, w, bias), shape, samples * w.size * math.prod(size), settings)
+        return _convolve_arrays(x, w, bias, **settings) if out is None else out
     else:
         columns = windows(x, kernel=kernel, size=size, stride=stride, padding=padding, dilation=dilation)
         columns = np.reshape(columns, (samples, groups, columns.shape[1] // groups, math.prod(size)))
         out = np.reshape(np.matmul(grouped(w, groups), columns), (samples, outputs, *size))
     return out if bias is None else out + along_channels(bias, len(size))
+
+
+def rectified_convolve(x: Any, w: Any, bias: Any = None, **settings: Any) -> Any:
+    """`maximum(convolve(x, w, bias), 0)` of ndarrays, taken while the results are in the cache."""
+    samples, size = x.shape[0], settings["size"]
+    pointwise = is_pointwise(x.shape[2:], w.shape[2:], size, settings["padding"])
+    if pointwise or compiled(samples * w.size * math.prod(size), x, w, bias) is not None:
+        out = convolve(x, w, bias, **settings)
+        return at_least_zero(out, out=out)
+    return _convolve_arrays(x, w, bias, **settings, rectified=True)
+
+
+def by_kernel(operation: Any, arrays: tuple[Any, ...], shape: Sizes, cost: float, settings: dict[str, Any]) -> Any:
+    """The result of an operation of this file by a kernel, where there is one; else None.
+
+    Args:
+        arrays: the operands.
+        shape: of the result.
+        cost: the multiplications that it takes.
+        settings: the operation's keywords.
+    """
+    kernels = compiled(cost, *arrays)
+    return None if kernels is None else kernels.layer(operation, arrays, (), shape, **settings)
 
 
 def grouped(w: Any, groups: int) -> Any:
@@ -308,7 +329,15 @@ def along_channels(bias: Any, spatial: int) -> Any:
 
 
 def _convolve_arrays(
-    x: Any, w: Any, bias: Any, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
+    x: Any,
+    w: Any,
+    bias: Any,
+    size: Sizes,
+    stride: Sizes,
+    padding: Pairs,
+    dilation: Sizes,
+    groups: int,
+    rectified: bool = False,
 ) -> Any:
     samples, outputs, kernel = x.shape[0], w.shape[0], w.shape[2:]
     layout = layout_of(x.shape[2:], kernel, size, stride, padding, dilation, outputs // groups)
@@ -325,6 +354,9 @@ def _convolve_arrays(
                 np.copyto(target, product, casting="same_kind")
             else:
                 np.add(product, shift, out=target, casting="same_kind")
+            if rectified:
+                done = out[part][block]
+                at_least_zero(done, out=done)
 
     shared_out(work, samples, samples * w.size * layout.length)
     return out
@@ -350,13 +382,12 @@ def convolve_input(
     channels = w.shape[1] * groups
     plain = type(g) is np.ndarray and type(w) is np.ndarray and not is_pointwise(size, kernel, positions, padding)
     if plain and np.isfinite(np.vdot(w, w)):  # zeros around g times an infinite weight would be NaN
-        kernels = compiled(samples * w.size * math.prod(positions), g, w, bias)
-        if kernels is not None:
-            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-            out = kernels.layer(convolve_input, (g, w, bias), (), (samples, channels, *size), **settings)
-            if out is not None:
-                return out
-        out = _convolve_input_arrays(g, w, size, stride, padding, dilation, groups)
+        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        shape = (samples, channels, *size)
+        out = by_kernel(convolve_input, (g, w, bias), shape, samples * w.size * math.prod(positions), settings)
+        if out is not None:
+            return out
+        out = _convolve_input_arrays(g, w, **settings)
         if bias is not None:
             out += along_channels(bias, len(size))
         return out
@@ -432,13 +463,10 @@ def convolve_weight(
     outputs, positions = g.shape[1], g.shape[2:]
     shape = (outputs, channels // groups, *size)
     if type(x) is np.ndarray and type(g) is np.ndarray:
-        kernels = compiled(samples * math.prod(shape) * math.prod(positions), x, g)
-        if kernels is not None:
-            settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-            out = kernels.layer(convolve_weight, (x, g), (), shape, **settings)
-            if out is not None:
-                return out
-        return _convolve_weight_arrays(x, g, size, stride, padding, dilation, groups).reshape(shape)
+        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        cost = samples * math.prod(shape) * math.prod(positions)
+        out = by_kernel(convolve_weight, (x, g), shape, cost, settings)
+        return _convolve_weight_arrays(x, g, **settings).reshape(shape) if out is None else out
     columns = windows(x, kernel=size, size=positions, stride=stride, padding=padding, dilation=dilation)
     columns = np.reshape(columns, (samples, groups, columns.shape[1] // groups, math.prod(positions)))
     by_group = np.reshape(g, (samples, groups, outputs // groups, math.prod(positions)))
@@ -446,15 +474,15 @@ def convolve_weight(
 
 
 def _convolve_weight_arrays(
-    x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
+    x: Any, g: Any, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Any:
-    outputs, rows = g.shape[1], x.shape[1] * math.prod(kernel)
-    layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation, outputs // groups)
+    outputs, rows = g.shape[1], x.shape[1] * math.prod(size)
+    layout = layout_of(x.shape[2:], size, g.shape[2:], stride, padding, dilation, outputs // groups)
     shape = (groups, rows // groups, outputs // groups)
 
     def work(part: slice) -> Any:
         total = np.zeros(shape, computing_type(x))
-        for block, s, m, columns in columns_of(x[part], layout, kernel, stride, dilation, outputs, groups):
+        for block, s, m, columns in columns_of(x[part], layout, size, stride, dilation, outputs, groups):
             # small products of several columns are quicker with the lines of g^T in memory, all others without
             if m == 1 and outputs >= 16 * groups:
                 matrices = spread_lines(g[part][block], s, m, layout, groups)
@@ -468,7 +496,7 @@ def _convolve_weight_arrays(
     total = functools.reduce(np.add, shared_out(work, samples, samples * math.prod(shape) * layout.length))
     if layout.fused and layout.grid != g.shape[2:] and not np.all(np.isfinite(total)):
         # between the lines of whole planes, zeros have been multiplied with elements of x, infinite ones as well
-        layout = layout_of(x.shape[2:], kernel, g.shape[2:], stride, padding, dilation, sys.maxsize)
+        layout = layout_of(x.shape[2:], size, g.shape[2:], stride, padding, dilation, sys.maxsize)
         total = functools.reduce(np.add, shared_out(work, samples, samples * math.prod(shape) * layout.length))
     return np.ascontiguousarray(np.swapaxes(total, 1, 2)).astype(x.dtype, copy=False)
 

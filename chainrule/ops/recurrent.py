@@ -205,6 +205,39 @@ def lstm(
     return np.stack([flip(out) for out in outputs]), h, c
 
 
+def lstm_step_back(
+    grad_out: Any,
+    grad_cell: Any,
+    before: Any,
+    input_gate: Any,
+    forget_gate: Any,
+    candidate: Any,
+    output_gate: Any,
+    visible: Any,
+) -> tuple[Any, Any, Any, Any, Any]:
+    """One step back: the gradients at what the four gates are functions of, and at the cell before the step.
+
+    Args:
+        grad_out: the gradient at the step's output `output_gate * visible`.
+        grad_cell: at the cell after the step.
+        before: the cell before it.
+        input_gate, forget_gate, candidate, output_gate: the gates' values.
+        visible: tanh of the cell after the step.
+    """
+    opened = grad_out * output_gate
+    by_output = opened * visible
+    grad_cell = grad_cell + (opened - by_output * visible)
+    into_input, into_forget = grad_cell * input_gate, grad_cell * forget_gate
+    by_input, by_forget = into_input * candidate, into_forget * before
+    return (
+        by_input - by_input * input_gate,
+        by_forget - by_forget * forget_gate,
+        into_input - by_input * candidate,
+        by_output - by_output * output_gate,
+        into_forget,
+    )
+
+
 def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
     """The gradients at the gates, h0 and c0; those at the outputs, by step, for w_hr; and the activations."""
     *inputs, saved = args
@@ -231,14 +264,11 @@ def lstm_gradients(grad_out: Any, *args: Any) -> tuple[Any, Any, Any, Any, Any]:
             dh = dh + flip(grad_outputs[t])
             dhn = first(dh, n)
             dm = dhn if back_hr is None else np.matmul(back_hr, dhn)
-            shut = dm * shown
-            dcn = dm * o - shut * o * shown + first(dc, n)
-            dz = np.concatenate(
-                [dcn * g * (i - i * i), dcn * before * (f - f * f), dcn * (i - i * g * g), shut * (o - o * o)]
-            )
+            *dz, dcn = lstm_step_back(dm, first(dc, n), before, i, f, g, o, shown)
+            dz = np.concatenate(dz)
             at_gates[t] = filled(dz, columns)
             at_outputs[t] = filled(dhn, columns)
-            dc = over(dc, dcn * f)
+            dc = over(dc, dcn)
             dh = over(dh, np.matmul(back_hh, dz))
         return np.stack(at_gates, axis=1), dh, dc, at_outputs, steps
 

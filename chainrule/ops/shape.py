@@ -17,6 +17,7 @@ import numpy as np
 from ..core.broadcasting import unbroadcast
 from ..core.dtypes import as_numpy_dtype, dtype
 from ..core.forward import array_function, cast, promote, wrap_forward_fn
+from ..core.grad_mode import mode, recording_mode
 from ..core.table import EACH, backward
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import write_in_place
@@ -1421,7 +1422,13 @@ def _reshaped_in_place(operation: Any, name: str) -> Any:
                 f"{name}: other tensors may share this tensor's memory, in its shape {self.shape}; use "
                 f"{name[:-1]}() and give the result a name"
             )
-        result = operation(make_tensor(self.array, self.node(), alias), *args, **kwargs)
+        before = make_tensor(self.array, self.node(), alias)
+        token = None if before._node is None else mode.set(recording_mode())  # no number changes, whatever the mode
+        try:
+            result = operation(before, *args, **kwargs)
+        finally:
+            if token is not None:
+                mode.reset(token)
         self.array, self._node, self._alias = result.array, result._node, result._alias
         return self
 

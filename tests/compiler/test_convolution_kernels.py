@@ -300,7 +300,8 @@ def in_python(lanes: Any) -> Any:
     """Kernels as Python functions that read and write only what is theirs; `lanes` gives the size of a vector."""
     living: list[Memory] = []
 
-    def memory(count: int, kind: Any) -> Memory:
+    def memory(count: int, kind: Any, *earlier: Memory) -> Memory:
+        assert [*map(id, earlier)] == [*map(id, living)]  # which it gives back where there is no more
         living.append(Memory(count, kind))
         return living[-1]
 

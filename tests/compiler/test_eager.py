@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -391,6 +393,7 @@ def test_a_trace_records_the_operation_and_no_kernel_runs_meanwhile(calls: list[
 def test_small_programs_import_no_compiler() -> None:
     script = """
 import sys
+import time
 import chainrule as cr
 import chainrule.nn.functional as F
 model, lstm = cr.nn.Conv2d(1, 6, 5, padding=2), cr.nn.LSTM(8, 16)
@@ -543,11 +546,81 @@ with cr.no_grad():
     resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
     assert (F.conv2d(x, w).numpy() == out.numpy()).all()
 """
+GIVEN_BACK = """
+cr.set_num_threads(1)
+import resource
+import numpy as np
+x, w = cr.zeros(1, 8, 600, 600), cr.zeros(8, 8, 3, 3)
+with cr.no_grad():
+    F.conv2d(x, w)
+    room = np.empty(26 << 20, np.uint8)  # for the result and the padded images, and no more
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), -1))
+    taken = []
+    for size in (1 << 20, 1 << 16):
+        try:
+            while True:
+                taken.append(np.empty(size, np.uint8))
+        except MemoryError:
+            pass
+    del room
+    for _ in range(3):
+        try:
+            F.conv2d(x, w)
+        except MemoryError as error:
+            assert "for a kernel" in str(error), error
+        else:
+            raise AssertionError("there was memory")
+        np.empty(25 << 20, np.uint8)  # which nobody else holds
+"""
 
 
 @needs_numba
 @pytest.mark.skipif(sys.platform != "linux", reason="these are ways of Linux")
-@pytest.mark.parametrize("script", [FORKED, FULL], ids=["fork", "memory"])
+@pytest.mark.parametrize("script", [FORKED, FULL, GIVEN_BACK], ids=["fork", "memory", "memory given back"])
 def test_kernels_survive(script: str) -> None:
-    """A fork, whose child has none of the threads; and that no memory is left, which is a MemoryError."""
+    """A fork, whose child has none of the threads; and that no memory is left, which is a MemoryError.
+
+    What a kernel had taken by then is free again.
+    """
     subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", CONVOLUTION_IN + script], check=True)
+
+
+class Screen(io.StringIO):
+    """A stream that may be a terminal."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "patience", "told"), [(True, 0.0, True), (False, 0.0, False), (True, 60.0, False)]
+)
+def test_a_terminal_is_told_what_takes_so_long(
+    terminal: bool, patience: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chainrule.compiler import eager
+
+    screen = Screen(terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(eager, "PATIENCE", patience)
+
+    with eager.announced("a convolution"):
+        for _ in range(1000 if told else 1):  # until the line is there
+            if screen.getvalue():
+                break
+            time.sleep(0.01)
+    line = "chainrule: compiling kernels for a convolution; they are kept for other runs\n"
+    assert screen.getvalue() == (line if told else "")
+
+
+def test_without_a_stream_for_errors_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler import eager
+
+    monkeypatch.setattr(sys, "stderr", None)
+    with eager.announced("a convolution"):
+        pass

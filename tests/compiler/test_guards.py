@@ -716,3 +716,90 @@ def test_writes_to_another_shape_reach_what_they_reach_uncompiled(function: Any,
     for found, expected in zip(compile(program)(given[0]), program(given[1]), strict=True):
         np.testing.assert_array_equal(found.numpy(), expected.numpy())
     np.testing.assert_array_equal(given[0].numpy(), given[1].numpy())
+
+
+# ----- results that share memory -----
+
+
+def unrecorded(y: Any) -> Any:
+    with cr.no_grad():
+        return y[0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: (y, y[0], y.T, y.detach()),
+        lambda y: (y[0], y, y[0]),
+        lambda y: (y.view(-1), y, y[:, 1], y.detach()[0]),
+        lambda y: (y, y[0].mul_(3)),
+        lambda y: (y, unrecorded(y)),
+    ],
+)
+@pytest.mark.parametrize("grad", [False, True])
+def test_results_that_are_views_of_another_result_share_its_memory(function: Any, grad: bool) -> None:
+    def effects(function: Any) -> list[Any]:
+        x = cr.tensor(np.arange(6.0).reshape(2, 3), dtype=cr.float64, requires_grad=grad)
+        results = function(x)
+        found: list[Any] = [(r.tolist(), r.requires_grad, r._is_view(), r.is_leaf) for r in results]
+        found.append([[np.shares_memory(a.array, b.array) for a in results] for b in results])
+        if grad:
+            sum((r * r).sum() for r in results).backward()
+            found.append(x.grad.tolist())
+            results, x.grad = function(x), None
+        try:
+            results[-1].mul_(10)
+        except RuntimeError as error:
+            return [*found, str(error)[:50]]
+        found.append([r.tolist() for r in results])
+        if grad:
+            sum((r * r).sum() for r in results if r.requires_grad).backward()
+            found.append(x.grad.tolist())
+        return found
+
+    def program(x: Any) -> Any:
+        return function(x * 2)
+
+    compiled = compile(program)
+    assert effects(compiled) == effects(program)
+    assert effects(compiled) == effects(program)
+
+
+def test_arrays_that_are_views_of_another_result_share_its_memory() -> None:
+    compiled = compile(lambda a: (a[1:] + 1, (a + 1).T))
+    both = compile(lambda a: [(b := a + 1), b[1:], b.T])
+    a = np.arange(6.0).reshape(2, 3)
+    for _ in range(2):
+        base, rows, turned = both(a)
+        rows[...] = 7
+        assert base.tolist() == [[1, 2, 3], [7, 7, 7]] and turned[0].tolist() == [1, 7]
+        assert type(rows) is np.ndarray
+        first, second = compiled(a)
+        assert not np.shares_memory(first, second)
+
+
+# ----- arrays, and functions that were replaced -----
+
+
+def test_a_function_is_told_that_it_has_arrays() -> None:
+    def checked(x: Any, y: Any) -> Any:
+        if not isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+            raise TypeError("x must be an array, y a tensor")
+        return np.tanh(x) + y.detach().numpy()
+
+    x = np.ones(3, np.float32)
+    np.testing.assert_allclose(compile(checked)(x, cr.ones(3)), np.tanh(x) + 1, rtol=1e-6)
+
+
+def test_a_replaced_function_of_chainrule_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = compile(lambda x: F.relu(x) + cr.nn.functional.tanh(x))
+    x = t(-1.0, 2.0)
+    before = compiled(x).tolist()
+    with monkeypatch.context() as patches:
+        patches.setattr(F, "relu", lambda x: x * 10)
+        assert compiled(x).tolist() == pytest.approx([-10 + np.tanh(-1.0), 20 + np.tanh(2.0)])
+        patches.setattr(F, "tanh", lambda x: x * 100)
+        assert compiled(x).tolist() == pytest.approx([-110, 220])
+    assert compiled.traces == 3
+    assert compiled(x).tolist() == before
+    assert compiled.traces == 3

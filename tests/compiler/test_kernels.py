@@ -309,3 +309,14 @@ def test_a_known_number_is_converted_in_a_kernel() -> None:
     expected = np.float32(0.1) + 1 - np.tanh(x.array) ** 2
     np.testing.assert_allclose(compiled(x).numpy(), expected, rtol=1e-6)
     assert "@kernel" in compiled.source
+
+
+def test_sums_and_products_of_truth_values_are_truth_values_in_a_kernel() -> None:
+    def function(x: Any, y: Any) -> Any:
+        both, either = (x > 0) * (y > 0), (x > 0) + (y > 0)
+        return both, either, either.long() * 3, both + either
+
+    x, y = random.normal(size=(2, 40))
+    compiled = agrees(function, x, y)
+    assert count(compiled) == 1
+    np.testing.assert_array_equal(compiled()[2].numpy(), 3 * ((x > 0) | (y > 0)))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import erf
 
-from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node
+from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node, shown_argument
 from chainrule.compiler.passes import PASSES, forms
 from chainrule.compiler.tracer import UfuncMethod
+from chainrule.ops.convolution import convolve
+from chainrule.ops.elementwise import at_least_zero, keep_where
 from chainrule.ops.indexing import getitem_adjoint
+from chainrule.ops.pooling import Window, _max_pool, _spread_maxima
+from chainrule.ops.special import SQRT_2PI, SQRT_HALF
 
 F4 = np.dtype(np.float32)
 
@@ -266,7 +272,7 @@ def in_other_forms(make: Callable[[Build], Node | list[Node]]) -> list[str]:
     before = str(graph)
     found, places = forms.run(graph)
     assert str(graph) == before and [places[node] for node in graph.outputs] == found.outputs
-    lines = [line.split("  ")[0].strip() for line in str(found).split("\n")]
+    lines = [re.sub(r"\s*(\w+\[[\d, ]*\]|several)$", "", line) for line in str(found).split("\n")]
     return [line for line in lines if not line.endswith("= input")]
 
 
@@ -279,6 +285,31 @@ def stepped(b: Build, size: int, *factor: Any, again: bool = False) -> list[Node
     w, g = b.input("w", size), b.input("g", size)
     product = b("p", np.multiply, g, *factor or (0.1,))
     return [b("z", np.add, w, product)] + [product] * again
+
+
+PAIRS = (Window(6, 2, 2, 0, 1, 3),)
+SETTINGS: dict[str, Any] = {"size": (3,), "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}
+
+
+def pooled(b: Build) -> list[Node]:
+    """relu, maxima of pairs, and the gradient on its way back."""
+    x, g = b.input("x", 2, 6), b.input("g", 2, 3)
+    y = b("y", at_least_zero, x)
+    maxima = b("p", _max_pool, y, PAIRS)
+    spread = b("s", _spread_maxima, g, maxima, y, PAIRS)
+    return [maxima, b("z", keep_where, spread, b("m", np.not_equal, y, 0)), y]
+
+
+def gelu(b: Build, size: int = 2000, slope: bool = True) -> list[Node]:
+    """gelu as it is written out, and its derivative."""
+    x = b.input("x", size)
+    normal = b("n", np.add, b("e", erf, b("s", np.multiply, x, SQRT_HALF)), 1)
+    value = b("y", np.multiply, b("p", np.multiply, x, normal), 0.5)
+    if not slope:
+        return [value]
+    exponential = b("d", np.exp, b("h", np.multiply, b("q", np.multiply, x, x), -0.5))
+    density = b("c", np.multiply, b("r", np.multiply, x, exponential), 1 / SQRT_2PI)
+    return [value, b("z", np.add, b("o", np.multiply, normal, 0.5), density)]
 
 
 OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
@@ -360,6 +391,114 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
             "return y, z, w, v, u, t, s, r, q",
         ],
     ),
+    "means of short rows": (
+        lambda b: [
+            b("y", np.mean, b.input("x", 2, 40, 50), axis=2, keepdims=True),
+            b("z", np.mean, b.nodes[0], (1, 2)),
+            b("w", np.mean, b.nodes[0], 0),
+            b("v", np.mean, b.nodes[0], 2, np.float64),
+        ],
+        [
+            "sum = sum_of_rows(x, 50, (2, 40, 1))",
+            "y = divide(sum, 50)",
+            "z = mean(x, (1, 2))",
+            "w = mean(x, 0)",
+            "v = mean(x, 2, float64)",
+            "return y, z, w, v",
+        ],
+    ),
+    "maxima before relu, and masks before they are spread": (
+        lambda b: pooled(b)[:2],
+        [
+            f"pooled = _max_pool(x, {shown_argument(PAIRS, {})})",
+            "p = at_least_zero(pooled)",
+            "mask = not_equal(p, 0)",
+            "keep_where = keep_where(g, mask)",
+            f"z = _spread_maxima(keep_where, pooled, x, {shown_argument(PAIRS, {})})",
+            "return p, z",
+        ],
+    ),
+    "relu before maxima stays where it is read": (
+        pooled,
+        [
+            "y = at_least_zero(x)",
+            f"p = _max_pool(y, {shown_argument(PAIRS, {})})",
+            "mask = not_equal(p, 0)",
+            "keep_where = keep_where(g, mask)",
+            f"z = _spread_maxima(keep_where, p, y, {shown_argument(PAIRS, {})})",
+            "return p, z, y",
+        ],
+    ),
+    "relu before maxima stays where nothing masks their gradient": (
+        lambda b: [
+            b("y", at_least_zero, b.input("x", 2, 6)),
+            b("p", _max_pool, b.nodes[1], PAIRS),
+            b("s", _spread_maxima, b.input("g", 2, 3), b.nodes[2], b.nodes[1], PAIRS),
+        ][2:],
+        [
+            "y = at_least_zero(x)",
+            f"p = _max_pool(y, {shown_argument(PAIRS, {})})",
+            f"s = _spread_maxima(g, p, y, {shown_argument(PAIRS, {})})",
+            "return s",
+        ],
+    ),
+    "a mask of something else stays where it is": (
+        lambda b: b(
+            "z",
+            keep_where,
+            b("s", _spread_maxima, b.input("g", 2, 3), b.input("p", 2, 3), b.input("x", 2, 6), PAIRS),
+            b("m", np.not_equal, b.input("w", 2, 6), 0),
+        ),
+        [
+            f"s = _spread_maxima(g, p, x, {shown_argument(PAIRS, {})})",
+            "m = not_equal(w, 0)",
+            "z = keep_where(s, m)",
+            "return z",
+        ],
+    ),
+    "relu within a convolution": (
+        lambda b: b("y", at_least_zero, b("c", convolve, b.input("x", 1, 1, 4), b.input("w", 1, 1, 2), **SETTINGS)),
+        [
+            "y = rectified_convolve(x, w, size=(3,), stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)",
+            "return y",
+        ],
+    ),
+    "a convolution that is read beside its relu stays": (
+        lambda b: [
+            b("c", convolve, b.input("x", 1, 1, 4), b.input("w", 1, 1, 2), **SETTINGS),
+            b("y", at_least_zero, b.nodes[2]),
+        ],
+        [
+            "c = convolve(x, w, size=(3,), stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)",
+            "y = at_least_zero(c)",
+            "return c, y",
+        ],
+    ),
+    "a very large mask is not kept": (
+        lambda b: b("z", keep_where, b.input("x", 1 << 17), b("m", np.not_equal, b.input("w", 1 << 17), 0)),
+        ["z = keep_where_nonzero(x, w)", "return z"],
+    ),
+    "a very large mask that is used again is kept": (
+        lambda b: [
+            b("z", keep_where, b.input("x", 1 << 17), b("m", np.not_equal, b.input("w", 1 << 17), 0)),
+            b("v", keep_where, b.nodes[1], b.nodes[2]),
+        ],
+        ["m = not_equal(w, 0)", "z = keep_where(x, m)", "v = keep_where(w, m)", "return z, v"],
+    ),
+    "gelu with its derivative": (
+        gelu,
+        [
+            "gelu_in_blocks = gelu_in_blocks(x, 'none')",
+            "y = getitem(gelu_in_blocks, 0)",
+            "z = getitem(gelu_in_blocks, 1)",
+            "return y, z",
+        ],
+    ),
+    "gelu without its derivative": (
+        lambda b: gelu(b, slope=False),
+        ["s = multiply(x, 0.7071067811865476)", "e = _erf(s)", "n = add(e, 1)", "p = multiply(x, n)"]
+        + ["y = multiply(p, 0.5)", "return y"],
+    ),
     "an element of each row": (
         lambda b: b("z", np.take_along_axis, b.input("x", 2, 3), b("i", np.astype, b.input("n", 2, 1), np.int64), 1),
         ["i = astype(n, int64)", "rows = constant", "z = getitem(x, (rows, i))", "return z"],
@@ -375,6 +514,27 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
 def test_without_kernels_a_program_has_other_forms(case: str) -> None:
     make, expected = OTHER_FORMS[case]
     assert in_other_forms(make) == expected
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 70), (40, 50, 1), (1, 50, 1), (40, 50, 70)[::-1]])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_what_is_not_0_keeps_the_bits(dtype: str, shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    like = np.maximum(random.normal(size=(40, 50, 70)), 0).astype(dtype)
+    x = random.normal(size=shape).astype(dtype)
+    if shape == (70, 50, 40):
+        x = x.T
+    x[0, :4, 0], like[0, 5:9, 0] = (np.inf, -np.inf, np.nan, -0.0), (np.nan, np.inf, -0.0, 5e-324)
+    expected = np.where(like != 0, x, np.zeros((), dtype))
+    before = like.copy()
+    np.testing.assert_array_equal(forms.keep_where_nonzero(x, like), expected)
+    np.testing.assert_array_equal(like, before)
+    if x.shape == like.shape:
+        same = x.copy()
+        assert forms.keep_where_nonzero(same, like, out=same) is same
+        np.testing.assert_array_equal(same, expected)
+    assert forms.keep_where_nonzero(x, like, out=like) is like
+    np.testing.assert_array_equal(like, expected)
 
 
 @pytest.mark.parametrize("strided", [False, True])

@@ -81,6 +81,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     kernels._module.cache_clear()
     monkeypatch.setattr(kernels, "LARGE", 0)
+    monkeypatch.setattr(contraction, "LARGE", 0)
     found: list[int] = []
     run = eager.product
 
@@ -97,12 +98,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_linear_layer_of_many_rows_uses_kernels_forward_and_back(
     calls: list[int], shape: tuple[int, ...], dtype: str
 ) -> None:
-    x, w, b, seed = (numbers(*size, dtype=dtype) for size in ((*shape, 70), (90, 70), (90,), (*shape, 90)))
+    x, w, b, seed = (numbers(*size, dtype=dtype) for size in ((*shape, 140), (150, 140), (150,), (*shape, 150)))
     arrays = [cr.from_numpy(array).requires_grad_() for array in (x, w, b)]
     out = F.linear(*arrays)
     out.backward(cr.from_numpy(seed))
     assert sorted(calls) == [0, 1, 2]
-    rows, seeds = x.reshape(-1, 70).astype("f8"), seed.reshape(-1, 90).astype("f8")
+    rows, seeds = x.reshape(-1, 140).astype("f8"), seed.reshape(-1, 150).astype("f8")
     near = {"rtol": 1e-4, "atol": 1e-4} if dtype == "f4" else {"rtol": 1e-12, "atol": 1e-12}
     np.testing.assert_allclose(out.detach().numpy(), x.astype("f8") @ w.T.astype("f8") + b, **near)
     for array, wanted in zip(arrays, ((seeds @ w).reshape(x.shape), seeds.T @ rows, seeds.sum(0)), strict=True):
@@ -111,7 +112,7 @@ def test_a_linear_layer_of_many_rows_uses_kernels_forward_and_back(
 
 
 def test_second_order_is_that_of_numpy(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    given = [numbers(64, 64, dtype="f8"), numbers(64, 64, dtype="f8"), numbers(64, dtype="f8")]
+    given = [numbers(64, 128, dtype="f8"), numbers(128, 128, dtype="f8"), numbers(128, dtype="f8")]
 
     def second() -> list[Any]:
         x, w, b = (cr.from_numpy(array.copy()).requires_grad_() for array in given)
@@ -146,7 +147,7 @@ def test_a_kernel_that_cannot_be_compiled_is_left_to_blas(calls: list[int], monk
     from chainrule.compiler import eager
 
     monkeypatch.setattr(eager, "product_kernel", lambda dtype: None)
-    x, w = numbers(64, 64), numbers(64, 64)
+    x, w = numbers(64, 64), numbers(128, 64)
     assert calls == []
     np.testing.assert_allclose(contraction.linear(x, w), x @ w.T, rtol=1e-4, atol=1e-4)
     assert calls == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from typing import Any
 
@@ -212,3 +213,54 @@ def test_a_result_in_the_memory_of_another_of_the_same_name_has_no_second_name(
     assert "hidden = np.dot(" in step.source and "_kernel(hidden" in step.source
     same = [line for line in step.source.splitlines() if re.fullmatch(r"\s*(\w+?)(_\d+)? = \1(_\d+)?", line)]
     assert not same
+
+
+# ----- what generated NumPy computes in another form -----
+
+
+def gradients_of(function: Any, *arguments: Any) -> list[Any]:
+    """The result of a function, and the gradients of its arguments for a gradient of its result that varies."""
+    leaves = [argument.detach().requires_grad_() for argument in arguments]
+    out = function(*leaves)
+    weights = cr.sin(cr.arange(float(out.numel())).reshape(out.shape))
+    return [out.detach(), *cr.autograd.grad((out * weights).sum(), leaves)]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("keywords", [{}, {"stride": 1}, {"kernel_size": 3, "padding": 1}, {"ceil_mode": True}])
+def test_maxima_of_relu_have_eager_gradients_with_ties_and_special_numbers(keywords: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).integers(-2, 3, (3, 4, 15, 16)).astype("f4")  # many ties, at 0 as well
+    x[1, 1, :3, :3], x[1, 2, 4, 4], x[2, 0, 0, 0], x[2, 1] = np.nan, np.inf, -np.inf, -1.0
+
+    def pooled(x: Any) -> Any:
+        return F.max_pool2d(F.relu(x), **{"kernel_size": 2, **keywords})
+
+    compiled = compile(lambda x: gradients_of(pooled, x))
+    for found, expected in zip(compiled(cr.from_numpy(x)), gradients_of(pooled, cr.from_numpy(x)), strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    if os.environ["CHAINRULE_KERNELS"] == "0":
+        relu, pool = (re.search(rf"{name}\(", compiled.source) for name in ("at_least_zero", "_max_pool"))
+        assert relu is not None and pool is not None and pool.start() < relu.start()  # of fewer numbers
+
+
+def numbers(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype("f4")
+
+
+@pytest.mark.parametrize("size", [12, 48])  # few and many numbers
+def test_convolutions_with_relu_and_gelu_have_eager_gradients(size: int) -> None:
+    x, v, w, b = (cr.from_numpy(numbers(shape)) for shape in ((9, 3, size, size), (16, 3, 3, 3), (8, 16, 3, 3), (8,)))
+
+    def network(x: Any, v: Any, w: Any, b: Any) -> Any:
+        first = F.relu(F.conv2d(x, v, padding=1))
+        second = F.gelu(F.conv2d(first, w, b, stride=2))
+        return F.relu(F.conv2d(second, w.mean(1, keepdim=True), groups=8)).mean((2, 3))
+
+    compiled = compile(lambda *arguments: gradients_of(network, *arguments))
+    expected = gradients_of(network, x, v, w, b)
+    for _ in range(2):  # the second time in memory that has been written to
+        for found, right in zip(compiled(x, v, w, b), expected, strict=True):
+            np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-5, atol=2e-5 * np.abs(right.numpy()).max())
+    if os.environ["CHAINRULE_KERNELS"] == "0":
+        assert {"rectified_convolve", "gelu_in_blocks"} <= set(re.findall(r"\w+", compiled.source))
+        assert ("keep_where_nonzero" in compiled.source) == (size == 48)

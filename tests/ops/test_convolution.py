@@ -378,3 +378,27 @@ def test_the_gradient_of_channels_by_themselves_is_the_adjoint_of_the_definition
     out.backward(cr.from_numpy(seed))
     moved = by_definition(direction, w, stride, padding, dilation, 3)
     np.testing.assert_allclose(np.vdot(leaf.grad.numpy(), direction), np.vdot(seed, moved), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (1, 0), (2, 1)])
+@pytest.mark.parametrize("kernels", ["0", "1"])
+def test_a_weight_that_is_not_finite_reaches_no_input_that_it_did_not_meet(
+    value: float, stride: int, padding: int, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+    source = np.random.default_rng(0)
+    w = source.normal(size=(8, 4, 3, 3))
+    w[0, 0, 0, 0] = value
+    x = cr.tensor(source.normal(size=(8, 4, 12, 12)), dtype=cr.float64, requires_grad=True)
+    y = F.conv2d(x, cr.tensor(w, dtype=cr.float64), stride=stride, padding=padding)
+    g = source.normal(size=tuple(y.shape))
+    y.backward(cr.tensor(g, dtype=cr.float64))
+    expected = np.zeros((8, 4, 12 + 2 * padding, 12 + 2 * padding))
+    for i, j in np.ndindex(*y.shape[2:]):  # what each place of the result met
+        met = expected[:, :, stride * i : stride * i + 3, stride * j : stride * j + 3]
+        met += np.einsum("no,ochw->nchw", g[:, :, i, j], w)
+    inside = slice(padding, padding + 12)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), expected[:, :, inside, inside], rtol=1e-10, atol=1e-10)

@@ -10,7 +10,7 @@ import scipy.special
 
 import chainrule as cr
 from chainrule.core.tensor import make_tensor
-from chainrule.ops.normalisation import batch_norm, cross_entropy, instance_norm, nll_loss, softmin
+from chainrule.ops.normalisation import batch_norm, cross_entropy, instance_norm, largest_along, nll_loss, softmin
 
 from ..duck import DuckArray, unwrap
 
@@ -31,6 +31,18 @@ def test_softmax_and_its_logarithm_equal_scipys(dim: int) -> None:
     np.testing.assert_allclose(cr.softmax(tensor(X), dim).numpy(), scipy.special.softmax(X, dim))
     np.testing.assert_allclose(cr.log_softmax(tensor(X), axis=dim).numpy(), scipy.special.log_softmax(X, dim))
     np.testing.assert_allclose(softmin(tensor(X), dim).numpy(), scipy.special.softmax(-X, dim))
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (3, 4, 400), (2000, 1), (1030,), (5, 2000), (600, 2)])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_the_largest_along_an_axis_is_numpys(dtype: str, shape: tuple[int, ...]) -> None:
+    x = RNG.normal(size=shape).astype(dtype)
+    x[-1] = -np.inf
+    x.flat[3], x.flat[-2], x.flat[x.size // 2] = np.nan, np.inf, np.nan
+    for array in (x, x[::-1], x.T, np.repeat(x, 2, 0)[::2]):
+        for axis in {-1, 0, array.ndim - 1}:
+            expected = np.max(array, axis=axis, keepdims=True)
+            np.testing.assert_array_equal(largest_along(array, axis), expected)
 
 
 def test_log_softmax_is_exact_where_softmax_is_zero() -> None:

@@ -270,6 +270,19 @@ def test_a_tensor_can_become_its_own_view() -> None:
         z.t_()
 
 
+@pytest.mark.parametrize("name", ["t_", "unsqueeze_", "squeeze_", "swapaxes_"])
+def test_a_tensor_of_a_graph_stays_in_it_when_its_shape_changes_where_nothing_is_recorded(name: str) -> None:
+    """The numbers are the same: a gradient that ended here would be wrong."""
+    x = cr.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = x * 3
+    with cr.no_grad():
+        getattr(y, name)(*{"unsqueeze_": (1,), "swapaxes_": (0, 1)}.get(name, ()))
+    assert y.requires_grad and not y.is_leaf
+    y.backward(cr.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(y.shape))
+    turned = name in ("t_", "swapaxes_")
+    np.testing.assert_array_equal(x.grad.numpy(), [[3, 9], [6, 12]] if turned else [[3, 6], [9, 12]])
+
+
 def test_joining_promotes_element_types() -> None:
     assert cr.cat([cr.tensor([1]), cr.tensor([2.0])]).dtype == cr.float32
     assert cr.stack([cr.zeros(1), cr.zeros(1, dtype=cr.float64)]).dtype == cr.float64

@@ -200,7 +200,7 @@ class Text:
 
     def memory(self, name: str, size: int, number: str, zero: bool = True) -> None:
         """Take memory for the function's own use."""
-        self.add(f"{name} = memory({size}, {number})")
+        self.add(f"{name} = memory({', '.join([str(size), number, *self.taken])})")
         self.taken.append(name)
         if zero:
             self.add(f"for i in range({size}):", f"    {name}[i] = {number}(0)")

@@ -32,6 +32,7 @@ INFIX = {
     "square": "{0} * {0}",
     "reciprocal": "1 / {0}",
 }
+OF_BOOL = {"add": "{0} | {1}", "multiply": "{0} & {1}"}  # truth values are not counted
 CALLS = {"maximum": "maximum", "minimum": "minimum", "absolute": "abs", "fabs": "abs", "sqrt": "math.sqrt"}
 ROUNDING = frozenset(("floor", "ceil", "trunc", "rint", "sign", "isnan", "isinf", "isfinite", "copysign"))
 LOGICAL = {"logical_and": "{0} & {1}", "logical_or": "{0} | {1}", "logical_not": "not {0}"}
@@ -148,8 +149,9 @@ def pattern_of(
         return "where({0}, {1}, {2})"
     name, kind = OWN.get(node.op, node.op.__name__), operands[0].kind
     if name in INFIX:
-        comparing = result == np.bool
-        if not comparing and (kind == "b" or (name in ("divide", "reciprocal") and kind != "f")):
+        if kind == "b" and name in OF_BOOL:
+            return OF_BOOL[name]
+        if result != np.bool and (kind == "b" or (name in ("divide", "reciprocal") and kind != "f")):
             return None
         return INFIX[name].replace("1 /", f"{result.name}(1) /")
     if name in LOGICAL:

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph import Node
+from .convolution import LayerKernel
+from .generate import KernelText, parameter_type
 from .registers import register_bytes, register_count
 
-__all__ = ["BIAS", "HEIGHT", "columns_of_unit", "product_text"]
+__all__ = ["BIAS", "HEIGHT", "Product", "columns_of_unit", "product_text"]
 
 HEIGHT = 6  # rows of a tile: enough sums that products need not wait for each other
-DEPTH = 384  # of the inner dimension, at most, in a block
-ROWS = 40 * HEIGHT  # of the left matrix in a block
+DEPTH = 512  # of the inner dimension, at most, in a block
+ROWS = 160 * HEIGHT  # of the left matrix in a block
 
 TEXT = """\
-def {name}(first, last, turned, {arguments}, out):
+def {name}({parameters}):
     separate()
+{constants}
     rows, columns = out.shape
     pitch_left, pitch_right = left.shape[1], right.shape[1]
     down, along = (1, pitch_left) if turned & 1 else (pitch_left, 1)
@@ -99,17 +103,18 @@ def width() -> int:
     return 4 if register_count() >= 32 else 2
 
 
-def product_text(name: str, dtype: Any, takes: tuple[str, ...] = (), after: str = "") -> str:
-    """The text of a kernel `name(first, last, turned, left, right, *takes, out)`: out = left @ right.
+def product_text(name: str, dtype: Any, parameters: str, constants: str = "", after: str = "") -> str:
+    """The text of a kernel in which out = left @ right.
 
-    Its first arguments are the first unit of columns and the one after the last; then, as the sum of 1 and 2, whether
-    `left` and whether `right` is the transpose of what is multiplied. All matrices are in C order. The result has at
-    least `HEIGHT` rows and a unit of columns, and the inner dimension is not empty.
+    All matrices are in C order. The result has at least `HEIGHT` rows and a unit of columns, and the inner dimension is
+    not empty.
 
     Args:
         name: of the kernel.
         dtype: of all matrices.
-        takes: further parameters.
+        parameters: `first` and `last`, the first unit of columns and the one after the last; `turned`, the sum of 1
+            where `left` is the transpose of what is multiplied, and of 2 where `right` is; `left`, `right`, and `out`.
+        constants: lines that define what is no parameter.
         after: lines that follow when rows r0 to r1 of columns n0 to n1 are done.
     """
     lanes = lanes_of(dtype)
@@ -123,7 +128,8 @@ def product_text(name: str, dtype: Any, takes: tuple[str, ...] = (), after: str 
             multiply.append(indented(LAST.format(**names) + indented(after, 1), 1))
     return TEXT.format(
         name=name,
-        arguments=", ".join(("left", "right", *takes)),
+        parameters=parameters,
+        constants=indented(constants, 1),
         lanes=lanes,
         step=width() * lanes,
         size=HEIGHT * width() * lanes,
@@ -136,3 +142,26 @@ def product_text(name: str, dtype: Any, takes: tuple[str, ...] = (), after: str 
 
 def indented(text: str, depth: int) -> str:
     return "\n".join("    " * depth + line if line else line for line in text.split("\n"))
+
+
+class Product(LayerKernel):
+    """A product of two matrices in a compiled program."""
+
+    def __init__(self, node: Node, left: Node, right: Node, turned: int, position: int) -> None:
+        super().__init__("dot", [node], [left, right], [node], position)
+        self.turned = turned
+        self.inner = (left.shape or ())[1 - (turned & 1)]
+        self.work = node.size * self.inner
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations: products and sums."""
+        return 2 * self.work
+
+    def write(self, name: str) -> KernelText:
+        """Its text, the same for all sizes."""
+        left, right, out = (parameter_type(node, node in self.outputs) for node in (*self.inputs, *self.outputs))
+        parameters = f"first: uint64, last: uint64, left: {left}, right: {right}, out: {out}"
+        dtype, shape = self.outputs[0].dtype, self.outputs[0].shape or ()
+        text = "@kernel\n" + product_text(name, dtype, parameters, f"turned = {self.turned}")
+        return KernelText(name, text.rstrip("\n"), [0], -(-shape[1] // columns_of_unit(dtype)), [])

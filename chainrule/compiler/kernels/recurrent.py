@@ -4,7 +4,8 @@ Sequences do not touch each other: each thread takes some of them from the first
 A step's product with the recurrent weight keeps a tile of sums in registers, `height()` sequences and `WIDTH` vectors
 of the weight's rows, while it goes over all columns. The weight lies in panels, in the order in which it is read
 (`in_panels`), and the sequences' states beside each other, so that both are read from the start to the end. What
-follows in the step, element by element, is one loop.
+follows in the step, element by element, is one loop: on the way back that of `lstm_step_back`, which is where the
+derivatives stand.
 
 Everything but the type of the numbers and the processor's registers is an argument: the text is compiled once.
 Its order of arrays is PyTorch's, (steps, sequences, features), and that of the gates: input, forget, cell, output.
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.recurrent import lstm_step_back
+from .fused import loop_text
 from .registers import register_bytes, register_count
 
 __all__ = ["height", "in_panels", "lstm_back_text", "lstm_text", "rows_of_panel"]
@@ -117,24 +120,12 @@ def lstm_walk_back(first, last, backwards, panels_of, state, sums, grads, gates,
         t = step if backwards else length - 1 - step
         for n in range(start, stop):
             z = gates[t, n]
-            zi, zf, zg, zo = {parts_of_gates}
-            r = ready[t, n]
-            ri, rf, rg, ro = {parts_of_ready}
-            from_later, given = sums[n * pitch : n * pitch + size], grads[t, n]
-            own, kept, seen = dc[n], cells[t, n], shown[t, n]
-            for j in range(size):
-                i, f, g, o, visible = zi[j], zf[j], zg[j], zo[j], seen[j]
-                by_h = from_later[j] + given[j]
-                opened = by_h * o
-                by_o = opened * visible
-                by_c = own[j] + (opened - by_o * visible)
-                into_i, into_f = by_c * i, by_c * f
-                by_i, by_f = into_i * g, into_f * kept[j]
-                ri[j] = by_i - by_i * i
-                rf[j] = by_f - by_f * f
-                rg[j] = into_i - by_i * g
-                ro[j] = by_o - by_o * o
-                own[j] = into_f
+            input_gate, forget_gate, candidate, output_gate = {parts_of_gates}
+            z = ready[t, n]
+            at_input, at_forget, at_candidate, at_output = {parts_of_gates}
+            from_later, grad_out = sums[n * pitch : n * pitch + size], grads[t, n]
+            grad_cell, before, visible = dc[n], cells[t, n], shown[t, n]
+{step_back}
 {at_end}
 {product}
     for n in range(start, stop):
@@ -148,7 +139,17 @@ def parts(name: str) -> str:
     return f"{name}[:size], {name}[size : 2 * size], {name}[2 * size : 3 * size], {name}[3 * size :]"
 
 
-def filled_in(text: str, dtype: Any, wide: str, shape: str, source: str, first: str = "") -> str:
+def step_back(
+    grad_cell: Any, from_later: Any, grad_out: Any, before: Any, input_gate: Any, forget_gate: Any, candidate: Any,
+    output_gate: Any, visible: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    """`lstm_step_back` where a step's output has two gradients: at the cell before it, and at the four gates."""
+    gates = input_gate, forget_gate, candidate, output_gate
+    *at_gates, at_cell = lstm_step_back(from_later + grad_out, grad_cell, before, *gates, visible)
+    return at_cell, *at_gates
+
+
+def filled_in(text: str, dtype: Any, wide: str, shape: str, source: str, first: str = "", **more: str) -> str:
     """A kernel's text for a type of numbers."""
     number, lanes = dtype.name, register_bytes() // dtype.itemsize
     names = {"number": number, "height": height(), "step": WIDTH * lanes, "wide": wide, "shape": shape}
@@ -160,7 +161,7 @@ def filled_in(text: str, dtype: Any, wide: str, shape: str, source: str, first: 
         product=indented(product(number, lanes, wide), 2),
         parts_of_gates=parts("z"),
         parts_of_sums=parts("s"),
-        parts_of_ready=parts("r"),
+        **more,
     )
 
 
@@ -182,4 +183,5 @@ def lstm_back_text(dtype: Any) -> str:
     cells before and tanh of those after, from the walk forward; the gradients of the last output and the last cell's
     state (B, H), which become those of the first; the gradients at the gates' preactivations (T, B, 4 H).
     """
-    return filled_in(BACK, dtype, "(4 * size)", "grads", "ready[t, n, j]")
+    element = indented(loop_text(step_back, dtype, ("at_input", "at_forget", "at_candidate", "at_output")), 3)
+    return filled_in(BACK, dtype, "(4 * size)", "grads", "ready[t, n, j]", step_back=element)

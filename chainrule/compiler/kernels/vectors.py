@@ -296,10 +296,11 @@ byte = ir.IntType(8).as_pointer()
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def memory(typing: Any, count: Any, kind: Any) -> Any:
+def memory(typing: Any, count: Any, kind: Any, *earlier: Any) -> Any:
     """An array of one dimension, of any content, which `free` has to give back.
 
-    Where there is no memory left the kernel ends, and its caller raises MemoryError: see `machine_code.py`.
+    Where there is no memory left the kernel ends, and its caller raises MemoryError: see `machine_code.py`. The
+    `earlier` arrays are given back before.
     """
     result = types.Array(kind.dtype, 1, "C")
 
@@ -310,13 +311,23 @@ def memory(typing: Any, count: Any, kind: Any) -> Any:
         malloc = cgutils.get_or_insert_function(builder.module, ir.FunctionType(byte, [width.type]), "malloc")
         data = builder.call(malloc, [builder.mul(size, width)])
         with cgutils.if_unlikely(builder, cgutils.is_null(builder, data)):
+            for i, given in enumerate(signature.args[2]):
+                give_back(context, builder, given, builder.extract_value(args[2], i))
             context.call_conv.return_stop_iteration(builder)
         new = arrayobj.make_array(result)(context, builder)
         pointer = builder.bitcast(data, data_type.as_pointer())
         arrayobj.populate_array(new, data=pointer, shape=[size], strides=[width], itemsize=width, meminfo=None)
         return new._getvalue()
 
-    return result(types.intp, kind), generate
+    taken = earlier[0].types if earlier and isinstance(earlier[0], types.BaseTuple) else earlier
+    return result(types.intp, kind, types.StarArgTuple(taken)), generate
+
+
+def give_back(context: Any, builder: Any, kind: Any, array: Any) -> None:
+    """Call C's `free` on an array's memory."""
+    data = context.make_array(kind)(context, builder, array).data
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte]), "free")
+    builder.call(function, [builder.bitcast(data, byte)])
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -324,9 +335,7 @@ def free(typing: Any, array: Any) -> Any:
     """Give an array of `memory` back."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte]), "free")
-        builder.call(function, [builder.bitcast(data, byte)])
+        give_back(context, builder, signature.args[0], args[0])
         return context.get_dummy_value()
 
     return types.void(array), generate

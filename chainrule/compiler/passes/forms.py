@@ -1,8 +1,8 @@
 """What NumPy computes faster in another form; for programs without kernels, which have no need of it.
 
 The functions that stand in are the package's own: a program that is saved, and has to do with NumPy alone, goes
-without. They give the same bits as what they replace, but for erf, which is as exact, x + y * factor, which BLAS may
-round once, and sums of rows, which BLAS adds up in another order.
+without. They give the same bits as what they replace, but for erf and gelu, which are as exact, x + y * factor, which
+BLAS may round once, and sums and means of rows, which BLAS adds up in another order.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ import numpy as np
 
 from ...blas import add_multiple
 from ...core.table import name_of
-from ...ops.elementwise import at_least_zero, keep_where
-from ...ops.special import _erf
+from ...ops.activation import gelu_in_blocks
+from ...ops.convolution import convolve, rectified_convolve
+from ...ops.elementwise import ZERO, at_least_zero, keep_where
+from ...ops.normalisation import largest_along
+from ...ops.parallel import shared_out
+from ...ops.pooling import _max_pool, _spread_maxima
+from ...ops.special import SQRT_2PI, SQRT_HALF, _erf
 from ...optim.kernels import PIECE as OF_BLAS
 from ...optim.kernels import kernels_for
 from ..graph import CONSTANT, Graph, Node
@@ -25,12 +30,21 @@ from ..tracer import UfuncMethod
 from .constants import uniform_value
 from .fusion import copy_graph, without_unread
 
-__all__ = ["largest_of_rows", "plus_multiple", "run", "sum_of_columns", "sum_of_rows"]
+__all__ = [
+    "keep_where_nonzero",
+    "largest_of_rows",
+    "plus_multiple",
+    "run",
+    "sum_of_columns",
+    "sum_of_rows",
+]
 
 MANY = 1 << 17  # rows, so many that an array of ones as long is a burden
 FEW = 1024  # elements; of fewer the usual form takes no longer
+LARGE = 1 << 17  # elements of a mask that is better not kept
 SHORT = 1024  # elements of a row, from which on NumPy adds it up as fast as BLAS
 PIECE = 1 << 14  # elements that are computed at a time
+PASS = 64  # multiplications that take as long as it takes to read two numbers and write one
 REDUCTIONS = {
     np.sum: np.add,
     np.prod: np.multiply,
@@ -67,6 +81,27 @@ def plus_multiple(x: Any, y: Any, factor: float, out: Any = None) -> Any:
     return out
 
 
+def keep_where_nonzero(x: Any, like: Any, out: Any = None) -> Any:
+    """`x`, broadcast to `like`, where that is not 0, and 0 elsewhere; on all threads, without an array for the mask.
+
+    >>> import numpy as np
+    >>> keep_where_nonzero(np.array([[1.0], [np.inf]]), np.array([[0.0, 2.0], [np.nan, 0.0]]))
+    array([[ 1.,  0.],
+           [ 0., inf]])
+    """
+    if out is None:
+        out = np.empty(like.shape, x.dtype)
+    x = np.broadcast_to(x, like.shape)
+
+    def work(part: slice) -> None:
+        kept = np.not_equal(like[part], ZERO[like.dtype.char])
+        bits = f"i{x.itemsize}"  # times 0 or 1: 0 times an infinite number would be NaN
+        np.multiply(x[part].view(bits), kept, out=out[part].view(bits))
+
+    shared_out(work, len(like), PASS * like.size)
+    return out
+
+
 def sum_of_rows(x: Any, columns: int, shape: tuple[int, ...]) -> Any:
     """The sums of rows of so many elements, in an array of the given shape: by BLAS, where NumPy is slow.
 
@@ -91,14 +126,13 @@ def sum_of_columns(x: Any, columns: int, shape: tuple[int, ...]) -> Any:
 
 
 def largest_of_rows(x: Any, columns: int, shape: tuple[int, ...]) -> Any:
-    """The maxima of rows of so many elements, in an array of the given shape: by argmax, which is four times as fast.
+    """The maxima of rows of so many elements, in an array of the given shape: by argmax, which is faster.
 
     >>> import numpy as np
     >>> largest_of_rows(np.array([[1.0, 3.0, 2.0], [np.nan, 5.0, 4.0]]), 3, (2, 1)).ravel()
     array([ 3., nan])
     """
-    rows = x.reshape(-1, columns)
-    return rows[np.arange(len(rows)), rows.argmax(axis=1)].reshape(shape)
+    return largest_along(x.reshape(-1, columns), -1).reshape(shape)
 
 
 @functools.lru_cache(maxsize=64)
@@ -112,8 +146,8 @@ BY_ROWS: dict[Any, Any] = {np.add: sum_of_rows, np.maximum: largest_of_rows}
 def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     """A graph with the other forms, and for each output of the old one that of the new."""
     copied = copy_graph(graph)
-    users = copied.users()
-    once = {node for node, found in users.items() if len(found) == 1} - set(copied.outputs)
+    use_gelu(copied)
+    once = used_once(copied)
 
     def rule(node: Node) -> Node | None:
         if node.op is np.where and len(node.args) == 3:
@@ -124,6 +158,8 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
             return sum_with_multiple(node, once)
         if node.op in REDUCTIONS or isinstance(node.op, UfuncMethod):
             return reduced(node)
+        if node.op is np.mean:
+            return mean(node)
         if node.op is np.take_along_axis:
             return picked(node)
         name = getattr(node.op, "__name__", "")
@@ -144,7 +180,174 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
     if copied.rewrite(named):
         copied.nodes = without_unread(copied.nodes, copied.outputs)
+    for stage in (mask_before_spreading, pool_before_relu, join):
+        stage(copied)
     return copied, dict(zip(graph.outputs, copied.outputs, strict=True))
+
+
+# ----- gelu, with the derivative that its backward pass needs -----
+
+
+def use_gelu(graph: Graph) -> None:
+    """gelu and its derivative in one call, where a graph has both: erf, exp and the rest piece by piece."""
+    values = {x: node for node in graph.nodes if (x := gelu_of(node)) is not None}
+    slopes = {x: node for node in graph.nodes if (x := gelu_slope_of(node)) is not None}
+    wanted = {node for x in values.keys() & slopes.keys() for node in (values[x], slopes[x])}
+    calls: dict[Node, Node] = {}
+
+    def rule(node: Node) -> Node | None:
+        if node not in wanted:
+            return None
+        x, i = gelu_of(node), 0
+        if x is None:
+            x, i = gelu_slope_of(node), 1
+        assert x is not None
+        if x not in calls:
+            calls[x] = Node(gelu_in_blocks, (x, "none"), line=node.line, formula=node.formula)
+        found = node.like(operator.getitem, calls[x], i)
+        found.name = node.name or ("gelu", "gelu_slope")[i]
+        return found
+
+    if graph.rewrite(rule):
+        graph.nodes = without_unread(graph.nodes, graph.outputs)
+
+
+def factors(node: Any, ufunc: Any, second: float | None = None) -> tuple[Any, Any]:
+    """The operands of a node that computes this, the second one as given; None and None of others."""
+    if not isinstance(node, Node) or node.op is not ufunc or node.kwargs or len(node.args) != 2:
+        return None, None
+    return (None, None) if second is not None and node.args[1] != second else node.args
+
+
+def twice_normal(node: Any) -> Node | None:
+    """x, if a node is erf(x / sqrt 2) + 1."""
+    erf, _ = factors(node, np.add, 1)
+    if not isinstance(erf, Node) or getattr(erf.op, "__name__", "") != "erf" or not isinstance(erf.op, np.ufunc):
+        return None
+    x, _ = factors(erf.args[0], np.multiply, SQRT_HALF)
+    fits = isinstance(x, Node) and node.dtype == x.dtype == np.float32 and node.shape == x.shape and x.size >= FEW
+    return x if fits else None
+
+
+def gelu_of(node: Node) -> Node | None:
+    """x, if a node is x (erf(x / sqrt 2) + 1) / 2."""
+    product, _ = factors(node, np.multiply, 0.5)
+    x, normal = factors(product, np.multiply)
+    return x if x is not None and twice_normal(normal) is x else None
+
+
+def gelu_slope_of(node: Node) -> Node | None:
+    """x, if a node is the derivative of that: (erf(x / sqrt 2) + 1) / 2 + x exp(-x^2 / 2) / sqrt(2 pi)."""
+    half, density = factors(node, np.add)
+    normal, _ = factors(half, np.multiply, 0.5)
+    x = twice_normal(normal)
+    product, _ = factors(density, np.multiply, 1 / SQRT_2PI)
+    other, exponential = factors(product, np.multiply)
+    if x is None or other is not x or not isinstance(exponential, Node) or exponential.op is not np.exp:
+        return None
+    square, _ = factors(exponential.args[0], np.multiply, -0.5)
+    return x if factors(square, np.multiply) == (x, x) else None
+
+
+# ----- masks, maxima of windows, convolutions -----
+
+
+def nonzero(node: Any) -> Node | None:
+    """x, if a node is x != 0."""
+    x, _ = factors(node, np.not_equal, 0)
+    return x if isinstance(x, Node) else None
+
+
+def mask_before_spreading(graph: Graph) -> None:
+    """A gradient is masked before it goes to the maxima of windows: it has fewer elements there.
+
+    The mask is "not 0" of the array in which the maxima are, so it is "not 0" of the maxima themselves.
+    """
+    once = used_once(graph)
+
+    def rule(node: Node) -> Node | None:
+        if node.op is not keep_where:
+            return None
+        spread, mask = node.args
+        if not isinstance(spread, Node) or spread.op is not _spread_maxima or spread not in once:
+            return None
+        values, out, x, windows = spread.args
+        if nonzero(mask) is not x or values.shape != out.shape:
+            return None
+        other = Node(np.not_equal, (out, 0), None, out.shape, mask.dtype, name="mask", line=node.line)
+        values = Node(keep_where, (values, other), None, values.shape, values.dtype, line=node.line)
+        values.formula = node.formula
+        return node.like(_spread_maxima, values, out, x, windows)
+
+    if graph.rewrite(rule):
+        graph.nodes = without_unread(graph.nodes, graph.outputs)
+
+
+def pool_before_relu(graph: Graph) -> None:
+    """relu of the maxima of windows in place of maxima of relu, if nobody else needs that.
+
+    Where a maximum is 0, the first one may be another element; the gradient is 0 there.
+    """
+    users, ends = graph.users(), set(graph.outputs)
+
+    def is_masked(spread: Node) -> bool:
+        values, out = spread.args[:2]
+        return isinstance(values, Node) and values.op is keep_where and nonzero(values.args[1]) is out
+
+    def can_move(relu: Node) -> bool:
+        found = set(users[relu])
+        pools = {user for user in found if user.op is _max_pool}
+        spreads = {user for user in found - pools if user.op is _spread_maxima}
+        alone = found == pools | spreads and relu not in ends
+        return alone and all(
+            spread.args[2] is relu and spread.args[1] in pools and relu not in spread.args[:2] and is_masked(spread)
+            for spread in spreads
+        )
+
+    moved = {node for node in graph.nodes if node.op is at_least_zero and users[node] and can_move(node)}
+    plain: dict[Node, Node] = {}  # relu of a maximum -> the maximum
+
+    def rule(node: Node) -> Node | None:
+        if node.op is _max_pool and node.args[0] in moved:
+            pool = node.like(_max_pool, node.args[0].args[0], *node.args[1:])
+            pool.name = "pooled"
+            found = node.like(at_least_zero, pool)
+            found.name = node.name or name_of(_max_pool).lstrip("_")
+            plain[found] = pool
+            return found
+        if node.op is _spread_maxima and node.args[2] in moved:
+            values, out, relu, windows = node.args
+            return node.like(_spread_maxima, values, plain[out], relu.args[0], windows)
+        return None
+
+    if graph.rewrite(rule):
+        graph.nodes = without_unread(graph.nodes, graph.outputs)
+
+
+def join(graph: Graph) -> None:
+    """relu within the convolution before it; masks within the product that they are for."""
+    once = used_once(graph)
+
+    def rule(node: Node) -> Node | None:
+        first = node.args[0] if node.args else None
+        if node.op is at_least_zero and isinstance(first, Node) and first.op is convolve and first in once:
+            return node.like(rectified_convolve, *first.args, **first.kwargs)
+        if node.op is not keep_where or node.size < LARGE or node.args[1] not in once:
+            return None
+        like = nonzero(node.args[1])
+        fits = like is not None and (like.shape, like.dtype) == (node.shape, node.dtype)
+        return node.like(keep_where_nonzero, first, like) if fits else None
+
+    if graph.rewrite(rule):
+        graph.nodes = without_unread(graph.nodes, graph.outputs)
+
+
+def used_once(graph: Graph) -> set[Node]:
+    """The nodes that one other node reads, once."""
+    return {node for node, found in graph.users().items() if len(found) == 1} - set(graph.outputs)
+
+
+# ----- reductions -----
 
 
 def reduced(node: Node) -> Node | None:
@@ -165,6 +368,20 @@ def reduced(node: Node) -> Node | None:
     if ufunc is np.add and (columns := columns_of(x, axes)):
         return node.like(sum_of_columns, x, columns, node.shape)
     return None if is_method else node.like(UfuncMethod(ufunc, "reduce"), x, **{"axis": None, **given})
+
+
+def mean(node: Node) -> Node | None:
+    """A mean as a sum that is divided, where a product gives the sum."""
+    x = node.args[0] if node.args else None
+    given = dict(zip(("axis",), node.args[1:], strict=False)) | node.kwargs
+    if len(node.args) > 2 or set(given) - {"axis", "keepdims"} or not isinstance(x, Node) or x.dtype != node.dtype:
+        return None
+    columns = short_rows(x, given.get("axis"))
+    if not columns:
+        return None
+    total = node.like(sum_of_rows, x, columns, node.shape)
+    total.name = "sum"
+    return node.like(np.true_divide, total, columns)
 
 
 def reduced_axes(x: Node, axes: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Give convolutions and the maxima of windows to kernels of their own, with the relu and the maxima that follow them.
+"""Give convolutions, maxima of windows and products of matrices to kernels of their own, and what follows them.
 
 What those kernels do not cover stays a call of the NumPy form: gradients of windows that overlap, windows that leave
 the array, results so small that most of a vector would be wasted, other element types than the two floats.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.contraction import kernel_is_faster
 from ...ops.convolution import convolve, convolve_input, convolve_weight
 from ...ops.pooling import _max_pool, _spread_maxima
 from ..graph import Graph, Node, map_nodes
@@ -27,8 +28,10 @@ from ..kernels.convolution import (
     WeightGradient,
     apart,
 )
+from ..kernels.products import Product
 from ..kernels.registers import register_bytes
 from .constants import uniform_value
+from .orientation import stored
 
 __all__ = ["use_layers"]
 
@@ -234,7 +237,20 @@ def small(windows: Any) -> bool:
     return elements <= 16
 
 
+def matrix_product(node: Node, graph: Graph, users: dict[Node, list[Node]], position: int) -> LayerKernel | None:
+    """The kernel of a product of two matrices, where that is faster than BLAS."""
+    if node.kwargs or len(node.args) != 2 or not floats(*node.args) or len(node.shape or ()) != 2:
+        return None
+    (left, left_turned), (right, right_turned) = map(stored, node.args)
+    turned = left_turned + 2 * right_turned
+    (rows, inner), columns = node.args[0].shape, node.args[1].shape[1]
+    if not kernel_is_faster(rows, inner, columns, turned, node.dtype.itemsize):
+        return None
+    return Product(node, left, right, turned, position)
+
+
 KERNELS: dict[Any, Any] = {
+    np.dot: matrix_product,
     convolve: convolution,
     convolve_input: convolution_of_input,
     convolve_weight: weight_gradient,
