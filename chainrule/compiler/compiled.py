@@ -153,6 +153,11 @@ class Variant:
         for i in self.shared:
             result = traced.results[i]
             values[i] = view_of(values[result.value], result)
+        if traced.derived:
+            first = len(values) - len(traced.derived)
+            for (module, name), value in zip(traced.derived, values[first:], strict=True):
+                vars(module)[name] = value
+            values = values[:first]
         return values[0] if traced.single else unflatten(traced.structure, values)
 
     def values(self, outputs: Any, arguments: Any) -> list[Any]:

@@ -26,6 +26,7 @@ from .kernels import kinds, products, recurrent, rows
 from .kernels.cache import KernelError, Text, is_kept, load_kernels
 from .kernels.compiling import HEADER, in_parts, read_text, thread_count
 from .kernels.fused import fused_text
+from .kernels.registers import lanes_of
 from .passes.layers import KERNELS
 
 __all__ = ["Lstm", "fused_kernel", "layer", "lstm", "product", "run_fused", "softmax"]
@@ -292,17 +293,31 @@ def run_fused(which: Fused, args: Sequence[Any], settings: dict[str, Any]) -> An
 
 @functools.lru_cache(256)
 def fused_kernel(which: Fused, dtype: np.dtype[Any], settings: tuple[tuple[str, Any], ...]) -> FusedKernel | None:
-    """That kernel for a type of numbers, and those of all functions that are usual."""
-    made = fused_text(which, dtype, dict(settings))
-    found = loaded(made.text.name.removesuffix("_kernel"), [made.text], functools.partial(usual_texts, dtype))
+    """That kernel for a type of numbers."""
+    seen = families.setdefault((which, dtype), set())
+    if settings not in seen and len(seen) == SIZES:
+        return None
+    seen.add(settings)
+    try:
+        made = fused_text(which, dtype, dict(settings))
+    except ValueError as error:
+        warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
+        return None
+
+    def soon() -> list[Text]:
+        family = [other for other in Fused.known if other.family == which.family and other is not which]
+        return [fused_text(other, dtype, dict(settings)).text for other in family]
+
+    others = functools.partial(usual_texts, dtype) if which.usual else soon
+    found = loaded(made.text.name.removesuffix("_kernel"), [made.text], others)
     return None if found is None else FusedKernel(found[0], *made[1:])
 
 
 @functools.cache
 def usual_texts(dtype: np.dtype[Any]) -> list[Text]:
-    """All kernels on rows for a type of numbers: a program that needs one needs others soon."""
+    """All kernels on rows for a type of numbers, and products: a program that needs one needs others soon."""
     made = [fused_text(which, dtype, settings).text for which in Fused.known for settings in which.usual]
-    return [*made, softmax_text(dtype)]
+    return [*made, softmax_text(dtype), product_text(dtype)]
 
 
 def softmax(rows: Any, length: int) -> bool:
@@ -335,7 +350,7 @@ def product(left: Any, right: Any, turned: int, bias: Any) -> Any:
     """left @ right, and a number for each column added; None where the kernel cannot be compiled.
 
     Args:
-        left: a matrix of at least `products.HEIGHT` rows.
+        left: a matrix of at least `tile_height()` rows.
         right: a matrix.
         turned: 1 where `left` is the transpose of what is multiplied, 2 where `right` is, 3 for both, or 0.
         bias: the numbers; None for none.
@@ -344,7 +359,7 @@ def product(left: Any, right: Any, turned: int, bias: Any) -> Any:
     if function is None:
         return None
     out = np.empty((left.shape[turned & 1], right.shape[1 - (turned >> 1)]), left.dtype)
-    units = -(-out.shape[1] // products.columns_of_unit(out.dtype))
+    units = -(-out.shape[1] // lanes_of(out.dtype))
     bias = np.empty(0, left.dtype) if bias is None else in_order(bias)
     in_parts(function, units, (turned, in_order(left), in_order(right), bias, out), threads=min(threads(), units))
     return out
@@ -353,10 +368,15 @@ def product(left: Any, right: Any, turned: int, bias: Any) -> Any:
 @functools.cache
 def product_kernel(dtype: np.dtype[Any]) -> Callable[..., Any] | None:
     """That kernel for a type of numbers."""
+    found = loaded("a matrix product", [product_text(dtype)])
+    return None if found is None else found[0]
+
+
+def product_text(dtype: np.dtype[Any]) -> Text:
+    """The text of that kernel."""
     number = getattr(kinds, dtype.name)
     matrix, given = number[:, ::1], kinds.given
     takes = (kinds.uint64, kinds.uint64, kinds.int64, given(matrix), given(matrix), given(number[::1]), matrix)
     parameters = "first, last, turned, left, right, bias, out"
     text = products.product_text("matrix_product", dtype, parameters, after=products.BIAS)
-    found = loaded("a matrix product", [Text(HEADER + text, "matrix_product", takes)])
-    return None if found is None else found[0]
+    return Text(HEADER + text, "matrix_product", takes)

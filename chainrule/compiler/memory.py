@@ -16,7 +16,7 @@ from ..ops.convolution import convolve, convolve_input, convolve_weight, rectifi
 from ..ops.elementwise import at_least_zero, keep_where
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
-from .passes.forms import keep_where_nonzero, plus_multiple
+from .passes.forms import keep_where_nonzero, plus_multiple, softmax_of_rows
 from .passes.fusion import Kernel, is_output
 from .tracer import Draw, UfuncMethod
 
@@ -69,12 +69,13 @@ TAKES_OUT = frozenset(
         at_least_zero,
         keep_where_nonzero,
         plus_multiple,
+        softmax_of_rows,
     )
 )
 # functions of this package beside these that give a new array
 NEW = frozenset((convolve, convolve_input, convolve_weight, keep_where, rectified_convolve))
-# functions that may write over an operand, of which they read an element before they write it
-BY_ELEMENT = frozenset((at_least_zero, keep_where_nonzero))
+# functions that may write over an operand, of which they read an element, or a row, before they write it
+BY_ELEMENT = frozenset((at_least_zero, keep_where_nonzero, softmax_of_rows))
 
 
 class Plan:
@@ -218,10 +219,11 @@ def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[
     free: dict[tuple[Any, Any], list[str]] = {}
     expiring: dict[int, list[Node]] = {}
     names: dict[Node, str] = {}  # the buffers' present holders
+    kinds: dict[str, tuple[Any, Any]] = {}  # their shapes, which may not be those of later holders, and types
     for i, node in enumerate(graph.nodes):
         for holder in expiring.pop(i, ()):
             if holder in names:
-                free.setdefault((holder.shape, holder.dtype), []).append(names.pop(holder))
+                free.setdefault(kinds[names[holder]], []).append(names.pop(holder))
         if node.op is write_region:
             base = node.args[0]
             if (
@@ -242,8 +244,8 @@ def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[
             over = operand_to_overwrite(result, i, last, owners, names, memory)
             if over is not None:
                 memory.targets[result] = over
-                if over in names:
-                    names[result] = names.pop(over)
+                if reshaped(over) in names:
+                    names[result] = names.pop(reshaped(over))
                     expiring.setdefault(last[result] + 1, []).append(result)
                 continue
             if result in owners or (result.nbytes < SMALLEST and not is_output(result)):
@@ -255,6 +257,7 @@ def plan_buffers(graph: Graph, memory: Plan, last: dict[Node, int], owners: set[
             else:
                 names[result] = f"buffer_{len(memory.buffers) + 1}"
                 memory.buffers.append((names[result], result.shape, result.dtype))
+                kinds[names[result]] = result.shape, result.dtype
             memory.targets[result] = names[result]
             expiring.setdefault(last[result] + 1, []).append(result)
 
@@ -279,17 +282,26 @@ def operand_to_overwrite(
     else:
         operands = node.operands()
     for operand in operands:
+        whole = reshaped(operand)
         if (
-            is_own(operand, owners)
-            and can_be_overwritten(operand)
-            and getattr(memory.targets.get(operand), "op", None) is not INPUT
+            is_own(whole, owners)
+            and can_be_overwritten(whole)
+            and getattr(memory.targets.get(whole), "op", None) is not INPUT
             and (operand.shape, operand.dtype) == (node.shape, node.dtype)
-            and last.get(operand) == i
-            and not (node in owners and operand in buffers)
-            and all(other is operand or root(other) is not operand for other in operands)
+            and last.get(whole) == i
+            and not (node in owners and whole in buffers)
+            and all(other is operand or root(other) is not whole for other in operands)
+            and (whole is operand or not is_output(node))
         ):
             return operand
     return None
+
+
+def reshaped(node: Node) -> Node:
+    """What a value is another shape of."""
+    while node.op is np.reshape and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
 
 
 def can_be_overwritten(node: Node) -> bool:

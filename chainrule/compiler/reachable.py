@@ -38,25 +38,27 @@ class Snapshot:
         values: the dict, list or set itself.
         items: what it held.
         kind: what it is, in words.
+        but: keys of a dict that may change.
     """
 
-    __slots__ = ("items", "keys", "kind", "path", "values")
+    __slots__ = ("but", "items", "keys", "kind", "path", "values")
 
-    def __init__(self, path: str, values: Any, kind: str) -> None:
+    def __init__(self, path: str, values: Any, kind: str, but: frozenset[str] = frozenset()) -> None:
         self.path = path
         self.values = values
         self.kind = kind
-        self.keys = list(values) if isinstance(values, dict) else []
-        self.items = contents(values)
+        self.but = but
+        self.keys = [key for key in values if key not in but] if isinstance(values, dict) else []
+        self.items = contents(values, but)
 
     def difference(self) -> str:
         """What is not as it was: a description, empty where all is."""
-        now = contents(self.values)
+        now = contents(self.values, self.but)
         if len(now) == len(self.items) and all(map(operator.is_, now, self.items)):
             return ""
         if isinstance(self.values, dict):
             before = dict(zip(self.keys, self.items, strict=True))
-            for key in [*before, *(key for key in self.values if key not in before)]:
+            for key in [*before, *(key for key in self.values if key not in before and key not in self.but)]:
                 if not same(before.get(key, MISSING), self.values.get(key, MISSING)):
                     path = f"{self.path}.{key}" if self.kind == "attribute" else f"{self.path}[{key!r}]"
                     return f"{path}: {shown(before.get(key, MISSING))}, now {shown(self.values.get(key, MISSING))}"
@@ -70,8 +72,9 @@ class Snapshot:
         if not self.difference():
             return
         if isinstance(self.values, dict):
+            others = [(key, self.values[key]) for key in self.but if key in self.values]
             self.values.clear()
-            self.values.update(zip(self.keys, self.items, strict=True))
+            self.values.update([*zip(self.keys, self.items, strict=True), *others])
         elif isinstance(self.values, list):
             self.values[:] = self.items
         else:
@@ -141,8 +144,10 @@ def shown(value: Any) -> str:
     return repr(value) if type(value) in SIMPLE else f"a {type(value).__name__}"
 
 
-def contents(container: Any) -> list[Any]:
-    """The items of a container, in order; of a dict its values."""
+def contents(container: Any, but: frozenset[str]) -> list[Any]:
+    """The items of a container, in order; of a dict its values, but for those of some keys."""
+    if but:
+        return [value for key, value in container.items() if key not in but]
     return list(container.values()) if isinstance(container, dict) else list(container)
 
 
@@ -157,6 +162,7 @@ class Found:
         members: likewise, of the user's classes, whether the function's code mentions them or not.
         snapshots: lists, sets, dicts and attributes of objects on the way.
         parts: attributes and registries of modules, which `CHANGES` counts.
+        derived: (module, attribute, value): what hooks compute anew before each forward pass.
         inner: attributes of chainrule's own objects, such as schedulers.
         names: the names and attributes that the user's code mentions.
         arrays: (path, the last name in it, array): NumPy's, which the trace takes for constants.
@@ -171,6 +177,7 @@ class Found:
         self.members: list[tuple[Any, str, Any]] = []
         self.snapshots: list[Snapshot] = []
         self.parts: list[Snapshot] = []
+        self.derived: list[tuple[Any, str, Any]] = []
         self.inner: list[Snapshot] = []
         self.names: set[str] = set()
         self.arrays: list[tuple[str, str, Any]] = []
@@ -208,6 +215,8 @@ class Found:
                 namespace[name] = value
         for snapshot in (*self.snapshots, *self.parts, *self.inner):
             snapshot.restore()
+        for module, name, value in self.derived:
+            vars(module)[name] = value
 
 
 def present(namespace: Any, name: Any) -> Any:
@@ -307,8 +316,12 @@ def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]
         for name, item in registry.items():
             yield join(path, name), item
     attributes = vars(module)
-    found.parts.append(Snapshot(path, attributes, "attribute"))
+    derived = frozenset(getattr(hook, "derives", "") for hook in module._forward_pre_hooks.values()) & attributes.keys()
+    found.derived += [(module, name, attributes[name]) for name in sorted(derived)]
+    found.parts.append(Snapshot(path, attributes, "attribute", derived))
     for name, item in list(attributes.items()):
+        if name in derived:
+            continue
         if name.endswith("_hooks"):
             found.parts.append(Snapshot(join(path, name), item, "dict"))
             yield from ((join(path, name), hook) for hook in item.values())

@@ -84,8 +84,9 @@ class Trace:
     Attributes:
         graph: the program.
         inputs: for each input node how to find it.
-        results: what the function returned, flattened.
+        results: what the function returned, flattened; then what `derived` attributes hold.
         structure: how the results are put together; `single` if there is one, in no container.
+        derived: (module, attribute): what hooks have computed anew.
         writes, gradients, states: the effects.
         seeds: an input node for the gradient of each result, None where it requires none.
         backward: (how to find a tensor, node of its gradient) for what the results' gradients flow to.
@@ -102,6 +103,7 @@ class Trace:
     results: list[Result]
     structure: Structure
     single: bool
+    derived: list[tuple[Any, str]]
     writes: list[Write]
     gradients: list[NewGradient]
     states: list[NewState]
@@ -350,9 +352,12 @@ def run(
     optimizers.enter()
     with recording(session.recorder):
         result = function(*args, **kwargs)
-        traced = collect(session, result, {id(tracer): index for index, tracer in reversed(arrays.items())})
+        anew = [(m, name) for m, name, value in optimizers.found.derived if vars(m).get(name) is not value]
+        values = [*flatten(result)[0], *(vars(module)[name] for module, name in anew)]
+        traced = collect(session, result, values, {id(tracer): index for index, tracer in reversed(arrays.items())})
+        traced.derived = anew
         traced.states = optimizers.changes()
-        trace_backward(session, traced, flatten(result)[0])
+        trace_backward(session, traced, values)
     finish(session, traced)
     return traced
 
@@ -518,15 +523,17 @@ class _Optimizers:
 # ----- effects -----
 
 
-def collect(session: _Session, result: Any, arguments: dict[int, int]) -> Trace:
+def collect(session: _Session, result: Any, values: list[Any], arguments: dict[int, int]) -> Trace:
     """What the function returned and changed.
 
     Args:
+        result: what it returned.
+        values: the same, flattened, and what else is kept of the run.
         arguments: id of the tracer of an array among the arguments -> its index.
     """
     traced = Trace()
-    values, traced.structure = flatten(result)
-    traced.single = len(values) == 1 and values[0] is result
+    traced.structure = flatten(result)[1]
+    traced.single = len(values) > 0 and values[0] is result
     traced.results = [as_result(session, value, arguments) for value in values]
     places: dict[int, int] = {}
     for i, value in enumerate(values):

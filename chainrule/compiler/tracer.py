@@ -388,7 +388,7 @@ class Tracer(NDArrayOperatorsMixin):
         self._value: Any = None
         recorder.tracers.add(self)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What `isinstance` compares: the user's code, which was given an array, is told that it has one."""
         return np.ndarray if is_users(sys._getframe(1).f_code.co_filename) else Tracer

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import lift
 from ..ops.common import as_tensor_argument
 from ..ops.elementwise import clamp
 from ..ops.indexing import index_add, where
@@ -99,7 +100,7 @@ def embedding_bag(
         counted = numbers != padding_idx % weight.shape[0]
     bag_of = np.searchsorted(starts, np.arange(numbers.size), side="right") - 1  # each number's bag
     if mode == "max":
-        return maxima(rows, bag_of, counted, bags)
+        return maxima(rows, starts, counted, bags, input.shape[1] if input.ndim == 2 else None)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape(-1).unsqueeze(1)
     some = not known or not counted.all()  # are not counted
@@ -153,19 +154,27 @@ def starts_of(input: Tensor, offsets: Tensor | None, include_last_offset: bool) 
     return starts, int(starts.size)
 
 
-def maxima(rows: Tensor, bag_of: Any, counted: Any, bags: int) -> Tensor:
-    """The maximum over each bag, zero for an empty one; of equal rows the first one gets the gradient."""
-    kept = np.flatnonzero(counted)
-    bag_of = bag_of[kept]
-    sizes = np.bincount(bag_of, minlength=bags)
-    width = int(sizes.max(initial=0))
-    if not width:
+def maxima(rows: Tensor, starts: Any, counted: Any, bags: int, width: int | None) -> Tensor:
+    """The maximum over each bag, zero for an empty one; of equal rows the first one gets the gradient.
+
+    Args:
+        rows: (numbers, columns).
+        starts: where each bag begins.
+        counted: which of the rows count.
+        bags: how many there are.
+        width: how many rows each has; None where they differ.
+    """
+    numbers = rows.shape[0]
+    ends = np.concatenate([starts[1:], np.array([numbers])])
+    if width is None:  # in a trace, which does not know, as many as there are
+        width = int((ends - starts).max(initial=0)) if isinstance(ends, np.ndarray) else numbers
+    if not width or not bags:
         return rows.new_zeros((bags, rows.shape[1])) + rows.sum() * 0  # type: ignore[no-any-return]
-    place = np.arange(kept.size) - (np.cumsum(sizes) - sizes)[bag_of]
-    table = np.zeros((bags, width), np.int64)
-    table[bag_of, place] = kept
-    filled = np.arange(width) < sizes[:, None]
+    table = starts[:, None] + np.arange(width)
+    inside = table < ends[:, None]
+    table = np.minimum(table, numbers - 1)
+    filled = inside & lift(make_tensor(counted, None))[Tensor(table)].array
     lowest = -np.inf if rows.array.dtype.kind == "f" else np.iinfo(rows.array.dtype).min
     grid = where(Tensor(filled[:, :, None]), rows[Tensor(table)], lowest)
     found: Tensor = grid.max(1)[0]
-    return found if sizes.all() else where(Tensor((sizes > 0)[:, None]), found, 0.0)
+    return where(Tensor(np.any(filled, axis=1)[:, None]), found, 0.0)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor
 from .common import attach, in_place, is_complex
 from .elementwise import ZERO, _one_argument, at_least_zero, keep_where
-from .kernels import Fused
+from .kernels import Fused, in_one_loop
 from .memory import Memory
 from .parallel import shared_out
 from .special import ERF_POLYNOMIAL, FEW, SQRT_2PI, SQRT_HALF, _erf, polynomial
@@ -41,6 +41,7 @@ def relu_back(grad_out: Any, out: Any, x: Any) -> Any:
 
 
 @array_function
+@in_one_loop("n")
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """x where x > 0, negative_slope * x elsewhere."""
     if 0 <= negative_slope <= 1:
@@ -49,6 +50,7 @@ def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 
 @backward(_leaky_relu, 0)
+@in_one_loop("n - n")
 def leaky_relu_back(grad_out: Any, out: Any, x: Any, negative_slope: float = 0.01) -> Any:
     r"""$\nabla_x L = \nabla_{out} L$ where $x > 0$, $negative\_slope \nabla_{out} L$ elsewhere"""
     return np.where(x > 0, grad_out, grad_out * negative_slope)
@@ -97,48 +99,56 @@ def hardtanh_back(grad_out: Any, out: Any, x: Any, min_val: float = -1.0, max_va
 
 
 @array_function
+@in_one_loop("n")
 def _hardsigmoid(x: Any) -> Any:
     """clip(x / 6 + 1/2, 0, 1)."""
     return np.clip(x + 3, 0, 6) / 6
 
 
 @backward(_hardsigmoid, 0)
+@in_one_loop("n - n")
 def hardsigmoid_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \frac{1}{6} [-3 < x < 3] \nabla_{out} L$"""
     return keep_where(grad_out, (x > -3) & (x < 3)) / 6
 
 
 @array_function
+@in_one_loop("n")
 def _hardswish(x: Any) -> Any:
     """x clip(x / 6 + 1/2, 0, 1)."""
     return x * (np.clip(x + 3, 0, 6) / 6)
 
 
 @backward(_hardswish, 0)
+@in_one_loop("n - n")
 def hardswish_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (x / 3 + 1/2) \nabla_{out} L$ where $-3 < x < 3$, $[x \geq 3] \nabla_{out} L$ elsewhere"""
     return np.where(x >= 3, grad_out, keep_where(grad_out * (x / 3 + 0.5), np.logical_not(x <= -3)))
 
 
 @array_function
+@in_one_loop("n")
 def _softshrink(x: Any, lambd: float = 0.5) -> Any:
     """x moved towards 0 by lambd, 0 where |x| <= lambd."""
     return x - np.clip(x, -lambd, lambd)
 
 
 @backward(_softshrink, 0)
+@in_one_loop("n - n")
 def softshrink_back(grad_out: Any, out: Any, x: Any, lambd: float = 0.5) -> Any:
     r"""$\nabla_x L = [|x| > lambd] \nabla_{out} L$"""
     return keep_where(grad_out, np.abs(x) > lambd)
 
 
 @array_function
+@in_one_loop("n")
 def _hardshrink(x: Any, lambd: float = 0.5) -> Any:
     """x, 0 where |x| <= lambd."""
     return np.where(np.abs(x) <= lambd, np.zeros_like(x), x)
 
 
 @backward(_hardshrink, 0)
+@in_one_loop("n - n")
 def hardshrink_back(grad_out: Any, out: Any, x: Any, lambd: float = 0.5) -> Any:
     r"""$\nabla_x L = [|x| > lambd] \nabla_{out} L$"""
     return keep_where(grad_out, np.logical_not(np.abs(x) <= lambd))
@@ -148,6 +158,7 @@ def hardshrink_back(grad_out: Any, out: Any, x: Any, lambd: float = 0.5) -> Any:
 
 
 @array_function
+@in_one_loop("n")
 def _sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x))."""
     if type(x) is not np.ndarray or x.ndim == 0:
@@ -160,24 +171,28 @@ def _sigmoid(x: Any) -> Any:
 
 
 @backward(_sigmoid, 0)
+@in_one_loop("n n -")
 def sigmoid_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = out (1 - out) \nabla_{out} L$"""
     return grad_out * (out * (1 - out))
 
 
 @array_function
+@in_one_loop("n")
 def _logsigmoid(x: Any) -> Any:
     """log(sigmoid(x))."""
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 @backward(_logsigmoid, 0)
+@in_one_loop("n - n")
 def logsigmoid_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \sigma(-x) \nabla_{out} L$"""
     return grad_out * _sigmoid(-x)
 
 
 @array_function
+@in_one_loop("n")
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + exp(beta x)) / beta; x where beta x > threshold."""
     z = x * beta
@@ -186,6 +201,7 @@ def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 
 @backward(_softplus, 0)
+@in_one_loop("n - n")
 def softplus_back(grad_out: Any, out: Any, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     r"""$\nabla_x L = \sigma(beta \, x) \nabla_{out} L$; $\nabla_{out} L$ where $beta \, x > threshold$"""
     z = x * beta
@@ -193,24 +209,28 @@ def softplus_back(grad_out: Any, out: Any, x: Any, beta: float = 1.0, threshold:
 
 
 @array_function
+@in_one_loop("n")
 def _silu(x: Any) -> Any:
     """x sigmoid(x)."""
     return x * _sigmoid(x)
 
 
 @backward(_silu, 0)
+@in_one_loop("n n n")
 def silu_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \sigma(x) (1 + x - out) \nabla_{out} L$"""
     return grad_out * (_sigmoid(x) * (x - out + 1))
 
 
 @array_function
+@in_one_loop("n")
 def _mish(x: Any) -> Any:
     """x tanh(softplus(x))."""
     return x * np.tanh(_softplus(x))
 
 
 @backward(_mish, 0)
+@in_one_loop("n - n")
 def mish_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = (t + x \sigma(x) (1 - t^2)) \nabla_{out} L$ with $t = \tanh(\mathrm{softplus}(x))$"""
     t = np.tanh(_softplus(x))
@@ -325,12 +345,14 @@ gelu_fused, gelu_and_slope_fused = Fused(_gelu, "n", usual=BOTH), Fused(gelu_and
 
 
 @array_function
+@in_one_loop("n")
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """scale * (x where x > 0, alpha * expm1(input_scale * x) elsewhere)."""
     return np.where(x > 0, x if scale == 1 else x * scale, np.expm1(np.minimum(x, 0) * input_scale) * (alpha * scale))
 
 
 @backward(_elu, 0)
+@in_one_loop("n n n")
 def elu_back(grad_out: Any, out: Any, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     r"""$\nabla_x L = scale \nabla_{out} L$ where $x > 0$; elsewhere
     $input\_scale (out + alpha \, scale) \nabla_{out} L$
@@ -339,12 +361,14 @@ def elu_back(grad_out: Any, out: Any, x: Any, alpha: float = 1.0, scale: float =
 
 
 @array_function
+@in_one_loop("n")
 def _softsign(x: Any) -> Any:
     """x / (1 + |x|)."""
     return x / (np.abs(x) + 1)
 
 
 @backward(_softsign, 0)
+@in_one_loop("n n n")
 def softsign_back(grad_out: Any, out: Any, x: Any) -> Any:
     r"""$\nabla_x L = \frac{1}{1 + |x|} \left(\nabla_{out} L - \mathrm{Re}(out \nabla_{out} L)\,
     \mathrm{sgn}(\bar x)\right)$, for real $x$ $\frac{1}{(1 + |x|)^2} \nabla_{out} L$"""

@@ -135,7 +135,10 @@ def few_rows(x: Any, weight: Any) -> bool:
     )
 
 
-LEAST = 64  # rows, pairs of columns and products of each sum from which a kernel takes less time than BLAS
+SMALL = 1 << 12  # elements of a matrix, below which nobody asks for a kernel
+LEAST = 8  # rows, and products of each sum, from which one takes less time than BLAS
+COLUMNS = 128  # the same of columns, which threads share
+TURNING = 64  # the same of rows, where the right matrix has to be turned; the double from a megabyte on
 TURNED_LEFT, TURNED_RIGHT = 1, 2
 
 
@@ -146,15 +149,14 @@ def kernel_is_faster(rows: int, inner: int, columns: int, turned: int, itemsize:
         turned: the sum of `TURNED_LEFT` and `TURNED_RIGHT`, as far as the transposes of the matrices are what is given.
         itemsize: of their elements, in bytes.
     """
-    if min(rows, inner, columns // 2) < LEAST or rows * inner * columns < LARGE:  # threads share the columns
+    if min(rows, inner) < LEAST or columns < COLUMNS or rows * inner * columns < LARGE:
         return False
-    # few rows are not worth turning a matrix of more than a megabyte for
-    return not turned & TURNED_RIGHT or rows >= 2 * LEAST or inner * columns * itemsize <= 1 << 20
+    return not turned & TURNED_RIGHT or rows >= (TURNING if inner * columns * itemsize <= 1 << 20 else 2 * TURNING)
 
 
 def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
     """The product of two matrices as `compiler/eager.py` computes it; None where it does not, or BLAS is faster."""
-    if right.size < LEAST * LEAST or type(left) is not ndarray or type(right) is not ndarray:
+    if right.size < SMALL or type(left) is not ndarray or type(right) is not ndarray:
         return None
     rows, inner = left.shape[::-1] if turned & TURNED_LEFT else left.shape
     columns = right.size // max(inner, 1)

@@ -284,7 +284,7 @@ def convolve(
         out = grouped(w, groups) @ np.reshape(x, (samples, groups, channels // groups, math.prod(size)))
         out = np.reshape(out, (samples, outputs, *size))
     elif type(x) is np.ndarray and type(w) is np.ndarray:
-        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        settings = settings_of(size, stride, padding, dilation, groups)
         shape = (samples, outputs, *size)
         out = by_kernel(convolve, (x, w, bias), shape, samples * w.size * math.prod(size), settings)
         return _convolve_arrays(x, w, bias, **settings) if out is None else out
@@ -305,7 +305,12 @@ def rectified_convolve(x: Any, w: Any, bias: Any = None, **settings: Any) -> Any
     return _convolve_arrays(x, w, bias, **settings, rectified=True)
 
 
-def by_kernel(operation: Any, arrays: tuple[Any, ...], shape: Sizes, cost: float, settings: dict[str, Any]) -> Any:
+def settings_of(size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int) -> dict[str, Any]:
+    """The keywords of an operation of this file."""
+    return {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+def by_kernel(operation: Any, arrays: tuple[Any, ...], shape: Sizes, cost: int, settings: dict[str, Any]) -> Any:
     """The result of an operation of this file by a kernel, where there is one; else None.
 
     Args:
@@ -382,7 +387,7 @@ def convolve_input(
     channels = w.shape[1] * groups
     plain = type(g) is np.ndarray and type(w) is np.ndarray and not is_pointwise(size, kernel, positions, padding)
     if plain and np.isfinite(np.vdot(w, w)):  # zeros around g times an infinite weight would be NaN
-        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        settings = settings_of(size, stride, padding, dilation, groups)
         shape = (samples, channels, *size)
         out = by_kernel(convolve_input, (g, w, bias), shape, samples * w.size * math.prod(positions), settings)
         if out is not None:
@@ -463,7 +468,7 @@ def convolve_weight(
     outputs, positions = g.shape[1], g.shape[2:]
     shape = (outputs, channels // groups, *size)
     if type(x) is np.ndarray and type(g) is np.ndarray:
-        settings = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        settings = settings_of(size, stride, padding, dilation, groups)
         cost = samples * math.prod(shape) * math.prod(positions)
         out = by_kernel(convolve_weight, (x, g), shape, cost, settings)
         return _convolve_weight_arrays(x, g, **settings).reshape(shape) if out is None else out

@@ -9,18 +9,22 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..core.tracing import recorder
 
-__all__ = ["BY_ELEMENT", "LARGE", "Fused", "compiled"]
+__all__ = ["BY_ELEMENT", "LARGE", "Fused", "compiled", "in_one_loop"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LARGE = 4_000_000  # multiplications from which a kernel is used: in a loop it soon earns back what loading takes
 BY_ELEMENT = 64  # multiplications that take as long as what NumPy does with an element in several operations
+LONGEST = 1 << 16  # elements of a row that kernels add up one after the other; NumPy adds longer ones up in pairs
 FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
@@ -72,6 +76,7 @@ class Fused:
         takes: of each argument, one of the above; the first is an array with all rows and columns.
         over: positions of the arguments whose memory the results take; none for new arrays.
         usual: settings that are likely; kernels for them are compiled as soon as one of all these functions is wanted.
+            Where it is empty, a kernel is compiled together with that of the backward function of the same name.
 
     >>> import numpy as np
     >>> def square(x):
@@ -93,9 +98,66 @@ class Fused:
         self.takes = takes.split()
         self.over = over
         self.usual = usual
+        self.family = function.__name__.strip("_").removesuffix("_back") if not usual else ""
         self.known.append(self)
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """What the function gives; None where NumPy is to compute it."""
-        kernels = compiled(args[0].size * BY_ELEMENT, *(arg for arg in args if not isinstance(arg, float)))
+        work = args[0].size * BY_ELEMENT
+        if work < LARGE:
+            return None
+        kernels = compiled(work, *(arg for arg in args if not isinstance(arg, float)))
         return None if kernels is None else kernels.run_fused(self, args, settings)
+
+    def along_rows(self, axis: int, *args: Any) -> Any:
+        """What a function of rows and of the setting `axis` gives, where that is the last axis of its arguments."""
+        shape = args[0].shape
+        if args[0].size * BY_ELEMENT < LARGE or axis not in (-1, len(shape) - 1) or not 0 < shape[-1] <= LONGEST:
+            return None
+        if any(arg is not None and (type(arg) is not np.ndarray or arg.shape != shape) for arg in args):
+            return None
+        found = self(*(None if arg is None else arg.reshape(-1, shape[-1]) for arg in args), axis=-1)
+        return None if found is None else found.reshape(shape)
+
+
+def in_one_loop(takes: str) -> Callable[[Function], Function]:
+    """Let a kernel compute a function that goes element by element, where its arrays are large, and of one shape.
+
+    Args:
+        takes: of each array that it is given, n, or - where it is not read; what follows are numbers.
+
+    >>> @in_one_loop("n")
+    ... def double(x, factor=2.0):
+    ...     return x * factor
+    >>> double(np.ones(3))
+    array([2., 2., 2.])
+    """
+
+    def decorate(function: Function) -> Function:
+        which = Fused(function, takes, usual=())
+        count = len(which.takes)
+        names = tuple(inspect.signature(function).parameters)[count:]
+
+        @functools.wraps(function)
+        def in_kernels(*args: Any, **settings: Any) -> Any:
+            first = args[0]
+            if type(first) is np.ndarray and first.size * BY_ELEMENT >= LARGE:
+                arrays = [arg if kind == "n" else None for arg, kind in zip(args, which.takes, strict=False)]
+                settings_known = {**dict(zip(names, args[count:], strict=False)), **settings}
+                if all(map(is_like, arrays, [first] * count)) and SIMPLE.issuperset(map(type, settings_known.values())):
+                    found = which(*arrays, **settings_known)
+                    if found is not None:
+                        return found
+            return function(*args, **settings)
+
+        return in_kernels  # type: ignore[return-value]
+
+    return decorate
+
+
+SIMPLE = frozenset((int, float, bool, str, type(None)))
+
+
+def is_like(x: Any, first: Any) -> bool:
+    """Whether an array has the other's shape, and its elements in order; or is left out."""
+    return x is None or (type(x) is np.ndarray and x.shape == first.shape and x.flags.c_contiguous)

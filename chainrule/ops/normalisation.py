@@ -51,6 +51,9 @@ def largest_along(x: Any, axis: int) -> Any:
 def _softmax(x: Any, axis: int) -> Any:
     """`exp(x) / sum(exp(x))` along an axis; the largest element is subtracted first, so nothing overflows."""
     if type(x) is np.ndarray and x.dtype.kind == "f" and x.size:
+        found = softmax_rows.along_rows(axis, x)
+        if found is not None:
+            return found
         out = x - largest_along(x, axis)
         np.exp(out, out=out)
         out /= np.add.reduce(out, axis=axis, keepdims=True)
@@ -64,10 +67,15 @@ def _softmax(x: Any, axis: int) -> Any:
 @backward(_softmax, 0)
 def softmax_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
     r"""$\nabla_x L = out \left(\nabla_{out} L - \sum_{axis} out \nabla_{out} L\right)$"""
+    if type(grad_out) is np.ndarray:
+        found = softmax_back_rows.along_rows(axis, grad_out, out, None)
+        if found is not None:
+            return found
     weighted = grad_out * out
     return weighted - out * np.sum(weighted, axis=axis, keepdims=True)
 
 
+softmax_rows, softmax_back_rows = Fused(_softmax, "rc", usual=()), Fused(softmax_back, "rc rc -", usual=())
 softmax_back_fused = Fused(softmax_back, "rc rc -", over=(0,), usual=({"axis": -1},))
 
 
@@ -77,6 +85,9 @@ def _log_softmax(x: Any, axis: int) -> Any:
     if not math.prod(x.shape):
         return np.exp(x)
     if type(x) is np.ndarray and x.dtype.kind == "f":
+        found = log_softmax_rows.along_rows(axis, x)
+        if found is not None:
+            return found
         out = x - largest_along(x, axis)
         out -= np.log(np.add.reduce(np.exp(out), axis=axis, keepdims=True))
         return out
@@ -87,7 +98,15 @@ def _log_softmax(x: Any, axis: int) -> Any:
 @backward(_log_softmax, 0)
 def log_softmax_back(grad_out: Any, out: Any, x: Any, axis: int) -> Any:
     r"""$\nabla_x L = \nabla_{out} L - e^{out} \sum_{axis} \nabla_{out} L$"""
+    if type(grad_out) is np.ndarray:
+        found = log_softmax_back_rows.along_rows(axis, grad_out, out, None)
+        if found is not None:
+            return found
     return grad_out - np.exp(out) * np.sum(grad_out, axis=axis, keepdims=True)
+
+
+log_softmax_rows = Fused(_log_softmax, "rc", usual=())
+log_softmax_back_rows = Fused(log_softmax_back, "rc rc -", usual=())
 
 
 # ----- the table: cross entropy of class numbers ----------------------------------------------------------------------

@@ -27,6 +27,7 @@ __all__ = ["shared_out"]
 Result = TypeVar("Result")
 
 WORTH = 64_000_000  # multiplications from which another thread pays, also where it must wait for a processor
+LONGEST = 10.0  # seconds that a fork waits for work to end
 ALONE = 250_000  # multiplications up to which OpenBLAS stays on one thread by itself
 
 
@@ -38,6 +39,18 @@ def openblas() -> Blas | None:
 _one_thread = OneThread()
 _pool: Any = None
 _lent = allocate_lock()  # held by whom BLAS's threads work for
+_held = False  # whether a fork has it
+
+
+def _wait() -> None:
+    """Before a fork OpenBLAS ends its threads; one that waits for Python's lock, which the forking one has, cannot."""
+    global _held
+    _held = _lent.acquire(timeout=LONGEST)
+
+
+def _go_on() -> None:
+    if _held:
+        _lent.release()
 
 
 def _forget() -> None:
@@ -47,7 +60,7 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_forget)
 
 
 def _threads(count: int) -> Any:

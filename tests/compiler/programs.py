@@ -20,7 +20,8 @@ def interpreted(function: Any) -> Any:
     from chainrule.compiler.kernels.elementary import FUNCTIONS
 
     def where(condition: Any, x: Any, y: Any) -> Any:
-        kinds = {np.int64 if type(value) is int else type(value) for value in (x, y)}  # a column's number is an int
+        plain: Any = {int: np.int64, bool: np.bool}  # a column's number is an int, a negation a bool
+        kinds = {plain.get(type(value), type(value)) for value in (x, y)}
         assert type(condition) in (bool, np.bool) and len(kinds) == 1
         return x if condition else y
 

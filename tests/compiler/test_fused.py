@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-import chainrule  # noqa: F401  registers all functions
+import chainrule as cr
+import chainrule.nn.functional as F
 from chainrule.ops.kernels import Fused
+from chainrule.testing import gradcheck, gradgradcheck
 from tests.compiler import test_eager
-from tests.compiler.test_eager import needs_numba, numbers
+from tests.compiler.test_eager import assert_same_as_numpys, needs_numba, numbers
 
 pytestmark = needs_numba
-used_for_any_work = test_eager.used_for_any_work  # a fixture
+calls, used_for_any_work = test_eager.calls, test_eager.used_for_any_work  # fixtures
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
-KNOWN = [(which, settings) for which in Fused.known for settings in which.usual]
+ON_ROWS = {"_softmax", "softmax_back", "_log_softmax", "log_softmax_back"}
+KNOWN = [
+    (which, settings)
+    for which in Fused.known
+    for settings in which.usual or ({"axis": -1} if which.function.__name__ in ON_ROWS else {},)
+]
 IDS = ["-".join([which.function.__name__.strip("_"), *map(str, settings.values())]) for which, settings in KNOWN]
 
 
@@ -26,6 +33,16 @@ IDS = ["-".join([which.function.__name__.strip("_"), *map(str, settings.values()
 def none_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test makes is not compiled together with the package's own."""
     monkeypatch.setattr(Fused, "known", list(Fused.known))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_at_once() -> None:
+    """All kernels of the package, which one by one would take long."""
+    if importlib.util.find_spec("numba") is not None:
+        from chainrule.compiler.kernels.cache import load_kernels
+        from chainrule.compiler.kernels.fused import fused_text
+
+        load_kernels([fused_text(which, dtype, settings).text for dtype in (F4, F8) for which, settings in KNOWN])
 
 
 def text(function: Any, takes: str, **kwargs: Any) -> str:
@@ -63,6 +80,98 @@ def test_a_kernel_computes_what_its_function_does(which: Fused, settings: Any, d
             np.testing.assert_allclose(a, b, rtol=2e-5 if dtype == F4 else 1e-13, atol=1e-6 if dtype == F4 else 1e-14)
         for position, result in zip(which.over, found, strict=False):
             assert result.ctypes.data == given[position].ctypes.data
+
+
+def activations() -> dict[str, Any]:
+    """Operations whose large work kernels do, one number or one row at a time."""
+    return {
+        "sigmoid": cr.sigmoid, "logsigmoid": F.logsigmoid, "softplus": F.softplus, "silu": F.silu, "mish": F.mish,
+        "elu": F.elu, "celu": lambda x: F.celu(x, 1.5), "selu": F.selu, "softsign": F.softsign,
+        "leaky_relu": F.leaky_relu, "steep": lambda x: F.leaky_relu(x, 1.5), "hardsigmoid": F.hardsigmoid,
+        "hardswish": F.hardswish, "softshrink": F.softshrink, "hardshrink": lambda x: F.hardshrink(x, 0.25),
+        "scaled": lambda x: F.softplus(x, 2.0, 5.0), "softmax": lambda x: F.softmax(x, -1),
+        "log_softmax": lambda x: F.log_softmax(x, 1), "softmin": lambda x: F.softmin(x, -1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", activations())
+def test_activations_by_kernels_are_those_of_numpy(
+    name: str, dtype: str, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges = np.array([0.0, -0.0, 0.25, -0.25, 0.5, -0.5, 3.0, -3.0, 20.0, 20.5, -20.0, 80.0, -80.0, 1e-30, 2.5])
+    x = np.stack([edges.astype(dtype), numbers(15, dtype=dtype) * 3])
+    function = activations()[name]
+    assert_same_as_numpys(function, [x], monkeypatch)
+    assert len(calls) == 2
+    assert_same_as_numpys(lambda x: function(x.t()), [x.T.copy()], monkeypatch)
+
+
+@pytest.mark.parametrize("name", activations())
+def test_nan_and_infinity_by_kernels_are_those_of_numpy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [-np.inf, -np.inf, -np.inf], [np.inf, np.inf, -np.inf]]
+    found = []
+    for switch in "10":
+        monkeypatch.setenv("CHAINRULE_KERNELS", switch)
+        x = cr.tensor(rows, requires_grad=True)
+        with np.errstate(all="ignore"):
+            out = activations()[name](x)
+            out.backward(cr.ones_like(out))
+        found.append((out.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", activations())
+def test_derivatives_by_kernels_are_finite_differences(name: str) -> None:
+    x = np.array([[0.1, -0.7, 1.3, 4.0], [-2.2, 0.6, -0.4, 2.0]])
+    given = cr.from_numpy(x).requires_grad_()
+    assert gradcheck(activations()[name], (given,))
+    assert gradgradcheck(activations()[name], (given,))
+
+
+def test_after_some_settings_further_ones_are_numpys_work(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler import eager
+
+    monkeypatch.setattr(eager, "SIZES", 1)
+    monkeypatch.setattr(eager, "families", {})
+    eager.fused_kernel.cache_clear()
+    with cr.no_grad():
+        for slope, kernel in ((0.125, True), (0.375, False), (0.125, True), (0.625, False)):
+            calls.clear()
+            x = numbers(5)
+            np.testing.assert_array_equal(
+                F.leaky_relu(cr.from_numpy(x), slope).numpy(), np.maximum(x, x * F4.type(slope))
+            )
+            assert bool(calls) == kernel
+    eager.fused_kernel.cache_clear()
+
+
+def test_a_kernel_and_that_of_its_backward_function_are_compiled_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler.kernels import cache
+
+    jobs: list[list[str]] = []
+    compile_all = cache.compile_all
+
+    def noting(given: Any) -> Any:
+        jobs.append([job[1] for job in given])
+        return compile_all(given)
+
+    monkeypatch.setattr(cache, "compile_all", noting)
+    x = cr.from_numpy(numbers(7)).requires_grad_()
+    F.softplus(x, 0.8125, 21.0).sum().backward()
+    F.softplus(x, 0.8125, 21.0).sum().backward()
+    assert jobs in ([], [["softplus_kernel", "softplus_back_kernel"]])  # none where they are on disk
+
+
+def test_numbers_that_are_no_python_numbers_are_numpys_work(calls: list[str]) -> None:
+    from chainrule.ops.activation import _leaky_relu
+
+    x = numbers(5)
+    np.testing.assert_array_equal(_leaky_relu(x, F4.type(0.5)), np.maximum(x, x / 2))
+    assert not calls
+    _leaky_relu(x, negative_slope=0.5)
+    assert calls == ["leaky_relu_kernel"]
 
 
 def test_each_is_compiled_once_for_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +252,10 @@ def test_a_loop_for_a_text_by_hand_has_the_names_it_is_given() -> None:
     assert loop_text(both, F4, ("squares",)) == (
         """\
 for i in range(total.size):
-    add = total[i] + x[i]
-    multiply = x[i] * x[i]
-    total[i] = add
-    squares[i] = multiply"""
+    add_value = total[i] + x[i]
+    multiply_value = x[i] * x[i]
+    total[i] = add_value
+    squares[i] = multiply_value"""
     )
 
 

@@ -320,3 +320,34 @@ def test_sums_and_products_of_truth_values_are_truth_values_in_a_kernel() -> Non
     compiled = agrees(function, x, y)
     assert count(compiled) == 1
     np.testing.assert_array_equal(compiled()[2].numpy(), 3 * ((x > 0) | (y > 0)))
+
+
+@pytest.mark.parametrize("bounds", [(0, 6), (-0.5, 0.25), (2.0, -1.0), (-np.inf, 1)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_what_is_brought_into_bounds_is_so_in_a_kernel(bounds: Any, dtype: str) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, 0.25, -0.5, 6.0, 2.0, 1e30, -3.0], dtype)
+    compiled = agrees(lambda x: x.clamp(*bounds) * 2 + F.hardtanh(x, -1.0, 1.0), x)
+    assert count(compiled) == 1
+    np.testing.assert_array_equal(compiled()[0].numpy(), np.clip(x, *bounds) * 2 + np.clip(x, -1, 1))
+
+
+def test_bits_of_truth_values_are_combined_in_a_kernel() -> None:
+    x, y = random.normal(size=(2, 40))
+    compiled = agrees(lambda x, y: (((x > 0) & (y > 0)).double() * x, (~((x > 0) | (y > 1))).double() * y), x, y)
+    assert count(compiled) == 1
+    np.testing.assert_array_equal(compiled()[0].numpy(), np.where((x > 0) & (y > 0), x, 0))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("place", [-2, 1, 3])
+def test_a_known_place_of_each_row_is_taken_in_a_kernel(place: int) -> None:
+    def function(x: Any) -> Any:
+        return F.softmax(x, -1).gather(1, cr.full((5, 1), place % 4)) * 2, F.nll_loss(x.exp(), cr.full((5,), place % 4))
+
+    def raw(x: Any) -> Any:
+        return np.take_along_axis(np.exp(x), np.full((5, 1), place), 1) * 2
+
+    x = random.normal(size=(5, 4))
+    agrees(function, x)
+    compiled = compile(raw)
+    np.testing.assert_allclose(compiled(x), 2 * np.exp(x[:, place : place + 1 or None]), rtol=1e-14)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import erf
+import scipy.special
 
 from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node, shown_argument
 from chainrule.compiler.passes import PASSES, forms
@@ -303,13 +303,20 @@ def pooled(b: Build) -> list[Node]:
 def gelu(b: Build, size: int = 2000, slope: bool = True) -> list[Node]:
     """gelu as it is written out, and its derivative."""
     x = b.input("x", size)
-    normal = b("n", np.add, b("e", erf, b("s", np.multiply, x, SQRT_HALF)), 1)
+    normal = b("n", np.add, b("e", scipy.special.erf, b("s", np.multiply, x, SQRT_HALF)), 1)
     value = b("y", np.multiply, b("p", np.multiply, x, normal), 0.5)
     if not slope:
         return [value]
     exponential = b("d", np.exp, b("h", np.multiply, b("q", np.multiply, x, x), -0.5))
     density = b("c", np.multiply, b("r", np.multiply, x, exponential), 1 / SQRT_2PI)
     return [value, b("z", np.add, b("o", np.multiply, normal, 0.5), density)]
+
+
+def softmax(b: Build, *shifted: Node) -> Node:
+    x = b.input("x", 40, 50)
+    s = b("s", np.subtract, *shifted or (x,), b("m", np.max, x, 1, keepdims=True))
+    e = b("e", np.exp, s)
+    return b("w", np.true_divide, e, b("t", np.sum, e, 1, keepdims=True))
 
 
 OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
@@ -485,6 +492,32 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
         ],
         ["m = not_equal(w, 0)", "z = keep_where(x, m)", "v = keep_where(w, m)", "return z, v"],
     ),
+    "softmax": (
+        softmax,
+        ["w = softmax_of_rows(x, 50)", "return w"],
+    ),
+    "softmax whose exponentials are read again": (
+        lambda b: [softmax(b), b.nodes[3]],
+        [
+            "m = largest_of_rows(x, 50, (40, 1))",
+            "s = subtract(x, m)",
+            "e = exp(s)",
+            "t = sum_of_rows(e, 50, (40, 1))",
+            "w = divide(e, t)",
+            "return w, e",
+        ],
+    ),
+    "exponentials of something else": (
+        lambda b: softmax(b, b.input("y", 40, 50)),
+        [
+            "m = largest_of_rows(x, 50, (40, 1))",
+            "s = subtract(y, m)",
+            "e = exp(s)",
+            "t = sum_of_rows(e, 50, (40, 1))",
+            "w = divide(e, t)",
+            "return w",
+        ],
+    ),
     "gelu with its derivative": (
         gelu,
         [
@@ -514,6 +547,21 @@ OTHER_FORMS: dict[str, tuple[Any, list[str]]] = {
 def test_without_kernels_a_program_has_other_forms(case: str) -> None:
     make, expected = OTHER_FORMS[case]
     assert in_other_forms(make) == expected
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (3, 2000, 50), (50,)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_softmax_of_rows_is_scipys_wherever_it_is_written(dtype: str, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    x[..., 3] += 1000
+    x[..., 5:9], x[0, ...] = -np.inf, x[-1, ...]
+    expected = scipy.special.softmax(x.astype("f8"), -1)
+    strided = np.repeat(x, 2, -1)[..., ::2]
+    targets = [(x, None), (x, np.empty_like(x)), (x, np.empty_like(strided)), (strided, np.repeat(x, 2, -1)[..., ::2])]
+    for given, out in [*targets, (strided, strided), (x, x)]:
+        found = forms.softmax_of_rows(given, 50, out=out)
+        assert found is out or out is None
+        np.testing.assert_allclose(found, expected, rtol=float(50 * np.finfo(dtype).eps), atol=0)
 
 
 @pytest.mark.parametrize("shape", [(40, 50, 70), (40, 50, 1), (1, 50, 1), (40, 50, 70)[::-1]])

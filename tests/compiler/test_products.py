@@ -151,3 +151,104 @@ def test_a_kernel_that_cannot_be_compiled_is_left_to_blas(calls: list[int], monk
     assert calls == []
     np.testing.assert_allclose(contraction.linear(x, w), x @ w.T, rtol=1e-4, atol=1e-4)
     assert calls == [2]
+
+
+# ----- in compiled programs -----
+
+
+def relu_of(x: Any, w: Any, b: Any) -> Any:
+    return F.relu(F.linear(x, w, b))
+
+
+def two_layers(x: Any, w: Any, b: Any) -> Any:
+    return F.linear(F.relu(F.linear(x, w, b)), w.T)
+
+
+def doubled_and_sums(x: Any, w: Any, b: Any) -> Any:
+    product = x @ w.T
+    return product * 2 + b, product.sum(0)
+
+
+def largest(x: Any, w: Any, b: Any) -> Any:
+    return (x @ w.T).max(0).values * b
+
+
+def sums_of_rows(x: Any, w: Any, b: Any) -> Any:
+    return (x @ w.T + b).sum(1)
+
+
+def of_another_shape(x: Any, w: Any, b: Any) -> Any:
+    return (x @ w.T).reshape(x.shape[0], 10, 15) * b.reshape(10, 15)
+
+
+def turned_back(x: Any, w: Any, b: Any) -> Any:
+    return (x @ w.T + b).T * 2
+
+
+def read_twice(x: Any, w: Any, b: Any) -> Any:
+    product = x @ w.T
+    return product + b, product @ w
+
+
+def dear(x: Any, w: Any, b: Any) -> Any:
+    return cr.tanh(x @ w.T + b)
+
+
+FOLLOWED = {  # a program, and how the names of some of its kernels begin
+    relu_of: ("dot_add_maximum",),
+    two_layers: ("dot_add_maximum",),  # forward and backward: one product of the two that the kernel reads
+    doubled_and_sums: ("dot_multiply_add_sum",),
+    largest: (),
+    sums_of_rows: (),
+    of_another_shape: (),
+    turned_back: (),
+    read_twice: (),
+    dear: (),
+}
+
+
+@pytest.mark.parametrize("rows", [64, 1000])
+@pytest.mark.parametrize(
+    ("function", "dtype"),
+    [(function, dtype) for function, names in FOLLOWED.items() for dtype in (("f8", "f4") if names else ("f8",))],
+)
+def test_programs_with_products_compute_what_eager_computes(
+    function: Any, rows: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contraction, "LARGE", 0)
+
+    def step(x: Any, w: Any, b: Any, *seeds: Any) -> Any:
+        outs = function(x, w, b)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        return *outs, *cr.autograd.grad(outs, (x, w, b), seeds)
+
+    given = [
+        cr.from_numpy(array).requires_grad_()
+        for array in (numbers(rows, 130, dtype=dtype), numbers(150, 130, dtype=dtype), numbers(150, dtype=dtype))
+    ]
+    outs = function(*given)
+    outs = outs if isinstance(outs, tuple) else (outs,)
+    seeds = [cr.from_numpy(numbers(*out.shape, dtype=dtype)) for out in outs]
+    compiled = cr.compile(step)
+    for found, wanted in zip(compiled(*given, *seeds), step(*given, *seeds), strict=True):
+        wanted = wanted.detach().numpy()
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(
+            found.detach().numpy() / scale, wanted / scale, rtol=0, atol=1e-5 if dtype == "f4" else 1e-13
+        )
+    for name in FOLLOWED[function]:
+        assert f"in_parts({name}" in compiled.source
+    assert "in_parts(dot_" in compiled.source
+
+
+def test_a_program_whose_product_cannot_be_compiled_computes_it_by_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.compiler.kernels import products
+
+    monkeypatch.setattr(contraction, "LARGE", 0)
+    monkeypatch.setattr(products, "ROWS", "no_number")
+    x, w, b = (cr.from_numpy(numbers(*shape)) for shape in ((64, 70), (150, 70), (150,)))
+    compiled = cr.compile(relu_of)
+    with pytest.warns(UserWarning, match="the kernel dot_add_maximum_kernel cannot be compiled"):
+        found = compiled(x, w, b)
+    assert "np.dot(" in compiled.source
+    np.testing.assert_allclose(found.numpy(), relu_of(x, w, b).numpy(), rtol=1e-4, atol=1e-4)

@@ -264,3 +264,29 @@ def test_convolutions_with_relu_and_gelu_have_eager_gradients(size: int) -> None
     if os.environ["CHAINRULE_KERNELS"] == "0":
         assert {"rectified_convolve", "gelu_in_blocks"} <= set(re.findall(r"\w+", compiled.source))
         assert ("keep_where_nonzero" in compiled.source) == (size == 48)
+
+
+def test_what_has_another_shape_is_overwritten_unless_it_is_read_later() -> None:
+    x, w, b, c = (cr.from_numpy(numbers(shape)) for shape in ((96, 64), (64, 80), (80,), (12, 8, 80)))
+
+    def last(x: Any, w: Any, b: Any, c: Any) -> Any:
+        return ((x @ w).reshape(12, 8, 80) + b).exp() * c
+
+    def again(x: Any, w: Any, b: Any, c: Any) -> Any:
+        product = x @ w
+        return ((product.reshape(12, 8, 80) + b).exp() * c).sum() + product.sin().sum()
+
+    def twice(x: Any, w: Any, b: Any, c: Any) -> Any:
+        product = x @ w
+        first = (product.reshape(12, 8, 80) * c).sum((1, 2))
+        second = (x - 1) @ w  # in the first product's memory, in another shape
+        return first + (second.reshape(12, 8, 80) + c).tanh().sum((1, 2)) + (second.reshape(12, 8, 80) * b).sum((1, 2))
+
+    for function in (last, again, twice):
+        compiled = compile(function)
+        for shift in (0.0, 0.5):
+            found, expected = compiled(x + shift, w, b, c), function(x + shift, w, b, c)
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-4)
+        if os.environ["CHAINRULE_KERNELS"] == "0":
+            reused = re.search(r"(\w+) = \w+\.reshape\(12, 8, 80\)\n +\1 \+= b", compiled.source)
+            assert (reused is not None) == (function is last)

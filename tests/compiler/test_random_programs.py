@@ -253,7 +253,9 @@ SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), dera
 @pytest.mark.usefixtures("numpy_only")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_random_programs(dtype: Any) -> None:
-    settings(SETTINGS, max_examples=EXAMPLES)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()
+    settings(SETTINGS, max_examples=EXAMPLES)(
+        given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting))
+    )()
 
 
 @pytest.mark.usefixtures("numpy_only")
@@ -261,7 +263,9 @@ def test_random_programs(dtype: Any) -> None:
 def test_random_programs_without_a_pass(name: str) -> None:
     leave_out = tuple(PASSES) if name == "all" else (name,)
     count = max(1, EXAMPLES // 7)
-    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, np.float64, leave_out, setting)))()
+    settings(SETTINGS, max_examples=count)(
+        given(programs, settings_of)(lambda program, setting: check(program, np.float64, leave_out, setting))
+    )()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -270,7 +274,9 @@ def test_random_programs_with_kernels_that_python_runs(dtype: Any, monkeypatch: 
     monkeypatch.setenv("CHAINRULE_KERNELS", "1")
     monkeypatch.setattr(compiling, "kernel", interpreted)
     count = max(1, EXAMPLES // 4)
-    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()
+    settings(SETTINGS, max_examples=count)(
+        given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting))
+    )()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -278,4 +284,6 @@ def test_random_programs_with_compiled_kernels(dtype: Any, monkeypatch: pytest.M
     pytest.importorskip("numba")
     monkeypatch.setenv("CHAINRULE_KERNELS", "1")
     count = max(1, EXAMPLES // 50)
-    settings(SETTINGS, max_examples=count)(given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting)))()
+    settings(SETTINGS, max_examples=count)(
+        given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting))
+    )()

@@ -164,6 +164,31 @@ def test_a_forked_child_has_threads_of_its_own(blas: FakeBlas) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_the_threads_that_blas_has_lent() -> None:
+    end = threading.Event()
+
+    def work(part: slice) -> int:
+        return sum(range(20_000))  # with Python's lock
+
+    def work_on() -> None:
+        while not end.is_set():
+            shared_out(work, 8, 1e9)
+
+    other = threading.Thread(target=work_on)
+    other.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if shared_out(work, 8, 1e9) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        end.set()
+        other.join()
+
+
 def test_convolutions_on_several_threads_give_what_they_give_on_one(
     blas: FakeBlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

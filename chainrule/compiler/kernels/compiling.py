@@ -28,6 +28,7 @@ from numba import boolean, float32, float64, int32, int64, uint8, uint64
 
 from chainrule.compiler.kernels.elementary import *
 from chainrule.compiler.kernels.intrinsics import *
+from chainrule.compiler.kernels.matrices import *
 from chainrule.compiler.kernels.vectors import *
 
 """

@@ -36,6 +36,7 @@ OF_BOOL = {"add": "{0} | {1}", "multiply": "{0} & {1}"}  # truth values are not 
 CALLS = {"maximum": "maximum", "minimum": "minimum", "absolute": "abs", "fabs": "abs", "sqrt": "math.sqrt"}
 ROUNDING = frozenset(("floor", "ceil", "trunc", "rint", "sign", "isnan", "isinf", "isfinite", "copysign"))
 LOGICAL = {"logical_and": "{0} & {1}", "logical_or": "{0} | {1}", "logical_not": "not {0}"}
+LOGICAL |= {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "invert": "not {0}"}
 # ufunc -> the elementary function; of the `math` module where kernels/elementary.py has none
 HEAVY = {
     "exp": "exp",
@@ -95,6 +96,10 @@ def loop_types(node: Node) -> tuple[list[np.dtype[Any]], np.dtype[Any]] | None:
             return None
     elif node.op is np.where and len(given) == 3 and node.dtype is not None:
         operands, result = [np.dtype("?"), node.dtype, node.dtype], node.dtype
+    elif node.op is np.clip and len(given) == 3 and not node.kwargs and node.dtype is not None:
+        operands, result = [node.dtype] * 3, node.dtype
+        if node.dtype.kind != "f" or given[0] != result or not all(type(arg) in (int, float) for arg in node.args[1:]):
+            return None
     elif node.op in OWN and not node.kwargs:
         operands, result = given, given[0]
     else:
@@ -147,6 +152,8 @@ def pattern_of(
 ) -> str | None:
     if node.op is np.where:
         return "where({0}, {1}, {2})"
+    if node.op is np.clip:
+        return "minimum(maximum({0}, {1}), {2})"
     name, kind = OWN.get(node.op, node.op.__name__), operands[0].kind
     if name in INFIX:
         if kind == "b" and name in OF_BOOL:

@@ -80,7 +80,7 @@ def written(
     takes = tuple(inputs.index(node) for node in kernel.inputs if node is not width)
     new = tuple(results.index(kernel.outputs[i]) for i in text.outputs)
     kind_of = {shapes[kind]: kind for kind in kinds}
-    return text.source, takes, new, tuple(kind_of[node.shape] for node in results)
+    return text.source, takes, new, tuple(kind_of[node.shape or ()] for node in results)
 
 
 def loop_text(function: Callable[..., Any], dtype: np.dtype[Any], results: Sequence[str]) -> str:

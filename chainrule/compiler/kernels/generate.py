@@ -18,7 +18,7 @@ from ...core.table import name_of
 from ..graph import Node
 from ..passes.constants import uniform_value
 from ..passes.fusion import SAME_ORDER, Kernel, Loop, Place, is_count, same_memory
-from .expressions import HEAVY, ReductionOf, element
+from .expressions import HEAVY, ReductionOf, element, literal
 
 __all__ = ["KernelText", "can_overwrite", "write_kernel"]
 
@@ -26,10 +26,12 @@ IN_MEMORY = re.compile(r"[\w.]+(\[[^\[\]]*\])?")  # a name, or an element of an 
 BLOCK = 4096  # elements that a long sum adds up in the type of its terms, before they go into a total of more digits
 MOST_KEPT = 1 << 16  # bytes of rows that a kernel keeps: they are on the stack
 CHEAP = 6  # operations that are rather done again than kept
+ON_BLOCK = "range(uint64(n0), uint64(n1))"
 WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(keyword.kwlist) | frozenset(
     """np math abs min range maximum minimum where larger smaller plus separate as_shape row_of r c i first last
-    kernel given single boolean float32 float64 int32 int64 uint8 uint64""".split()
+    kernel given single boolean float32 float64 int32 int64 uint8 uint64
+    left right start stop inner rows depth panels deep k0 r0 r1 n0 n1""".split()
 )
 
 
@@ -223,10 +225,12 @@ class _Writer:
         elementary: Collection[str],
         split: bool,
         columns: Node | None = None,
+        block: bool = False,
     ) -> None:
         self.kernel = kernel
         self.elementary = elementary
         self.split = split
+        self.block = block
         self.columns = columns
         self.outputs = set(kernel.outputs)
         self.passed_on = passed_on(kernel)
@@ -315,8 +319,10 @@ class _Writer:
             return local[operand]
         if operand in loop.roles and operand in self.values:
             return self.values[operand]
-        if uniform_value(operand) is not None:
-            return ""  # written as a number in the type that is wanted
+        number = uniform_value(operand)
+        if number is not None:
+            assert operand.dtype is not None
+            return literal(number, operand.dtype)  # an expression writes it in the type that it wants
         source = same_memory(operand)
         if source in self.results:
             return self.results[source]
@@ -392,6 +398,9 @@ class _Writer:
         if not body or loop.size == 1 or (passes.flat and not self.blocks):
             return [*before, *body, *behind]
         head = "for r in range(first, last):" if self.split else f"for r in range({self.blocks or loop.rows}):"
+        if self.block:
+            head = "for r in range(uint64(r0), uint64(r1)):"
+            before = ["if r0 == 0:", *indented(before)] if before else []
         return [*before, head, *indented(body), *behind]
 
     def prepare(self, loop: Loop, node: Node, before: list[str], behind: list[str]) -> None:
@@ -418,7 +427,7 @@ class _Writer:
             before += [f"for r in range({shape[0]}):", f"    for c in range({shape[1]}):"]
             before.append(f"        {view}[r, c] = {start}")
         else:
-            before += [f"for c in range({shape[0]}):", f"    {view}[c] = {start}"]
+            before += [f"for c in {ON_BLOCK if self.block else f'range({shape[0]})'}:", f"    {view}[c] = {start}"]
 
     def row_values(self, loop: Loop, passes: Passes, number: int) -> list[str]:
         """The values of a row that are known after a pass."""
@@ -566,6 +575,8 @@ class _Writer:
             reach = f"range({start}, min({start} + {unsigned.format(BLOCK)}, {unsigned.format(loop.size)}))"
         elif passes.flat and self.split:
             reach = "range(first, last)"
+        elif self.block:
+            reach = ON_BLOCK
         return [*before, f"for {column} in {reach}:", *indented(lines), *after]
 
     def width(self, loop: Loop) -> str:
@@ -706,3 +717,21 @@ def write_kernel(
     lines = ["@kernel", f"def {name}({', '.join(parameters)}):", "    separate()"]
     lines += indented([*writer.measure(), *writer.top, *body])
     return KernelText(name, "\n".join(lines), outputs, count if split else 0, sums)
+
+
+def write_block(kernel: Kernel, output: Node, given: Node) -> tuple[dict[Node, str], list[str], list[str]]:
+    """The lines of a kernel's only loop on rows r0 to r1 and columns n0 to n1.
+
+    Blocks of the same columns follow each other, the first with r0 = 0. Nothing is computed along a row.
+
+    Args:
+        output: what is written to the memory of `given`, which is called `out`.
+        given: an input.
+
+    Returns:
+        The names of the kernel's arrays, the lines before all blocks, those for a block.
+    """
+    writer = _Writer(kernel, {given: "out"}, {output: given}, (), True, block=True)
+    writer.plain = False
+    lines = writer.loop(kernel.loops[0])
+    return writer.arrays, writer.top, lines

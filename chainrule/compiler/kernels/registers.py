@@ -6,7 +6,7 @@ import functools
 import importlib
 from typing import Any
 
-__all__ = ["register_bytes", "register_count"]
+__all__ = ["lanes_of", "register_bytes", "register_count", "tile_height", "tile_width"]
 
 
 @functools.cache
@@ -28,3 +28,21 @@ def register_bytes() -> int:
 def register_count() -> int:
     """How many there are."""
     return 32 if _features().get("AVX512F") or _features().get("NEON") else 16
+
+
+def lanes_of(dtype: Any) -> int:
+    """How many numbers of a type a register holds."""
+    return register_bytes() // int(dtype.itemsize)
+
+
+# ----- a tile of a matrix product, which stays in registers beside a row of the right matrix and a factor -----
+
+
+def tile_height() -> int:
+    """Its rows: enough sums that products need not wait for each other."""
+    return 6
+
+
+def tile_width() -> int:
+    """The vectors of its rows."""
+    return 4 if register_count() >= 32 else 2

@@ -35,6 +35,7 @@ __all__ = [
     "largest_of_rows",
     "plus_multiple",
     "run",
+    "softmax_of_rows",
     "sum_of_columns",
     "sum_of_rows",
 ]
@@ -45,6 +46,7 @@ LARGE = 1 << 17  # elements of a mask that is better not kept
 SHORT = 1024  # elements of a row, from which on NumPy adds it up as fast as BLAS
 PIECE = 1 << 14  # elements that are computed at a time
 PASS = 64  # multiplications that take as long as it takes to read two numbers and write one
+SOFTMAX = 400  # multiplications that take as long as one number's softmax
 REDUCTIONS = {
     np.sum: np.add,
     np.prod: np.multiply,
@@ -99,6 +101,29 @@ def keep_where_nonzero(x: Any, like: Any, out: Any = None) -> Any:
         np.multiply(x[part].view(bits), kept, out=out[part].view(bits))
 
     shared_out(work, len(like), PASS * like.size)
+    return out
+
+
+def softmax_of_rows(x: Any, columns: int, out: Any = None) -> Any:
+    """softmax along rows of so many elements, on all threads.
+
+    >>> import numpy as np
+    >>> softmax_of_rows(np.array([[0.0, 0.0], [1000.0, 0.0]]), 2)
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    if out is None or not out.flags.c_contiguous:
+        found = softmax_of_rows(x, columns, np.empty(x.shape, x.dtype))
+        return found if out is None else np.positive(found, out=out)
+    rows, targets = x.reshape(-1, columns), out.reshape(-1, columns)
+
+    def work(part: slice) -> None:
+        given, target = rows[part], targets[part]
+        np.subtract(given, largest_along(given, 1), out=target)
+        np.exp(target, out=target)
+        target /= sum_of_rows(target, columns, (len(target), 1))
+
+    shared_out(work, len(rows), SOFTMAX * x.size)
     return out
 
 
@@ -180,7 +205,7 @@ def run(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
     if copied.rewrite(named):
         copied.nodes = without_unread(copied.nodes, copied.outputs)
-    for stage in (mask_before_spreading, pool_before_relu, join):
+    for stage in (use_softmax, mask_before_spreading, pool_before_relu, join):
         stage(copied)
     return copied, dict(zip(graph.outputs, copied.outputs, strict=True))
 
@@ -247,6 +272,30 @@ def gelu_slope_of(node: Node) -> Node | None:
         return None
     square, _ = factors(exponential.args[0], np.multiply, -0.5)
     return x if factors(square, np.multiply) == (x, x) else None
+
+
+# ----- softmax -----
+
+
+def use_softmax(graph: Graph) -> None:
+    """The steps of softmax along rows in one call."""
+    users, ends = graph.users(), set(graph.outputs)
+
+    def rule(node: Node) -> Node | None:
+        exponentials, total = factors(node, np.true_divide)
+        if not isinstance(exponentials, Node) or not isinstance(total, Node) or exponentials.op is not np.exp:
+            return None
+        x, largest = factors(exponentials.args[0], np.subtract)
+        if not isinstance(largest, Node) or largest.op is not largest_of_rows or total.op is not sum_of_rows:
+            return None
+        columns, shape = largest.args[1:]
+        fits = largest.args[0] is x and total.args == (exponentials, columns, shape) and node.shape == x.shape
+        inner = (exponentials, exponentials.args[0], largest, total)
+        alone = [len(users[other]) for other in inner] == [2, 1, 1, 1] and ends.isdisjoint(inner)
+        return node.like(softmax_of_rows, x, columns) if fits and alone and shape[-1] == 1 else None
+
+    if graph.rewrite(rule):
+        graph.nodes = without_unread(graph.nodes, graph.outputs)
 
 
 # ----- masks, maxima of windows, convolutions -----

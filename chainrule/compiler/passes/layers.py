@@ -28,9 +28,12 @@ from ..kernels.convolution import (
     WeightGradient,
     apart,
 )
+from ..kernels.expressions import element
+from ..kernels.generate import Passes, can_overwrite
 from ..kernels.products import Product
 from ..kernels.registers import register_bytes
 from .constants import uniform_value
+from .fusion import SAME_ORDER, Kernel, Place
 from .orientation import stored
 
 __all__ = ["use_layers"]
@@ -52,6 +55,7 @@ def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
     """
     users = graph.users()
     kernels: dict[Node, LayerKernel] = {}
+    followers: dict[Node, Product] = {}
     taken: set[Node] = set()
     replaced: dict[Node, Node] = {}
     nodes: list[Node] = []
@@ -61,6 +65,10 @@ def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
             continue
         node.args = map_nodes(node.args, lambda other: replaced.get(other, other))
         node.kwargs = map_nodes(node.kwargs, lambda other: replaced.get(other, other))
+        if node in followers:
+            product = followers[node]
+            others = (arg for arg, x in zip(node.args, node.op.inputs, strict=True) if x is not product.product)
+            node.op, node.args = product, (*product.inputs[:2], *others)
         make = KERNELS.get(node.op) if callable(node.op) and node.size else None
         kernel = None
         if make is not None:
@@ -69,6 +77,10 @@ def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
         if kernel is None:
             nodes.append(node)
             continue
+        if isinstance(kernel, Product) and users[node] and users[node][0] not in followers:
+            if goes_on(kernel, node, graph, users):
+                followers[users[node][0]] = kernel
+                continue
         whole = Node(kernel, tuple(kernel.inputs), line=node.line, formula=node.formula)
         nodes.append(whole)
         kernels[whole] = kernel
@@ -244,9 +256,39 @@ def matrix_product(node: Node, graph: Graph, users: dict[Node, list[Node]], posi
     (left, left_turned), (right, right_turned) = map(stored, node.args)
     turned = left_turned + 2 * right_turned
     (rows, inner), columns = node.args[0].shape, node.args[1].shape[1]
-    if not kernel_is_faster(rows, inner, columns, turned, node.dtype.itemsize):
+    if not kernel_is_faster(rows, inner, columns, turned, node.dtype.itemsize if node.dtype else 0):
         return None
     return Product(node, left, right, turned, position)
+
+
+def goes_on(product: Product, node: Node, graph: Graph, users: dict[Node, list[Node]]) -> bool:
+    """Let a product take along the kernel that alone reads it, if that can run on one block after the other."""
+    whole = users[node][0] if len(users[node]) == 1 and node not in graph.outputs else None
+    if whole is None or not isinstance(whole.op, Kernel) or len(whole.op.loops) != 1:
+        return False
+    kernel = whole.op
+    loop, given = kernel.loops[0], kernel.inputs[whole.args.index(node)]
+    columns = (node.shape or ())[1]
+    if loop.size != node.size or loop.inner or (loop.widths is not None and columns not in loop.widths):
+        return False
+    widths, loop.widths = loop.widths, frozenset((columns,))
+    for inner in loop.nodes:
+        role = loop.roles[inner]
+        sums = role.reduction is not None and loop.place(inner) == Place(1, 1, True)
+        if role.pick or (role.reduction is not None and not sums) or (not sums and not is_cheap(inner)):
+            break
+    else:
+        for out in kernel.outputs:
+            if can_overwrite(kernel, out, given) and Passes(loop, set(kernel.outputs)).count == 1:
+                product.goes_on(kernel, given, out)
+                return True
+    loop.widths = widths
+    return False
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether a node is written without the elementary functions, which would make a product's kernel long."""
+    return node.op in SAME_ORDER or element(node, ()) is not None
 
 
 KERNELS: dict[Any, Any] = {

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.contraction import kernel_is_faster
 from ..graph import CONSTANT, Graph, Node
+from ..kernels import elementary_functions
 from ..tracer import UfuncMethod
 from .constants import uniform_value
 
@@ -177,7 +179,7 @@ def stored(matrix: Node) -> tuple[Node, bool]:
     return matrix, turned
 
 
-def cost(product: Node, families: dict[Node, Node], chosen: Collection[Node]) -> float:
+def cost(product: Any, families: dict[Node, Node], chosen: Collection[Node]) -> float:
     """What the order of a product's operands costs, in ns, if some families are turned."""
 
     def is_turned(matrix: Node) -> bool:
@@ -185,8 +187,13 @@ def cost(product: Node, families: dict[Node, Node], chosen: Collection[Node]) ->
         return turned != (families.get(behind) in chosen)
 
     first, second = ((arg, is_turned(arg)) for arg in product.args)
+    (rows, columns), inner = product.shape, first[0].shape[1]
     if families.get(product) in chosen:
         first, second = ((arg, not turned) for arg, turned in (second, first))
+        rows, columns = columns, rows
+    turned = first[1] + 2 * second[1]
+    if elementary_functions() is not None and kernel_is_faster(rows, inner, columns, turned, product.dtype.itemsize):
+        return 0.0
     found: float = first[0].size * FIRST[first[1]] + second[0].size * SECOND[second[1]]
     return found
 

@@ -51,6 +51,11 @@ class BasePruningMethod:
     PRUNING_TYPE: ClassVar[str] = "unstructured"
     _tensor_name: str
 
+    @property
+    def derives(self) -> str:
+        """The attribute that the hook sets before each forward pass, as the compiler has to know."""
+        return self._tensor_name
+
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask for the importance scores `t`, given the mask so far."""
         raise NotImplementedError(f"{type(self).__name__} does not define compute_mask(t, default_mask)")

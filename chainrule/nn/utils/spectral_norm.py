@@ -57,6 +57,11 @@ class SpectralNorm:
         self.n_power_iterations = n_power_iterations
         self.eps = eps
 
+    @property
+    def derives(self) -> str:
+        """The attribute that the hook sets before each forward pass, as the compiler has to know."""
+        return self.name
+
     def compute_weight(self, module: Module, do_power_iteration: bool) -> Tensor:
         """The weight; with `do_power_iteration` the singular vectors are brought up to date first."""
         weight = getattr(module, self.name + "_orig")

@@ -31,6 +31,11 @@ class WeightNorm:
         self.name = name
         self.dim = -1 if dim is None else dim
 
+    @property
+    def derives(self) -> str:
+        """The attribute that the hook sets before each forward pass, as the compiler has to know."""
+        return self.name
+
     def compute_weight(self, module: Module) -> Tensor:
         """The weight."""
         g, v = getattr(module, self.name + "_g"), getattr(module, self.name + "_v")
