@@ -21,7 +21,7 @@ from ..core.recipe import CLOCK, NO_KWARGS, Recipe, extra_of, new_object, user_t
 from ..core.table import backward
 from ..core.tensor import Tensor
 from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
-from .kernels import LARGE, compiled
+from .kernels import LARGE, compiled, features
 
 __all__ = [
     "addbmm",
@@ -145,11 +145,15 @@ TURNED_LEFT, TURNED_RIGHT = 1, 2
 def kernel_is_faster(rows: int, inner: int, columns: int, turned: int, itemsize: int) -> bool:
     """Whether the kernel of `compiler/kernels/products.py` takes less time than BLAS for a product of matrices.
 
+    It does not with registers of less than 64 bytes: OpenBLAS is at its best there.
+
     Args:
         turned: the sum of `TURNED_LEFT` and `TURNED_RIGHT`, as far as the transposes of the matrices are what is given.
         itemsize: of their elements, in bytes.
     """
     if min(rows, inner) < LEAST or columns < COLUMNS or rows * inner * columns < LARGE:
+        return False
+    if not features().get("AVX512F"):
         return False
     return not turned & TURNED_RIGHT or rows >= (TURNING if inner * columns * itemsize <= 1 << 20 else 2 * TURNING)
 

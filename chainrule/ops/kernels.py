@@ -29,6 +29,13 @@ FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
 @functools.cache
+def features() -> dict[str, bool]:
+    """What NumPy found the processor to have, such as "AVX512F"."""
+    module = importlib.import_module("numpy._core._multiarray_umath")
+    return dict(getattr(module, "__cpu_features__", {}))
+
+
+@functools.cache
 def _module() -> Any:
     """`compiler/eager.py`; None where kernels cannot be compiled."""
     if any(importlib.util.find_spec(name) is None for name in ("numba", "llvmlite")):

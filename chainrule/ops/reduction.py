@@ -188,7 +188,7 @@ backward(np.min, 0)(ties_back)
 def var_back(grad_out: Any, out: Any, x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
     r"""$\nabla_x L = \frac{2}{n - ddof} \overline{(x - \bar{x})} \nabla_{out} L$"""
     freedom = count(x.shape, axis) - ddof
-    centred = x - np.mean(x, axis=axis, keepdims=True)
+    centred = x - (_mean_of_array if type(x) is np.ndarray else np.mean)(x, axis=axis, keepdims=True)
     factor = 2 / freedom if freedom > 0 else math.inf
     return spread(grad_out, x.shape, axis, keepdims) * (np.conj(centred) * factor)
 
@@ -279,8 +279,6 @@ spread_tensor = wrap_forward_fn(spread)
 _vector_norm = wrap_forward_fn(vector_norm)
 _logsumexp_tensor = wrap_forward_fn(_logsumexp)
 _nansum = wrap_forward_fn(np.nansum)
-_var = wrap_forward_fn(np.var)
-_std = wrap_forward_fn(np.std)
 
 
 def _reduction(
@@ -289,22 +287,43 @@ def _reduction(
     """The hot path of a reduction: `on_arrays(x, axis, keepdims)` computes `numpy_function` on ndarrays, faster."""
     general = wrap_forward_fn(numpy_function, ordered=ordered)
 
-    def tensor_func(input: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def tensor_func(input: Any, axis: Any = None, keepdims: bool = False, **more: Any) -> Any:
         if not isinstance(input, Tensor) or type(x := input.array) is not np.ndarray:
-            return general(input, axis=axis, keepdims=keepdims)
+            return general(input, axis=axis, keepdims=keepdims, **more)
         if ordered:
             refuse_complex(name_of(numpy_function), x)
-        out = on_arrays(x, axis, keepdims)
+        out = on_arrays(x, axis, keepdims, **more)
         if type(out) is not np.ndarray:
             out = np.asarray(out)
         result = make_tensor(out, None)
         node = input._node if input._alias is None else input.node()
         if node is not None and grad_mode():
-            kwargs = {"axis": axis, "keepdims": keepdims} if axis is not None or keepdims else {}
+            kwargs = {"axis": axis, "keepdims": keepdims, **more} if axis is not None or keepdims or more else {}
             result._node = record(numpy_function, (x,), kwargs, (input,), (node,), out)
         return result
 
     return tensor_func
+
+
+LONG = 4096  # numbers added one after the other, from which on digits are lost that count
+
+
+def add_up(x: Any, axis: Any, keepdims: Any = False) -> Any:
+    """`np.add.reduce` of an ndarray, as exact along the first axis as along the last.
+
+    NumPy adds in pairs along the axis whose elements lie side by side. Along others it adds number after number to one
+    sum, in which a million of them lose half of float32's digits: so a long one is added up in parts first.
+    """
+    if x.size < LONG or x.ndim < 2 or x.dtype.kind not in "fc" or (axis is None and x.flags.c_contiguous):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    axes = normalize_axes(axis, x.ndim)
+    dense = min((i for i in range(x.ndim) if x.shape[i] > 1), key=lambda i: abs(x.strides[i]))
+    first = max((i for i in axes if i != dense), key=lambda i: x.shape[i], default=dense)
+    if first == dense or x.shape[first] < LONG:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    before = (slice(None),) * first
+    parts = (x[(*before, slice(i, i + LONG))] for i in range(0, x.shape[first], LONG))
+    return np.add.reduce(np.stack([np.add.reduce(part, axis=axes, keepdims=keepdims) for part in parts]), axis=0)
 
 
 def _mean_of_array(x: Any, axis: Any, keepdims: Any) -> Any:
@@ -314,14 +333,24 @@ def _mean_of_array(x: Any, axis: Any, keepdims: Any) -> Any:
             return np.true_divide(np.add.reduce(x, axis=axis, keepdims=keepdims), n)
     if x.dtype.itemsize < 4 or x.dtype.kind not in "fc":
         return np.mean(x, axis=axis, keepdims=keepdims)
-    return np.add.reduce(x, axis=axis, keepdims=keepdims) / n
+    return add_up(x, axis, keepdims) / n
 
 
-_sum = _reduction(np.sum, lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims))
+def _var_of_array(x: Any, axis: Any, keepdims: Any, ddof: float = 0) -> Any:
+    if x.size < LONG or x.dtype.itemsize < 4 or x.dtype.kind != "f":
+        return np.var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+    centred = x - _mean_of_array(x, axis, True)
+    centred *= centred
+    return add_up(centred, axis, keepdims) / float(builtins.max(count(x.shape, axis) - ddof, 0))
+
+
+_sum = _reduction(np.sum, add_up)
 _prod = _reduction(np.prod, lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims))
 _max = _reduction(np.max, lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims), True)
 _min = _reduction(np.min, lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims), True)
 _mean = _reduction(np.mean, _mean_of_array)
+_var = _reduction(np.var, _var_of_array)
+_std = _reduction(np.std, lambda x, axis, keepdims, ddof=0: np.sqrt(_var_of_array(x, axis, keepdims, ddof)))
 
 
 def in_type(input: Any, dtype: Any) -> Any:

@@ -32,6 +32,7 @@ SIZES = [  # rows, summands, columns: one tile, edges of tiles, of blocks of the
 def kernels_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CHAINRULE_COMPILE", "CHAINRULE_KERNELS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(contraction, "features", lambda: {"AVX512F": True})
 
 
 def numbers(*shape: int, dtype: str = "f4") -> Any:
@@ -141,6 +142,12 @@ def test_blas_computes_what_it_is_better_at(calls: list[int], rows: int, weight:
     found = F.linear(cr.from_numpy(x), cr.from_numpy(w.T if turn else w))
     assert calls == []
     np.testing.assert_allclose(found.numpy(), x @ (w if turn else w.T), rtol=1e-4, atol=1e-4)
+
+
+def test_blas_computes_everything_where_registers_are_short(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contraction, "features", dict)
+    F.linear(cr.from_numpy(numbers(200, 200)), cr.from_numpy(numbers(200, 200)))
+    assert calls == []
 
 
 def test_a_kernel_that_cannot_be_compiled_is_left_to_blas(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -413,3 +413,23 @@ def test_every_reduction_of_numpy_is_registered_under_its_ufunc_method() -> None
     for ufunc in (np.add, np.multiply, np.maximum, np.minimum):
         assert (ufunc, "reduce") in TENSOR_FUNCS
         assert (ufunc, "accumulate") in TENSOR_FUNCS
+
+
+@pytest.mark.parametrize("shape", [(400_000, 2), (2, 200_000, 3), (200_000, 3, 4)])
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std"])
+def test_a_long_first_axis_is_added_up_as_exactly_as_the_last(name: str, shape: tuple[int, ...]) -> None:
+    """Number after number into one sum, a float32 loses what counts: the variance came out twice as large."""
+    axis: Any = shape.index(max(shape))
+    x = (np.random.default_rng(0).standard_normal(shape) + 1000).astype("f4")
+    for array, axes in ((x, axis), (np.asfortranarray(x), axis), (x, (axis, len(shape) - 1)), (x[..., 1:], None)):
+        wide = array.astype(float)
+        tensor = cr.from_numpy(array).requires_grad_()
+        wanted = getattr(np, name)(wide, axis=axes, **({"ddof": 1} if name in ("var", "std") else {}))
+        found = getattr(tensor, name)(axes, keepdim=axes is not None)
+        np.testing.assert_allclose(found.detach().numpy().reshape(wanted.shape), wanted, rtol=5e-6)
+        assert found.dtype == cr.float32 and (axes is None or found.ndim == x.ndim)
+        if name == "var":  # its derivative, 2 (x - mean) / (n - 1)
+            found.sum().backward()
+            n = array.size // wanted.size
+            slope = 2 * (wide - wide.mean(axis=axes, keepdims=True)) / (n - 1)
+            np.testing.assert_allclose(tensor.grad.numpy() * n, slope * n, atol=2e-3)
