@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import pickle
 import random
+import sys
 import types
 from collections import deque
 from collections.abc import Iterator
@@ -399,6 +400,9 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
             continue
         found.bindings.append((cell, None, content))
         yield name, content
+    home = str(function.__module__).partition(".")[0]
+    if home in sys.stdlib_module_names and home != "__main__":  # what Python's own modules remember is their own
+        return
     namespace = function.__globals__
     mentioned = names_in(code)
     found.names |= mentioned

@@ -160,7 +160,7 @@ def kernel_is_faster(rows: int, inner: int, columns: int, turned: int, itemsize:
 
 def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
     """The product of two matrices as `compiler/eager.py` computes it; None where it does not, or BLAS is faster."""
-    if right.size < SMALL or type(left) is not ndarray or type(right) is not ndarray:
+    if type(left) is not ndarray or type(right) is not ndarray:
         return None
     rows, inner = left.shape[::-1] if turned & TURNED_LEFT else left.shape
     columns = right.size // max(inner, 1)
@@ -175,20 +175,13 @@ def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
 @array_function
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias`. Shapes: x (*, in), weight (out, in), bias (out,) or None; result (*, out)."""
-    if (
-        weight.size >= LEAST * LEAST
-        and type(x) is ndarray
-        and x.ndim > 1
-        and (bias is None or bias.shape == weight.shape[:1])
-    ):
-        out = by_kernel(as_rows(x), weight, TURNED_RIGHT, bias)
-        if out is not None:
-            return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
+    if weight.size >= SMALL and type(x) is ndarray and x.ndim > 1:
+        if bias is None or bias.shape == weight.shape[:1]:
+            out = large_linear(as_rows(x), weight, bias)
+            if out is not None:
+                return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
     if x.ndim > 2 and type(x) is ndarray:  # one product instead of one for each matrix of the batch
         out = matrix_product(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
-    elif few_rows(x, weight) and (bias is None or (type(bias) is ndarray and bias.shape == weight.shape[:1])):
-        out = transposed(weight.dot(transposed(x)))
-        return np.ascontiguousarray(out) if bias is None else np.add(out, bias, order="C")
     else:
         out = matrix_product(x, transposed(weight))
     if bias is None:
@@ -199,16 +192,24 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return out + bias
 
 
+def large_linear(x: Any, weight: Any, bias: Any) -> Any:
+    """The same for a large weight, by what takes less time than a product with `weight.T`; None where nothing does."""
+    out = by_kernel(x, weight, TURNED_RIGHT, bias)
+    if out is None and few_rows(x, weight) and (bias is None or type(bias) is ndarray):
+        out = transposed(weight.dot(transposed(x)))
+        return np.ascontiguousarray(out) if bias is None else np.add(out, bias, order="C")
+    return out
+
+
 @backward(linear, 0)
 def linear_back0(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_x L = (\nabla_{out} L)\, weight$"""
-    if x.ndim == 1:
-        return matrix_product(grad_out, weight)
-    grad_out = as_rows(grad_out)
-    found = by_kernel(grad_out, weight, 0)
+    if x.ndim > 2:
+        grad_out = as_rows(grad_out)
+    found = by_kernel(grad_out, weight, 0) if weight.size >= SMALL and x.ndim > 1 else None
     if found is None:
         found = matrix_product(grad_out, weight)
-    return found if x.ndim == 2 else np.reshape(found, x.shape)
+    return np.reshape(found, x.shape) if x.ndim > 2 else found
 
 
 @backward(linear, 1)
@@ -219,7 +220,7 @@ def linear_back1(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None)
     if x.ndim > 2:
         x = as_rows(x)
         grad_out = as_rows(grad_out)
-    found = by_kernel(grad_out, x, TURNED_LEFT)
+    found = by_kernel(grad_out, x, TURNED_LEFT) if x.size >= SMALL else None
     return matrix_product(transposed(grad_out), x) if found is None else found
 
 

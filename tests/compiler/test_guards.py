@@ -7,6 +7,7 @@ import copy
 import functools
 import gc
 import pickle
+import re
 import threading
 import warnings
 import weakref
@@ -803,3 +804,11 @@ def test_a_replaced_function_of_chainrule_is_noticed(monkeypatch: pytest.MonkeyP
     assert compiled.traces == 3
     assert compiled(x).tolist() == before
     assert compiled.traces == 3
+
+
+def test_what_a_module_of_python_remembers_is_its_own() -> None:
+    def chosen(x: Any) -> Any:
+        return x * 2 if re.sub("a+", "b", "caat") == "cbt" else x
+
+    re.purge()  # what was compiled before
+    assert compile(chosen)(t(1.0)).tolist() == [2.0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..graph import Graph
-from . import algebra, common_subexpressions, constants, dead_code, orientation, products, slices
+from . import algebra, common_subexpressions, constants, dead_code, long_sums, orientation, products, slices
 
 __all__ = ["PASSES", "optimize"]
 
 PASSES: dict[str, Callable[[Graph], bool]] = {
     "constants": constants.run,
     "algebra": algebra.run,
+    "long_sums": long_sums.run,
     "products": products.run,
     "slices": slices.run,
     "common_subexpressions": common_subexpressions.run,
