@@ -88,8 +88,8 @@ def keep_where_nonzero(x: Any, like: Any, out: Any = None) -> Any:
 
     >>> import numpy as np
     >>> keep_where_nonzero(np.array([[1.0], [np.inf]]), np.array([[0.0, 2.0], [np.nan, 0.0]]))
-    array([[ 1.,  0.],
-           [ 0., inf]])
+    array([[ 0.,  1.],
+           [inf,  0.]])
     """
     if out is None:
         out = np.empty(like.shape, x.dtype)
