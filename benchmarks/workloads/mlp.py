@@ -45,7 +45,9 @@ class Problem:
 
     def programs(self) -> dict[str, Callable[[], Program]]:
         """The programs by peer."""
-        return pytorch_programs(self.pytorch_program) | {
+        programs = pytorch_programs(self.pytorch_program)
+        return programs | {
+            "eager_numpy": programs["chainrule"],  # eager layers use kernels where Numba is installed
             "numpy": self.numpy,
             "jax": self.jax,
             "autograd": self.autograd,

@@ -10,7 +10,7 @@ WORKLOAD = Workload(
         Bound(0.75, BEST_OF_PYTORCH),
         Bound(1.15, ("numpy",)),
         Bound(0.85, COMPILERS, of="compiled"),
-        Bound(1.0, ("chainrule",), of="compiled_numpy"),
+        Bound(1.0, ("eager_numpy",), of="compiled_numpy"),
         Bound(0.9, ("numpy",), of="compiled"),
     ),
 )

@@ -9,7 +9,7 @@ WORKLOAD = Workload(
     bounds=(
         Bound(0.55, BEST_OF_PYTORCH),
         Bound(0.6, COMPILERS, of="compiled"),
-        Bound(1.0, ("chainrule",), of="compiled_numpy"),
+        Bound(1.0, ("eager_numpy",), of="compiled_numpy"),
         Bound(0.7, ("numpy",), of="compiled"),
     ),
 )

@@ -268,6 +268,7 @@ class _Writer:
         self.imports.add("from chainrule.compiler.kernels.compiling import in_parts")
         sums = "".join(f"({given.index(self.names[results[i]])}, {ufunc}), " for i, ufunc in text.sums)
         more = f", ({sums.strip()})" if sums else ""
+        given = [*map(str, text.numbers), *given]
         return [*lines, f"in_parts({text.name}, {text.split}, ({', '.join(given)},){more})", *after]
 
     def rename(self, pairs: list[tuple[Node, Node]]) -> list[str]:
@@ -305,7 +306,7 @@ class _Writer:
             self.kernel_texts[neutral.source] = text
         known = self.kernel_texts[neutral.source]
         # what the text leaves open, such as how much there is to share out to threads, is this kernel's own
-        return KernelText(known.name, known.source, neutral.outputs, neutral.split, neutral.sums)
+        return KernelText(known.name, known.source, neutral.outputs, neutral.split, neutral.sums, neutral.numbers)
 
     def contiguous(self, node: Node) -> str:
         """A kernel's argument, which must be an array whose elements lie side by side."""

@@ -50,14 +50,24 @@ class KernelText:
         inputs, outputs: positions of the kernel's inputs and outputs that are the function's parameters, in order.
         split: how many rows or elements can be shared among threads; 0 where it is one call.
         sums: (position of an output, the function that combines it) for what each thread adds up for itself.
+        numbers: what it is given before all arrays.
     """
 
-    def __init__(self, name: str, source: str, outputs: list[int], split: int, sums: list[tuple[int, str]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        outputs: list[int],
+        split: int,
+        sums: list[tuple[int, str]],
+        numbers: tuple[int, ...] = (),
+    ) -> None:
         self.name = name
         self.source = source
         self.outputs = outputs
         self.split = split
         self.sums = sums
+        self.numbers = numbers
 
 
 # ----- passes -----

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
-from .elementary import part
 from .intrinsics import as_shape, row_of
 from .registers import lanes_of, tile_height, tile_width
 from .vectors import load, multiply_tile, store, store_tile, transpose_block
@@ -18,6 +18,7 @@ from .vectors import load, multiply_tile, store, store_tile, transpose_block
 __all__ = []
 
 Function = Callable[..., Any]
+part: Callable[[Function], Function] = numba.njit(inline="always", error_model="numpy", no_cpython_wrapper=True)
 DEPTH = 512  # of the inner dimension, at most, in a block
 
 

@@ -33,12 +33,12 @@ def {name}({parameters}):
     panels = memory(depth * -(-(stop - start) // {lanes}) * {lanes}, right)
     for k0 in range(0, inner, depth):
         deep = min(depth, inner - k0)
-        pack_{number}(right, {turned_right}, k0, deep, start, stop, panels)
+        pack_{number}(right, turned & 2, k0, deep, start, stop, panels)
         for r0 in range(0, rows, {rows}):
             r1 = min(r0 + {rows}, rows)
             for n0 in range(start, stop, {step}):
                 n1 = min(n0 + {step}, stop)
-                multiply_{number}(left, {turned_left}, panels, k0, deep, r0, r1, start, stop, n0, out)
+                multiply_{number}(left, turned & 1, panels, k0, deep, r0, r1, start, stop, n0, out)
 {after}
     free(panels)
 """
@@ -59,7 +59,6 @@ def product_text(
     name: str,
     dtype: Any,
     parameters: str,
-    turned: int | None = None,
     after: str = "",
     before: str = "",
 ) -> str:
@@ -71,9 +70,8 @@ def product_text(
     Args:
         name: of the kernel.
         dtype: of all matrices.
-        parameters: `first` and `last`, of the vectors of columns, and the matrices `left`, `right`, `out`.
-        turned: 1 where `left` is the transpose of what is multiplied, 2 where `right` is, 3 for both, 0 for none;
-            None where a parameter `turned` tells.
+        parameters: `first` and `last`, of the vectors of columns; `turned`, which is 1 where `left` is the transpose of
+            what is multiplied, 2 where `right` is, 3 for both, 0 for none; the matrices `left`, `right`, `out`.
         after: lines that follow when rows r0 to r1 of columns n0 to n1 are done.
         before: lines before all others.
     """
@@ -84,8 +82,6 @@ def product_text(
         step=tile_width() * lanes_of(dtype),
         number=dtype.name,
         rows=ROWS,
-        turned_left="turned & 1" if turned is None else turned & 1,
-        turned_right="turned & 2" if turned is None else turned & 2,
         before=indented(before, 1),
         after=AFTER + indented(after, 5) if after else "",
     ).replace("\n\n", "\n")
@@ -138,11 +134,11 @@ class Product(LayerKernel):
         else:
             arrays, before, after = write_block(self.follower, self.out, self.product)
         left, right, *others = self.inputs
-        parameters = ["first: uint64", "last: uint64"]
+        parameters = ["first: uint64", "last: uint64", "turned: int64"]
         parameters += [f"{called}: {parameter_type(x, False)}" for called, x in (("left", left), ("right", right))]
         parameters += [f"{arrays[x]}: {parameter_type(x, False)}" for x in others]
         parameters += [f"{arrays[x]}: {parameter_type(x, True)}" for x in self.outputs]
         dtype, shape = self.out.dtype, self.out.shape or ()
-        text = product_text(name, dtype, ", ".join(parameters), self.turned, "\n".join(after), "\n".join(before))
-        outputs = list(range(len(self.outputs)))
-        return KernelText(name, "@kernel\n" + text.rstrip("\n"), outputs, -(-shape[1] // lanes_of(dtype)), [])
+        text = product_text(name, dtype, ", ".join(parameters), "\n".join(after), "\n".join(before))
+        units, outputs = -(-shape[1] // lanes_of(dtype)), list(range(len(self.outputs)))
+        return KernelText(name, "@kernel\n" + text.rstrip("\n"), outputs, units, [], (self.turned,))

@@ -43,6 +43,7 @@ LONGEST_KERNEL = 1 << 12  # places of a kernel
 MOST_SUMS = 1 << 22  # bytes of sums that a gradient of weights keeps, each in all lanes of a vector
 MANY_WEIGHTS = 1 << 14  # from which on each must be used often, or it takes longer to put them in order
 OFTEN = 256  # positions of all samples
+MOST_AFTER = 6  # operations that follow a product: of more, the product is the smaller part, and compiling takes longer
 CACHED = 1 << 19  # weights beyond which it takes longer still: they leave the cache on the way
 
 
@@ -269,7 +270,12 @@ def goes_on(product: Product, node: Node, graph: Graph, users: dict[Node, list[N
     kernel = whole.op
     loop, given = kernel.loops[0], kernel.inputs[whole.args.index(node)]
     columns = (node.shape or ())[1]
-    if loop.size != node.size or loop.inner or (loop.widths is not None and columns not in loop.widths):
+    if (
+        len(loop.nodes) > MOST_AFTER
+        or loop.size != node.size
+        or loop.inner
+        or (loop.widths is not None and columns not in loop.widths)
+    ):
         return False
     widths, loop.widths = loop.widths, frozenset((columns,))
     for inner in loop.nodes:
