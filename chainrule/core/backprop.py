@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from . import tensor as tensor_module
 from .forward import Several, output_node, wrapped_array
 from .grad_mode import OFF, check_nan, mode, recording_mode, tracing
 from .levels import LEVELS, PLAIN, gradient_fitter
@@ -86,9 +87,7 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     pairs: list[tuple[Tensor | None, Any, Node]]
     if wanted is None:
-        arrived = run(ends, seeds, None, retain, create_graph)[1]
-        pairs = [(leaf.tensor(), gradient, leaf) for leaf, gradient in arrived]
-        del arrived  # `deliver` takes over arrays that nobody else holds
+        pairs = run(ends, seeds, None, retain, create_graph)[1]
     else:
         nodes = [node_for(t, i) for i, t in enumerate(wanted)]
         found = run(ends, seeds, nodes, retain, create_graph)[0]
@@ -164,12 +163,15 @@ def grad(
     return tuple(results)
 
 
+tensor_module.run_backward = backward
+
+
 # ---- the engine --------------------------------------------------------------------------------------------------
 
 
 def run(
     ends: Sequence[Tensor], seeds: list[Any], wanted: Sequence[Node] | None, retain: bool, create: bool
-) -> tuple[dict[Node, Any], list[tuple[Leaf, Any]]]:
+) -> tuple[dict[Node, Any], list[tuple[Tensor | None, Any, Node]]]:
     """Propagate the seeds.
 
     Args:
@@ -180,7 +182,7 @@ def run(
         create: call the backward functions on Tensors.
 
     Returns:
-        The gradients at the wanted nodes, and those at the leaves where `wanted` is None.
+        The gradients at the wanted nodes; and where `wanted` is None the leaves' tensors, gradients and nodes.
     """
     grads: dict[Node, Any] = {}
     nodes = []
@@ -190,14 +192,14 @@ def run(
         nodes.append(start)
         grads[start] = grads[start] + seed if start in grads else seed
     targets = frozenset(wanted or ())
-    only = next(iter(targets)) if len(targets) == 1 else None  # nothing that lies beyond it matters, freed or not
+    only = wanted[0] if wanted and len(targets) == 1 else None  # nothing that lies beyond it matters, freed or not
     children = edges_of if only is None else lambda node: () if node is only else node._edges
     order: list[Any] = topological_sort(nodes[0] if len(nodes) == 1 else _Ends(nodes), children)
     if len(nodes) > 1:
         order.pop()
     needed = None if wanted is None else on_the_way(order, wanted)
     captured: dict[Node, Any] = {}
-    arrived: list[tuple[Leaf, Any]] = []
+    arrived: list[tuple[Tensor | None, Any, Node]] = []
     retained: list[tuple[Any, Any]] = []
     found = back_functions.get()
     anomaly = tracing.get()
@@ -216,11 +218,12 @@ def run(
             if targets and node in targets:
                 captured[node] = gradient
             if type(node) is Leaf:
-                arrived.append((node, gradient))
+                arrived.append((node.tensor(), gradient, node))
                 continue
             if node is only:
                 continue
-            if needed is not None and needed.isdisjoint(node._edges):
+            edges = node._edges
+            if needed is not None and needed.isdisjoint(edges):
                 continue
             func = node._func
             args = node._args
@@ -239,7 +242,7 @@ def run(
             backs = found.get(func) or NOTHING
             joint = None
             position = -1
-            for edge in node._edges:
+            for edge in edges:
                 position += 1
                 if edge is None or (needed is not None and edge not in needed):
                     continue
@@ -489,45 +492,45 @@ def seeds_for(ends: tuple[Tensor, ...], given: Any, create: bool) -> list[Any]:
         RuntimeError: an end requires no grad, a seed's shape differs from its end's, or one of them is complex.
     """
     if given is None:
-        given = (None,) * len(ends)
-    elif isinstance(given, (Tensor, np.ndarray)) or np.isscalar(given):
+        return [seed_for(i, end, None, create) for i, end in enumerate(ends)]
+    if isinstance(given, (Tensor, np.ndarray)) or np.isscalar(given):
         given = (given,)
     if len(given) != len(ends):
         raise RuntimeError(f"got {len(ends)} tensors and {len(given)} gradients")
-    seeds = []
-    for i, (end, seed) in enumerate(zip(ends, given, strict=True)):
-        if not isinstance(end, Tensor):
-            raise TypeError(f"expected a Tensor to start from, got {type(end).__name__}")
-        if end.node() is None:
-            raise RuntimeError(
-                f"element {i} of tensors does not require grad and does not have a grad_fn: make a tensor it is "
-                "computed from with requires_grad=True, and compute it where recording is on"
-            )
-        array = end.array
-        if seed is None:
-            if type(array) is not np.ndarray:
-                seed = np.ones_like(array)
-            else:
-                seed = np.ones(array.shape, array.dtype) if array.ndim or create else array.dtype.type(1)
+    return [seed_for(i, end, seed, create) for i, (end, seed) in enumerate(zip(ends, given, strict=True))]
+
+
+def seed_for(i: int, end: Tensor, seed: Any, create: bool) -> Any:
+    if not isinstance(end, Tensor):
+        raise TypeError(f"expected a Tensor to start from, got {type(end).__name__}")
+    if end.node() is None:
+        raise RuntimeError(
+            f"element {i} of tensors does not require grad and does not have a grad_fn: make a tensor it is "
+            "computed from with requires_grad=True, and compute it where recording is on"
+        )
+    array = end.array
+    if seed is None:
+        if type(array) is not np.ndarray:
+            seed = np.ones_like(array)
         else:
-            if not isinstance(seed, Tensor):
-                seed = make_tensor(seed if is_array(seed) else as_array(seed), None)
-            if tuple(seed.shape) != tuple(array.shape):
-                raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(seed.shape)} and output[{i}] has a "
-                    f"shape of {tuple(array.shape)}"
-                )
-            if seed.array.dtype != array.dtype:
-                if (seed.array.dtype.kind == "c") != (array.dtype.kind == "c"):
-                    raise RuntimeError(
-                        "For complex Tensors, both grad_output and output are required to have the same dtype. "
-                        f"Mismatch in dtype: grad_output[{i}] has a dtype of {seed.dtype} and output[{i}] has a dtype "
-                        f"of {end.dtype}"
-                    )
-                seed = make_tensor(seed.array.astype(array.dtype), None)
-            seed = outside(seed if create else seed.array)
-        seeds.append(seed if not create or isinstance(seed, Tensor) else make_tensor(seed, None))
-    return seeds
+            seed = np.ones(array.shape, array.dtype) if array.ndim or create else array.dtype.type(1)
+        return make_tensor(seed, None) if create else seed
+    if not isinstance(seed, Tensor):
+        seed = make_tensor(seed if is_array(seed) else as_array(seed), None)
+    if tuple(seed.shape) != tuple(array.shape):
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(seed.shape)} and output[{i}] has a "
+            f"shape of {tuple(array.shape)}"
+        )
+    if seed.array.dtype != array.dtype:
+        if (seed.array.dtype.kind == "c") != (array.dtype.kind == "c"):
+            raise RuntimeError(
+                "For complex Tensors, both grad_output and output are required to have the same dtype. "
+                f"Mismatch in dtype: grad_output[{i}] has a dtype of {seed.dtype} and output[{i}] has a dtype "
+                f"of {end.dtype}"
+            )
+        seed = make_tensor(seed.array.astype(array.dtype), None)
+    return outside(seed if create else seed.array)
 
 
 def as_gradient(gradient: Any, tensor: Tensor, create: bool) -> Tensor:
@@ -559,8 +562,12 @@ def own(array: Any) -> Any:
 
 
 def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
-    """Add gradients to `.grad`: all conversions first, so that an error leaves every `.grad` as it was."""
+    """Add gradients to `.grad`: all conversions first, so that an error leaves every `.grad` as it was.
+
+    Arrays that nobody but `pairs` holds are taken over.
+    """
     ready = []
+    written = []
     while pairs:
         tensor, gradient, node = pairs.pop()
         if tensor is None or tensor._node is None:  # gone, or frozen since
@@ -579,13 +586,14 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
             if not create:
                 result.array = result.array.copy() if result.array is gradient else own(result.array)
         have = tensor._grad
-        if have is not None and have.array.shape != result.array.shape:
-            raise RuntimeError(
-                f"a gradient of shape {tuple(result.array.shape)} cannot be added to the .grad that is there, of shape "
-                f"{tuple(have.array.shape)}: assign a .grad of the tensor's shape, or None"
-            )
+        if have is not None:
+            if have.array.shape != result.array.shape:
+                raise RuntimeError(
+                    f"a gradient of shape {tuple(result.array.shape)} cannot be added to the .grad that is there, of "
+                    f"shape {tuple(have.array.shape)}: assign a .grad of the tensor's shape, or None"
+                )
+            written.append(have)
         ready.append((tensor, result, node))
-    written = [tensor._grad for tensor, _, _ in ready if tensor._grad is not None]
     if written and not create:
         note_writes(written, "backward")  # a graph may have saved them
     for tensor, result, node in reversed(ready):

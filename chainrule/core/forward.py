@@ -302,6 +302,7 @@ def _unary(
 ) -> Callable[[Any], Any]:
     """The hot path of elementwise functions of one argument."""
     compute = OPERATORS.get(ufunc, ufunc)
+    on_ndarrays = getattr(ufunc, "__wrapped__", ufunc) if _is_ours(ufunc) else compute
 
     def tensor_func(input: Any) -> Any:
         if not isinstance(input, Tensor):
@@ -312,7 +313,7 @@ def _unary(
         if x.ndim == 0:
             x = x[()]
         try:
-            out = saved = compute(x)
+            out = saved = on_ndarrays(x) if type(x) is ndarray else compute(x)
         except TypeError as error:
             raise explained(error, ufunc, x) from None
         if type(out) is not ndarray:

@@ -20,6 +20,7 @@ from .recipe import CHANGES, Leaf, Recipe, RemovableHandle, Storage, extra_of, n
 __all__ = ["Size", "Tensor", "as_array", "device"]
 
 _item = tuple.__getitem__
+run_backward: Any = None  # `backward` of backprop.py, which puts itself here
 
 
 class Size(tuple[int, ...]):
@@ -427,13 +428,11 @@ class Tensor:
         >>> x.grad
         Tensor(array([2., 4.], dtype=float32), requires_grad=False)
         """
-        from .backprop import backward
-
         if end_grad is not None:
             if gradient is not None:
                 raise TypeError("backward() was given gradient and end_grad; they are two names for one seed")
             gradient = end_grad
-        backward(self, gradient, retain_graph, create_graph, inputs)
+        run_backward(self, gradient, retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate result in `.grad` as well.

@@ -379,7 +379,8 @@ class Recording:
             back_functions.reset(token)
             if result is not None:  # None: the pass ended in an error
                 captured, arrived = result
-                self.passes.append(observer.finish(arrived=(*captured.items(), *arrived)))
+                leaves = {node: gradient for _, gradient, node in arrived}
+                self.passes.append(observer.finish(arrived=captured | leaves))
 
 
 recording = Recording

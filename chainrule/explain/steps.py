@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -289,7 +289,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
 
     # ----- what comes of it ---------------------------------------------------------------------------------------
 
-    def finish(self, names: Names | None = None, arrived: Iterable[tuple[Node, Any]] = ()) -> Pass:
+    def finish(self, names: Names | None = None, arrived: dict[Node, Any] | None = None) -> Pass:
         """The pass, told in the user's names.
 
         Args:
@@ -298,7 +298,7 @@ class Observer(dict[Any, dict[int, Callable[..., Any]]]):
         """
         from .record import modules_of, place_of
 
-        self._replaced.update(arrived)
+        self._replaced.update(arrived or {})
         names = names or Names()
         numbers = {node: i for i, node in enumerate(self.forward)}
         called: list[str] = []
@@ -562,4 +562,4 @@ def backward_pass(loss: Tensor, gradient: Any = None, names: Names | None = None
         for pair in before:
             if pair is not None:
                 pair[0].grad = pair[1]
-    return observer.finish(names, arrived)
+    return observer.finish(names, {node: gradient for _, gradient, node in arrived})

@@ -175,21 +175,23 @@ def by_kernel(left: Any, right: Any, turned: int, bias: Any = None) -> Any:
 @array_function
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias`. Shapes: x (*, in), weight (out, in), bias (out,) or None; result (*, out)."""
-    if weight.size >= SMALL and type(x) is ndarray and x.ndim > 1:
-        if bias is None or bias.shape == weight.shape[:1]:
-            out = large_linear(as_rows(x), weight, bias)
-            if out is not None:
-                return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
-    if x.ndim > 2 and type(x) is ndarray:  # one product instead of one for each matrix of the batch
-        out = matrix_product(as_rows(x), transposed(weight)).reshape(*x.shape[:-1], weight.shape[0])
-    else:
-        out = matrix_product(x, transposed(weight))
+    if type(x) is ndarray and x.ndim > 2 and (bias is None or bias.ndim == 1):
+        out = _linear_forward(as_rows(x), weight, bias)  # one product instead of one for each matrix of the batch
+        return out.reshape(*x.shape[:-1], weight.shape[0])
+    if weight.size >= SMALL and type(x) is ndarray and x.ndim == 2 and (bias is None or bias.shape == weight.shape[:1]):
+        out = large_linear(x, weight, bias)
+        if out is not None:
+            return out
+    out = matrix_product(x, transposed(weight))
     if bias is None:
         return out
-    if type(out) is ndarray and bias.ndim == 1 and type(bias) is ndarray:
+    if type(out) is ndarray and type(bias) is ndarray and bias.ndim == 1:
         out += bias
         return out
     return out + bias
+
+
+_linear_forward = linear.__wrapped__  # type: ignore[attr-defined]
 
 
 def large_linear(x: Any, weight: Any, bias: Any) -> Any:
@@ -227,7 +229,7 @@ def linear_back1(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None)
 @backward(linear, 2)
 def linear_back2(grad_out: Any, out: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     r"""$\nabla_{bias} L = \sum_{rows} \nabla_{out} L$"""
-    if grad_out.ndim == 2 and bias.shape == grad_out.shape[1:]:
+    if grad_out.ndim == 2 and bias.ndim == 1 and bias.size == grad_out.shape[1]:
         return sum_of_rows(grad_out)
     return unbroadcast(grad_out, bias)
 
@@ -583,7 +585,6 @@ def _cheapest_brackets(sizes: tuple[int, ...]) -> dict[tuple[int, int], int]:
 
 # ----- linear -----------------------------------------------------------------------------------------------------
 
-_linear_forward = linear.__wrapped__  # type: ignore[attr-defined]
 _linear_general = wrap_forward_fn(linear)
 
 

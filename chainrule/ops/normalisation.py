@@ -113,9 +113,14 @@ log_softmax_back_rows = Fused(log_softmax_back, "rc rc -", usual=())
 
 
 @functools.lru_cache(maxsize=64)
-def _constants(lines: int, classes: int, dtype: Any) -> tuple[Any, Any, Any]:
-    """For a (lines, classes) array: where its lines begin when flattened, and vectors to sum and average by `dot`."""
-    constants = np.arange(lines) * classes, np.ones(classes, dtype), np.full(lines, 1 / lines, dtype)
+def _constants(lines: int, classes: int, dtype: Any) -> tuple[Any, Any, Any, Any]:
+    """For a (lines, classes) array: where its lines begin when flattened; ones, and what averages lines by `dot`."""
+    constants = (
+        np.arange(lines) * classes,
+        np.ones(classes, dtype),
+        np.ones(lines, dtype),
+        np.full(lines, 1 / lines, dtype),
+    )
     for array in constants:
         array.flags.writeable = False
     return constants
@@ -576,11 +581,13 @@ def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor |
     ):
         return None
     lines, classes = x.shape
-    if 0 <= ignore_index < classes or np.maximum.reduce(labels.view(np.uint64)) >= classes:
-        return None  # something is ignored, or out of range: negative numbers are large as unsigned ones
-    starts, ones, average = _constants(lines, classes, x.dtype)
+    unsigned = labels.view(np.uint64)  # in which negative numbers are large
+    if 0 <= ignore_index < classes or unsigned[unsigned.argmax()] >= classes:
+        return None  # something is ignored, or out of range
+    starts, ones, one_each, average = _constants(lines, classes, x.dtype)
     flat = labels + starts
-    out = x - np.maximum.reduce(x, axis=1, keepdims=True)
+    largest = x.take(x.argmax(1) + starts) if classes <= SHORT else np.maximum.reduce(x, axis=1)
+    out = x - largest.reshape(-1, 1)
     picked = out.take(flat)
     probabilities = np.exp(out, out=out)
     totals = probabilities.dot(ones)  # BLAS sums short lines in half the time of np.add.reduce
@@ -589,7 +596,8 @@ def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor |
     node = input._node if input._alias is None else input.node()
     if node is not None and grad_mode():
         probabilities /= totals.reshape(-1, 1)
-        probabilities.reshape(-1)[flat] -= 1
+        each = probabilities.reshape(-1)
+        each[flat] = each[flat] - one_each
         raw = (x, labels, probabilities)
         result._node = record(mean_cross_entropy, raw, {}, (input, target, None), (node, None, None), loss)
     return result
