@@ -20,6 +20,7 @@ from .absent import absent as _absent
 from .core.dtypes import default_float as _default_float
 from .core.grad_mode import no_grad as _no_grad
 from .core.tensor import Size, Tensor, make_tensor
+from .core.tracing import recorder as _recorder
 from .nn import functional as _functional
 from .ops import indexing as _indexing
 from .ops import linalg as _linalg
@@ -67,14 +68,22 @@ class Distribution:
 
     has_rsample = False
     parameters: tuple[str, ...] = ()
+    _validate_args = True
 
     def __init__(self, batch_shape: Any = (), event_shape: Any = (), validate_args: bool | None = None) -> None:
         self._batch_shape, self._event_shape = Size(batch_shape), Size(event_shape)
-        self._validate = validate_args is not False
+        self._validate = Distribution._validate_args if validate_args is None else validate_args
 
     @staticmethod
     def set_default_validate_args(value: bool) -> None:
-        """Nothing: wrong parameters are refused unless `validate_args=False`."""
+        """Whether distributions that are made without `validate_args` refuse parameters and values that are wrong.
+
+        Raises:
+            ValueError: `value` is neither True nor False.
+        """
+        if value not in (True, False):
+            raise ValueError(f"validate_args is True or False, not {value!r}")
+        Distribution._validate_args = bool(value)
 
     @property
     def batch_shape(self) -> Size:
@@ -88,6 +97,8 @@ class Distribution:
         return Size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _require(self, holds: Any, what: str, value: Tensor) -> None:
+        if _recorder.get() is not None:  # in a compiled function, where values are not known
+            return
         if self._validate and not np.all(holds):
             raise ValueError(
                 f"Expected {what} of distribution {type(self).__name__} within its constraint, but found invalid "
@@ -413,8 +424,10 @@ class Categorical(_Logits):
         probs = self.probs.detach()
         count = math.prod(sample_shape)
         rows = probs.reshape(-1, probs.shape[-1])
-        drawn = _random.multinomial(rows, count, replacement=True).array.T if count else np.zeros((0, len(rows)), int)
-        return make_tensor(np.ascontiguousarray(drawn).reshape(self._shape(sample_shape)), None)
+        if not count:
+            return make_tensor(np.zeros(self._shape(sample_shape), np.int64), None)
+        drawn = _random.multinomial(rows, count, replacement=True).T.contiguous()
+        return drawn.reshape(self._shape(sample_shape))  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         index, logits = value.long().unsqueeze(-1), self.logits

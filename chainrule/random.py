@@ -228,6 +228,11 @@ def _normal(numbers: Any, shape: Any, dtype: np.dtype[Any]) -> Any:
     return numbers.standard_normal(shape, dtype=wide).astype(dtype, copy=False)
 
 
+def _drawn(numbers: Any, function: Any, *args: Any) -> Any:
+    """`function(numbers, *args)`, for functions that look at values; in a trace a step of the program."""
+    return numbers.recorded(function, *args) if hasattr(numbers, "recorded") else function(numbers, *args)
+
+
 def _dtype(dtype: Any, fallback: Any = None) -> np.dtype[Any]:
     if dtype is not None:
         return as_numpy_dtype(dtype)
@@ -380,9 +385,10 @@ def normal(
         RuntimeError: a negative `std`.
     """
     mean, std = _array(mean), _array(std)
-    if not batched(std) and np.any(np.asarray(std) < 0):
-        raise RuntimeError(f"normal expects all elements of std >= 0.0, got {std}")
-    given = [x.dtype for x in (mean, std) if isinstance(x, np.ndarray) or batched(x)]
+    traced = any(hasattr(x, "as_number") for x in (mean, std))
+    if not traced and not batched(std):
+        _check_deviation(std)
+    given = [x.dtype for x in (mean, std) if hasattr(x, "dtype")]
     kind = _dtype(dtype, given[0] if given and given[0].kind in "fc" else None)
     if size is None:
         if not given:
@@ -390,17 +396,42 @@ def normal(
         shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
     else:
         shape = sizes_of((size,))
-    array = as_it_is(_normal(numbers_of(generator), shape, kind) * std + mean).astype(kind, copy=False)
+    numbers = numbers_of(generator)
+    if traced:
+        array = _drawn(numbers, _normal_around, mean, std, shape, kind)
+    else:
+        array = as_it_is(_normal(numbers, shape, kind) * std + mean).astype(kind, copy=False)
     return _new(array, bool(options.get("requires_grad", False)))
 
 
-def _check_probability(p: Any) -> Any:
-    if batched(p):
-        return p
-    p = np.asarray(p)
-    if not np.all((p >= 0) & (p <= 1)):
+def _normal_around(numbers: Any, mean: Any, std: Any, shape: Any, kind: Any) -> Any:
+    """`normal` on arrays."""
+    _check_deviation(std)
+    kind = np.dtype(kind)
+    return np.asarray(_normal(numbers, shape, kind) * std + mean).astype(kind, copy=False)
+
+
+def _check_deviation(std: Any) -> None:
+    if np.any(np.asarray(std) < 0):
+        raise RuntimeError(f"normal expects all elements of std >= 0.0, got {std}")
+
+
+def _hits(numbers: Any, chance: Any, shape: Any) -> Any:
+    """`bernoulli` on arrays."""
+    _check_probability(chance)
+    return numbers.random(shape) < chance
+
+
+def _binomial(numbers: Any, count: Any, chance: Any) -> Any:
+    """`binomial` on arrays."""
+    _check_probability(chance)
+    return numbers.binomial(count.astype(np.int64), chance)
+
+
+def _check_probability(p: Any) -> None:
+    p = p if batched(p) else np.asarray(p)
+    if not batched(p) and not np.all((p >= 0) & (p <= 1)):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true: a probability lies between 0 and 1")
-    return p
 
 
 @factory
@@ -410,8 +441,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     Raises:
         RuntimeError: a probability outside [0, 1].
     """
-    chance = _check_probability(_array(input if p is None else p))
-    draws = numbers_of(generator).random(input.shape) < chance
+    draws = _drawn(numbers_of(generator), _hits, _array(input if p is None else p), input.shape)
     return _new(draws.astype(input.array.dtype), False)
 
 
@@ -424,9 +454,8 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
 @factory
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
     """Binomial numbers: how many of `count` trials succeed with probability `prob`."""
-    chance = _check_probability(_array(prob))
-    draws = numbers_of(generator).binomial(_array(count).astype(np.int64), chance)
-    return _new(np.asarray(draws).astype(_array(count).dtype), False)
+    draws = _drawn(numbers_of(generator), _binomial, _array(count), _array(prob))
+    return _new(as_it_is(draws).astype(_array(count).dtype), False)
 
 
 @factory
@@ -455,7 +484,7 @@ def multinomial(
         if not hasattr(numbers, "draw"):
             raise RuntimeError("vmap: samples with probabilities of their own need randomness='different'")
         return make_tensor(numbers.draw(_choose, weights, num_samples, replacement), None)
-    return make_tensor(_choose(numbers, weights, num_samples, replacement), None)
+    return make_tensor(_drawn(numbers, _choose, weights, num_samples, replacement), None)
 
 
 def _choose(numbers: Any, weights: Any, num_samples: int, replacement: bool) -> Any:
@@ -515,8 +544,8 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Gen
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill this tensor with ones of probability `p` and zeros; returns it."""
-    chance = _check_probability(_array(p))
-    return _fill(self, "bernoulli_", lambda n, shape, dtype: n.random(shape) < chance, generator)
+    chance = _array(p)
+    return _fill(self, "bernoulli_", lambda n, shape, dtype: _drawn(n, _hits, chance, shape), generator)
 
 
 def random_(

@@ -117,3 +117,57 @@ def test_wrong_parameters_are_refused() -> None:
         d.kl_divergence(d.Normal(0.0, 1.0), d.Exponential(1.0))
     with pytest.raises(NotImplementedError, match="rsample"):
         d.Categorical(cr.ones(3)).rsample()
+
+
+def test_the_default_of_validate_args_can_be_set() -> None:
+    d.Distribution.set_default_validate_args(False)
+    try:
+        assert d.Normal(0.0, -1.0).scale.item() == -1
+        with pytest.raises(ValueError, match="parameter scale"):
+            d.Normal(0.0, -1.0, validate_args=True)
+        with pytest.raises(ValueError, match="True or False"):
+            d.Distribution.set_default_validate_args("no")  # type: ignore[arg-type]
+    finally:
+        d.Distribution.set_default_validate_args(True)
+    assert d.Normal(0.0, -1.0, validate_args=False).scale.item() == -1
+    with pytest.raises(ValueError, match="parameter scale"):
+        d.Normal(0.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: d.Normal(x, x.exp()),
+        lambda x: d.Laplace(x, x.exp()),
+        lambda x: d.LogNormal(x, x.exp()),
+        lambda x: d.Uniform(x, x + 1),
+        lambda x: d.Exponential(x.exp()),
+        lambda x: d.Poisson(x.exp()),
+        lambda x: d.Bernoulli(logits=x),
+        lambda x: d.Categorical(logits=x),
+        lambda x: d.OneHotCategorical(logits=x),
+        lambda x: d.MultivariateNormal(x, cr.eye(3, dtype=cr.float64)),
+        lambda x: d.Independent(d.Normal(x, x.exp()), 1),
+    ],
+)
+def test_draws_and_log_probabilities_compile(make: Any) -> None:
+    """The same numbers under the same seed, and the same gradients."""
+
+    def policy(x: Any, reward: Any) -> Any:
+        distribution = make(x)
+        action = distribution.sample()
+        loss = -(distribution.log_prob(action) * reward).sum()
+        if type(distribution).has_rsample:
+            loss = loss + distribution.rsample((2,)).sum()
+        return action, *cr.autograd.grad(loss, x)
+
+    compiled = cr.compile(policy)
+    for seed in (0, 1):
+        x, reward = T([0.1, -0.4, 0.7]).requires_grad_(), T(0.5 + seed)
+        results = []
+        for run in (policy, compiled):
+            cr.manual_seed(seed)
+            results.append([found.numpy() for found in run(x, reward)])
+        for mine, right in zip(results[1], results[0], strict=True):
+            np.testing.assert_allclose(mine, right, rtol=1e-12, atol=1e-14)
+    assert compiled.traces == 1

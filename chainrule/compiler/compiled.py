@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import gc
 import inspect
@@ -35,7 +36,7 @@ from .graph import CONSTANT, INPUT, STRIDED, Graph, Node, map_nodes
 from .guards import Guards
 from .kernels import elementary_functions
 from .kernels.cache import expecting
-from .memory import is_contiguous
+from .memory import is_contiguous, root
 from .naming import name_values
 from .passes import optimize
 from .references import Argument, Gradient, Reference
@@ -48,6 +49,7 @@ LIMIT = 8  # programs of one function before it warns; the oldest are dropped th
 TRACING = threading.RLock()  # while one thread traces, tensors hold tracers
 off = os.environ.get("CHAINRULE_COMPILE", "1") == "0"  # everything runs eagerly
 SHARED = ("shared", "unrecorded", "detached")  # kinds of results
+EQUAL_BUT_OTHER = (float, complex, np.generic)  # numbers that == does not tell apart
 PLAIN = frozenset((Tensor, np.ndarray, int, float, bool, str))  # no containers
 
 
@@ -468,7 +470,7 @@ def signature(leaf: Any) -> Any:
         return (array.shape, array.dtype, node is not None, array.flags.c_contiguous, *hooks_of(node))
     if isinstance(leaf, np.ndarray):
         return (np.ndarray, leaf.shape, leaf.dtype, leaf.flags.c_contiguous)
-    if type(leaf) is float or type(leaf) is complex:
+    if isinstance(leaf, EQUAL_BUT_OTHER):
         return (type(leaf), repr(leaf))  # 0.0 and -0.0 are equal, and nan is not
     try:
         hash(leaf)
@@ -477,7 +479,29 @@ def signature(leaf: Any) -> Any:
             f"an argument of a compiled function is a {type(leaf).__name__}, which is no array and cannot be compared: "
             "close over it, or pass what the function needs of it"
         ) from None
-    return (type(leaf), leaf)
+    return (type(leaf), leaf, *members(leaf))
+
+
+def members(value: Any) -> Iterator[Any]:
+    """What an object holds whose class says when two are equal: equal ones may hold 1, 1.0 and True."""
+    kind: Any = type(value)
+    if kind.__eq__ is object.__eq__:
+        return
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else ()
+    for name in names or getattr(value, "__dict__", ()):
+        yield name
+        yield exactly(getattr(value, name, None))
+
+
+def exactly(value: Any) -> Any:
+    """What tells a value from others, which may be equal to it."""
+    if isinstance(value, (tuple, frozenset)):
+        return (type(value), *map(exactly, value))
+    if isinstance(value, EQUAL_BUT_OTHER):
+        return (type(value), repr(value))
+    if isinstance(value, (Tensor, np.ndarray)) or type(value).__hash__ is None:
+        return id(value)
+    return (type(value), value, *members(value))
 
 
 def differences(before: Any, now: Any, names: list[str]) -> str:
@@ -496,13 +520,13 @@ def differences(before: Any, now: Any, names: list[str]) -> str:
 
 def described(part: Any) -> str:
     """An argument's signature in words."""
-    if len(part) >= 4:
-        of_tensor = isinstance(part[0], tuple)
+    of_tensor = isinstance(part[0], tuple)
+    if of_tensor or part[0] is np.ndarray:
         shape, dtype, grad, contiguous = part[:4] if of_tensor else (part[1], part[2], False, part[3])
         words = f"{dtype}[{', '.join(map(str, shape))}]" + (" that requires grad" if grad else "")
         words += " and has hooks" if len(part) > 4 else ""
         return words + ("" if contiguous else ", not contiguous")
-    return str(part[1]) if part[0] in (float, complex) else repr(part[1])
+    return part[1] if issubclass(part[0], EQUAL_BUT_OTHER) else repr(part[1])
 
 
 def argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
@@ -539,10 +563,16 @@ def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[
     forward, backward = graph.outputs[: count + len(written)], graph.outputs[count + len(written) :]
     by_reference = {reference: node for node, reference in traced.inputs.items()}
     targets = [by_reference[write.reference] for write in traced.writes]
+    results, values = forward[:count], forward[count:]
+    results = [copied(graph, node) if root(node) in targets else node for node in results]
+    values = [
+        copied(graph, node) if root(node) in targets and root(node) is not target else node
+        for node, target in zip(values, targets, strict=True)
+    ]
+    forward = [*results, *values]
     behind, saved = split(graph, forward, backward, targets, {seed for seed in traced.seeds if seed is not None})
 
-    values = forward[count:]
-    results = [*forward[:count], *(node for node in saved if node.op is not INPUT)]
+    results += [node for node in saved if node.op is not INPUT]
     pairs = [(value, target) for value, target in zip(values, targets, strict=True) if value is not target]
     ahead = Graph([node for node in graph.nodes if node not in behind], [*results, *values])
     used = {operand for node in ahead.nodes for operand in node.operands()} | {*ahead.outputs, *targets, *saved}
@@ -580,12 +610,20 @@ def make_variant(traced: Trace, guards: Guards, name: str, leave_out: frozenset[
     return Variant(traced, guards, first, second, graphs, places)
 
 
+def copied(graph: Graph, node: Node) -> Node:
+    """A copy of an input or a view of one, made before anything is written to it."""
+    copy = Node(np.copy, (node,), None, node.shape, node.dtype, name=f"{node.name}_before")
+    graph.nodes.insert(graph.nodes.index(node) + 1, copy)
+    return copy
+
+
 def split(
     graph: Graph, forward: list[Node], backward: list[Node], targets: list[Node], seeds: set[Node]
 ) -> tuple[set[Node], list[Node]]:
     """The nodes of the backward program, and the values of the forward program that it needs.
 
-    An input that the forward program writes to is copied first, if the backward program needs its old value.
+    An input that the forward program writes to, or a part of it, is copied first, if the backward program needs its old
+    value.
     """
     ahead: set[Node] = set()
     stack = [*forward, *(node for node in graph.nodes if node.effect)]
@@ -604,9 +642,8 @@ def split(
     needed = [operand for node in graph.nodes if node in behind for operand in node.operands()] + backward
     saved = list(dict.fromkeys(node for node in needed if node not in behind and node.op is not CONSTANT))
     for i, node in enumerate(saved):
-        if node in targets:
-            copy = Node(np.copy, (node,), None, node.shape, node.dtype, name=f"{node.name}_before")
-            graph.nodes.insert(graph.nodes.index(node) + 1, copy)
+        if root(node) in targets:
+            copy = copied(graph, node)
             before = {node: copy}
             for other in behind:
                 other.args = map_nodes(other.args, lambda n, before=before: before.get(n, n))  # type: ignore[misc]

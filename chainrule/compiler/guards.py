@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.recipe import CHANGES, hooks_of
+from ..core.recipe import CHANGES, Recipe, hooks_of
 from ..core.tensor import Tensor
 from .graph import INPUT, Node
-from .reachable import same, shown
+from .reachable import Attributes, same, shown
 from .references import Argument, Gradient, OfTensor, Reference, Setting, State
 from .trace import Trace, overlap
 from .tracer import Pin
@@ -26,6 +26,7 @@ OWN = (State, Setting)  # what an optimiser holds
 is_ = operator.is_
 array_of = operator.attrgetter("array")
 node_of = operator.attrgetter("_node")
+code_of = operator.attrgetter("__code__")
 
 
 class Guards:
@@ -33,6 +34,7 @@ class Guards:
 
     Attributes:
         arrays: the present array of each reference in `references`, after `broken` has found nothing.
+        collectors: which arguments get a `.grad`; through the result of an operation it would have to go on.
     """
 
     def __init__(self, traced: Trace, arguments: list[Any]) -> None:
@@ -42,6 +44,8 @@ class Guards:
         self.parts = traced.found.parts
         self.contents = traced.found.watched()
         self.changes = CHANGES.now
+        self.functions = traced.found.functions
+        self.codes = list(map(code_of, self.functions))
         self.groups = [
             (optimizer, i, _Group(optimizer, i))
             for optimizer in traced.found.optimizers
@@ -76,6 +80,10 @@ class Guards:
         self.kept: list[tuple[Any, ...]] = []
         self._look_at_states()
         self.written = {write.reference for write in traced.writes}
+        self.collectors = [
+            gradient.reference.index for gradient in traced.gradients if isinstance(gradient.reference, Argument)
+        ]
+        self.collectors += [r.of.index for r in self.written if isinstance(r, Gradient) and isinstance(r.of, Argument)]
         self.writes_arguments = any(isinstance(reference, Argument) for reference in self.written)
         self.closed: dict[Any, Reference] = {
             tensor: reference for tensor, reference in traced.leaves.items() if not isinstance(reference, Argument)
@@ -108,6 +116,8 @@ class Guards:
         for cell, value in self.cells:
             if cell.cell_contents is not value:
                 return not self.broken(arguments)
+        if not all(map(is_, map(code_of, self.functions), self.codes)):
+            return False
         if any(snapshot.difference() for snapshot in self.snapshots):
             return False
         if self.pins or self.changes != CHANGES.now or self.traced.present or self.missing:
@@ -126,7 +136,7 @@ class Guards:
             and all(map(is_, map(node_of, self.tensors), self.nodes))
         ):
             return not self.broken(arguments)
-        if self.arguments_closed or self.writes_arguments or twins(arguments) != self.twins:
+        if self.arguments_closed or self.writes_arguments or self.collectors or twins(arguments) != self.twins:
             return not self.broken(arguments)
         closed, roots = self.closed, self.roots
         for leaf in arguments:
@@ -149,7 +159,12 @@ class Guards:
             now = namespace.get(name) if name is not None else namespace.cell_contents
             if now is not value and not same(now, value):
                 what = f"the variable {name}" if name is not None else "a variable of the enclosing function"
+                if isinstance(namespace, Attributes):
+                    what = f"{name} of {getattr(namespace.owner, '__name__', type(namespace.owner).__name__)}"
                 return f"{what}: {shown(value)}, now {shown(now)}"
+        for function, code in zip(self.functions, self.codes, strict=True):
+            if function.__code__ is not code:
+                return f"the code of {function.__name__}"
         for snapshot in self.snapshots:
             difference = snapshot.difference()
             if difference:
@@ -236,6 +251,9 @@ class Guards:
                     return f"argument {i + 1} is a tensor that the function closes over, or no longer is"
         if twins(arguments) != self.twins:
             return "which of the arguments are one object"
+        for i in self.collectors:
+            if isinstance(arguments[i]._node, Recipe):
+                return f"argument {i + 1}, which gets a gradient: a leaf, now the result of an operation"
         if self.written and self._shared(arguments) != self.shared:
             return "which of the arguments share memory with others, or with closed-over tensors"
         return ""

@@ -16,6 +16,7 @@ from ..ops.convolution import convolve, convolve_input, convolve_weight, rectifi
 from ..ops.elementwise import at_least_zero, keep_where
 from .graph import CONSTANT, INPUT, Graph, Node
 from .kernels.generate import can_overwrite
+from .kernels.products import Product
 from .passes.forms import keep_where_nonzero, plus_multiple, softmax_of_rows
 from .passes.fusion import Kernel, is_output
 from .tracer import Draw, UfuncMethod
@@ -211,6 +212,8 @@ def reads_in_step(node: Node, target: Node) -> bool:
 def can_overwrite_input(node: Node, target: Node) -> bool:
     """Whether a kernel may compute its result `node` in the memory of its input `target`."""
     whole, i = node.args
+    if isinstance(whole.op, Product):
+        return whole.op.overwrites(whole.op.outputs[i], whole.op.inputs[whole.args.index(target)])
     return can_overwrite(whole.op, whole.op.outputs[i], whole.op.inputs[whole.args.index(target)])
 
 

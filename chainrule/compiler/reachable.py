@@ -6,11 +6,13 @@ through containers and objects, not into modules of Python or into chainrule's o
 
 from __future__ import annotations
 
+import gc
 import operator
 import pickle
 import random
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +30,7 @@ SIMPLE = frozenset((int, float, bool, str, bytes, complex, type(None)))
 PACKAGE = __name__.partition(".")[0]
 FOREIGN = frozenset((PACKAGE, "numpy", "scipy", "builtins", "math", "torch"))  # modules whose names are not watched
 MISSING = object()
+VIEWS = tuple(map(type, (vars(sys).keys(), vars(sys).values(), vars(sys).items())))  # of dicts
 DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)  # of slots and of __dict__
 
 
@@ -37,19 +40,18 @@ class Snapshot:
     Attributes:
         path: how it is called in messages.
         values: the dict, list or set itself.
-        items: what it held.
+        items: what it held; of a dict the keys, then the values.
         kind: what it is, in words.
         but: keys of a dict that may change.
     """
 
-    __slots__ = ("but", "items", "keys", "kind", "path", "values")
+    __slots__ = ("but", "items", "kind", "path", "values")
 
     def __init__(self, path: str, values: Any, kind: str, but: frozenset[str] = frozenset()) -> None:
         self.path = path
         self.values = values
         self.kind = kind
         self.but = but
-        self.keys = [key for key in values if key not in but] if isinstance(values, dict) else []
         self.items = contents(values, but)
 
     def difference(self) -> str:
@@ -58,15 +60,20 @@ class Snapshot:
         if len(now) == len(self.items) and all(map(operator.is_, now, self.items)):
             return ""
         if isinstance(self.values, dict):
-            before = dict(zip(self.keys, self.items, strict=True))
+            before = self.before()
             for key in [*before, *(key for key in self.values if key not in before and key not in self.but)]:
                 if not same(before.get(key, MISSING), self.values.get(key, MISSING)):
                     path = f"{self.path}.{key}" if self.kind == "attribute" else f"{self.path}[{key!r}]"
                     return f"{path}: {shown(before.get(key, MISSING))}, now {shown(self.values.get(key, MISSING))}"
-            return ""
+            return "" if all(map(same, now, self.items)) else f"{self.path}: the order of its keys, or their types"
         if len(now) == len(self.items) and all(map(same, now, self.items)):
             return ""
         return f"{self.path}: {len(self.items)} items, now {len(now)}, or other ones"
+
+    def before(self) -> dict[Any, Any]:
+        """What a dict held."""
+        half = len(self.items) // 2
+        return dict(zip(self.items[:half], self.items[half:], strict=True))
 
     def restore(self) -> None:
         """Make it what it was."""
@@ -75,7 +82,7 @@ class Snapshot:
         if isinstance(self.values, dict):
             others = [(key, self.values[key]) for key in self.but if key in self.values]
             self.values.clear()
-            self.values.update([*zip(self.keys, self.items, strict=True), *others])
+            self.values.update(self.before() | dict(others))
         elif isinstance(self.values, list):
             self.values[:] = self.items
         else:
@@ -117,14 +124,44 @@ class Contents:
     def difference(self) -> str:
         """What is not as it was: a description, empty where all is."""
         array = self.array
-        if (array.shape, array.dtype) == self.shape and np.array_equal(bits_of(array), self.bits):
-            return ""
+        if (array.shape, array.dtype) == self.shape:
+            bits = bits_of(array)
+            alike = map(same, bits, self.bits) if array.dtype.hasobject else (np.array_equal(bits, self.bits),)
+            if all(alike):
+                return ""
         return f"the values in the array {self.path}"
 
 
+class Steps:
+    """An iterator that the function closes over, and how far it had come.
+
+    Attributes:
+        path: how it is called in messages.
+        iterator: the iterator itself.
+    """
+
+    __slots__ = ("iterator", "path", "place")
+
+    def __init__(self, path: str, iterator: Iterator[Any]) -> None:
+        self.path = path
+        self.iterator = iterator
+        self.place = place_of(iterator)
+
+
+def place_of(iterator: Any) -> Any:
+    """How far an iterator of Python's own has come, as far as that can be seen without a step of it."""
+    if isinstance(iterator, types.GeneratorType):
+        return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
+    if type(iterator).__module__ == "itertools":
+        return repr(iterator)  # which shows the number that count has reached
+    return operator.length_hint(iterator, -1) if type(iterator).__module__ == "builtins" else None
+
+
 def bits_of(array: np.ndarray[Any, Any]) -> Any:
-    """An array's memory, in words as long as possible."""
+    """An array's memory, in words as long as possible; its elements where these are objects."""
     flat = np.ascontiguousarray(array).reshape(-1)
+    if array.dtype.hasobject:
+        return flat
     return flat.view(np.uint64 if flat.nbytes % 8 == 0 else np.uint8)
 
 
@@ -135,7 +172,11 @@ def state_of(generator: Any) -> Any:
 
 def same(x: Any, y: Any) -> bool:
     """Whether Python code cannot tell the two apart: one object, or equal plain values of one type."""
-    return x is y or (type(x) is type(y) and type(x) in SIMPLE and x == y)
+    if x is y:
+        return True
+    if type(x) is not type(y) or type(x) not in SIMPLE:
+        return False
+    return repr(x) == repr(y) if isinstance(x, (float, complex)) else bool(x == y)  # 0.0 and -0.0 are equal
 
 
 def shown(value: Any) -> str:
@@ -146,10 +187,12 @@ def shown(value: Any) -> str:
 
 
 def contents(container: Any, but: frozenset[str]) -> list[Any]:
-    """The items of a container, in order; of a dict its values, but for those of some keys."""
+    """The items of a container, in order; of a dict its keys and then its values, but for some keys."""
+    if not isinstance(container, dict):
+        return list(container)
     if but:
-        return [value for key, value in container.items() if key not in but]
-    return list(container.values()) if isinstance(container, dict) else list(container)
+        container = {key: value for key, value in container.items() if key not in but}
+    return [*container, *container.values()]
 
 
 class Found:
@@ -168,6 +211,8 @@ class Found:
         names: the names and attributes that the user's code mentions.
         arrays: (path, the last name in it, array): NumPy's, which the trace takes for constants.
         draws: (path, generator of Python's or NumPy's, its state): numbers from these would be drawn once.
+        iterators: of these an item would be taken once.
+        functions: the user's, which get other code where changed files are loaded again.
     """
 
     def __init__(self) -> None:
@@ -182,13 +227,14 @@ class Found:
         self.inner: list[Snapshot] = []
         self.names: set[str] = set()
         self.arrays: list[tuple[str, str, Any]] = []
+        self.iterators: list[Steps] = []
+        self.functions: list[types.FunctionType] = []
         shared: list[tuple[str, Any]] = [("random", random._inst), ("np.random", np.random.mtrand._rand)]
         self.draws = [(path, generator, state_of(generator)) for path, generator in shared]
 
     def watched(self) -> list[Contents]:
         """The arrays that the user's code mentions, with what they hold."""
-        found = [Contents(path, x) for path, name, x in self.arrays if (not name or name in self.names) and x.size]
-        return [contents for contents in found if contents.array.dtype.kind != "O"]
+        return [Contents(path, x) for path, name, x in self.arrays if (not name or name in self.names) and x.size]
 
     def changed(self) -> str:
         """What of the names, containers and attributes the function has changed: a description, or nothing."""
@@ -203,6 +249,9 @@ class Found:
         for path, generator, state in self.draws:
             if state_of(generator) != state:
                 return f"draws random numbers from {path} (use chainrule's rand, randn, ... in their place)"
+        for steps in self.iterators:
+            if place_of(steps.iterator) != steps.place:
+                return f"takes the next item of the iterator {steps.path}, which it closes over"
         return ""
 
     def restore(self) -> None:
@@ -274,6 +323,13 @@ def walk(*roots: tuple[str, Any]) -> Found:
 
 def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
     """What an object leads to, with paths."""
+    if isinstance(value, Iterator):
+        found.iterators.append(Steps(path, value))
+        if type(value).__module__ in ("builtins", "itertools"):  # zip, map, ... take their items from others
+            inner = [*gc.get_referents(value)]
+            inner += [item for items in inner if type(items) is tuple for item in items]
+            yield from ((path, item) for item in inner if isinstance(item, Iterator))
+            return
     compiled = getattr(type(value), "compiled_function", None)
     if compiled is not None:
         yield path, value.function
@@ -282,32 +338,44 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, types.MethodType):
         yield path, value.__self__
         yield path, value.__func__
+    elif isinstance(value, (types.BuiltinMethodType, weakref.ref, types.MappingProxyType, *VIEWS)):
+        yield from ((path, item) for item in gc.get_referents(value))  # an object's method, or its other face
+        if isinstance(value, weakref.ref):
+            yield path, value()
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
         if not isinstance(value, (tuple, frozenset)):
             found.snapshots.append(Snapshot(path, value, type(value).__name__))
         for i, item in enumerate(value):
             yield f"{path}.{i}", item
+        yield from of_object(path, value, found)
     elif isinstance(value, dict):
         found.snapshots.append(Snapshot(path, value, "dict"))
         for key, item in list(value.items()):
             yield (f"{path}.{key}" if isinstance(key, (str, int)) else path), item
+        if getattr(value, "__dict__", value) is not value:
+            yield from of_object(path, value, found)
     elif isinstance(value, type):
         yield from of_class(path, value, found)
-    elif hasattr(value, "_modules") and hasattr(value, "_parameters"):
+    elif {"_modules", "_parameters"} <= getattr(value, "__dict__", {}).keys():
         yield from of_module(path, value, found)
     else:
         for name in ("func", "args", "keywords", "__wrapped__"):
             item = getattr(value, name, None) if callable(value) else None
             if item is not None:
                 yield path, item
-        attributes = getattr(value, "__dict__", None)
-        if isinstance(attributes, dict):
-            home = found.snapshots if is_users(type(value)) else found.inner
-            home.append(Snapshot(path, attributes, "attribute"))
-        for name, item in list((attributes or {}).items()):
-            yield join(path, name), item
-        yield from of_slots(path, value, found)
-        yield from of_class(path, type(value), found)
+        yield from of_object(path, value, found)
+
+
+def of_object(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
+    """The attributes of an object and of its class."""
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        home = found.snapshots if is_users(type(value)) else found.inner
+        home.append(Snapshot(path, attributes, "attribute"))
+    for name, item in list((attributes or {}).items()):
+        yield join(path, name), item
+    yield from of_slots(path, value, found)
+    yield from of_class(path, type(value), found)
 
 
 def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]:
@@ -368,18 +436,23 @@ def of_slots(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
                 yield join(path, name), getattr(value, name)
 
 
-def of_package(module: types.ModuleType, mentioned: set[str], found: Found) -> None:
-    """Watch what the function calls by the name of one of this package's modules: somebody may replace it."""
-    stack = [module]
+def of_names(module: types.ModuleType, mentioned: set[str], found: Found) -> Iterator[tuple[str, Any]]:
+    """What the function mentions of a module and of those in it, the user's or this package's: names may change."""
+    stack, seen = [module], set()
     while stack:
-        namespace = vars(stack.pop())
-        if str(namespace.get("__name__")).partition(".")[0] != PACKAGE:
+        module = stack.pop()
+        home = str(module.__name__).partition(".")[0]
+        if module in seen or (home in FOREIGN and home != PACKAGE):
             continue
+        seen.add(module)
+        namespace = vars(module)
         for name in sorted(mentioned & namespace.keys()):
             value = namespace[name]
             found.bindings.append((namespace, name, value))
             if isinstance(value, types.ModuleType):
                 stack.append(value)
+            elif home != PACKAGE:
+                yield name, value
 
 
 def of_function(path: str, function: types.FunctionType, found: Found) -> Iterator[tuple[str, Any]]:
@@ -393,30 +466,36 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
         found.snapshots.append(Snapshot(path or function.__name__, function.__dict__, "attribute"))
         yield from ((join(path, name), item) for name, item in function.__dict__.items())
     code = function.__code__
+    mentioned = names_in(code)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             content = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
         found.bindings.append((cell, None, content))
+        if isinstance(content, types.ModuleType):
+            yield from of_names(content, mentioned, found)
         yield name, content
     home = str(function.__module__).partition(".")[0]
     if home in sys.stdlib_module_names and home != "__main__":  # what Python's own modules remember is their own
         return
+    found.functions.append(function)
+    if function.__defaults__:
+        found.bindings.append((Attributes(function), "__defaults__", function.__defaults__))
     namespace = function.__globals__
-    mentioned = names_in(code)
     found.names |= mentioned
     for name in sorted(mentioned):
         if name not in namespace:
+            module = sys.modules.get(name)  # imported by the function itself
+            if module is not None and name.partition(".")[0] not in sys.stdlib_module_names:
+                yield from of_names(module, mentioned, found)
             continue
         content = namespace[name]
         found.bindings.append((namespace, name, content))
         if isinstance(content, types.ModuleType):
-            of_package(content, mentioned, found)
-        if isinstance(content, types.ModuleType) and content.__name__.partition(".")[0] not in FOREIGN:
-            for attribute in sorted(mentioned & vars(content).keys()):
-                found.bindings.append((vars(content), attribute, vars(content)[attribute]))
-                yield attribute, vars(content)[attribute]
+            yield from of_names(content, mentioned, found)
         yield name, content
-    for item in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield path, item
+    yield from ((path, item) for item in function.__defaults__ or ())
+    if function.__kwdefaults__:
+        found.snapshots.append(Snapshot(function.__name__, function.__kwdefaults__, "default"))
+        yield from ((path, item) for item in function.__kwdefaults__.values())

@@ -25,6 +25,7 @@ from .kernels import elementary_functions, kinds
 from .kernels.compiling import KernelError, all_at_once
 from .kernels.convolution import LayerKernel
 from .kernels.generate import KernelText, write_kernel
+from .kernels.products import Product
 from .memory import Plan, is_contiguous, plan
 from .passes import forms
 from .passes.fusion import Kernel, fuse, is_output
@@ -224,7 +225,11 @@ class _Writer:
             generator, *rest = node.args
             shown = [self.argument(arg) for arg in rest]
             shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
-            return [f"{name} = {self.object(generator)}.numbers.{node.op.method}({', '.join(shown)})"]
+            numbers = f"{self.object(generator)}.numbers"
+            if callable(node.op.method):
+                shown = [f"{self.function(node.op.method)}({', '.join([numbers, *shown])})"]
+                return [f"{name} = np.asarray({shown[0]}, order='C')"]
+            return [f"{name} = {numbers}.{node.op.method}({', '.join(shown)})"]
         if out is None:
             return [f"{name} = {self.expression(node)}"]
         if isinstance(target, Node) and node.op in AUGMENTED and node.args[0] is target and not node.kwargs:
@@ -287,23 +292,24 @@ class _Writer:
     def kernel_text(self, whole: Node, results: list[Node], overwritten: dict[Node, Node]) -> KernelText:
         """The text of a kernel; that of an earlier one, if they are the same but for names."""
         kernel = whole.op
-        if isinstance(kernel, LayerKernel):
-            neutral = kernel.write("kernel")
-        else:
-            threads = kernel.loops[0].is_large
-            neutral = write_kernel(kernel, "kernel", {}, overwritten, self.elementary, threads)
+        threads = bool(kernel.loops) and kernel.loops[0].is_large
+
+        def write(called: str, names: dict[Node, str]) -> KernelText:
+            if isinstance(kernel, Product):
+                return kernel.write(called, overwritten)
+            if isinstance(kernel, LayerKernel):
+                return kernel.write(called)
+            return write_kernel(kernel, called, names, overwritten, self.elementary, threads)
+
+        neutral = write("kernel", {})
         if neutral.source not in self.kernel_texts:
             name = base = f"{kernel.__name__.replace('.', '_')}_kernel"
             while name in self.kernels or name in self.taken:
                 name = f"{base}_{len(self.kernels) + 1}"
             self.kernels[name] = kernel
-            if isinstance(kernel, LayerKernel):
-                text = kernel.write(name)
-            else:
-                names = {inner: self.names[node] for inner, node in zip(kernel.inputs, whole.args, strict=True)}
-                names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
-                text = write_kernel(kernel, name, names, overwritten, self.elementary, threads)
-            self.kernel_texts[neutral.source] = text
+            names = {inner: self.names[node] for inner, node in zip(kernel.inputs, whole.args, strict=True)}
+            names |= {inner: self.names[node] for inner, node in zip(kernel.outputs, results, strict=True)}
+            self.kernel_texts[neutral.source] = write(name, names)
         known = self.kernel_texts[neutral.source]
         # what the text leaves open, such as how much there is to share out to threads, is this kernel's own
         return KernelText(known.name, known.source, neutral.outputs, neutral.split, neutral.sums, neutral.numbers)
@@ -480,7 +486,7 @@ def write_source(
     functions = elementary_functions() if kernels else None
     if functions is not None:
         graph, place = fuse(graph, functions, refused)
-        layers = use_layers(graph, refused)
+        layers = use_layers(graph, {place[value]: target for value, target in in_place}, refused)
         in_place = [(layers.get(place[value], place[value]), target) for value, target in in_place]
     elif not alone:
         graph, place = forms.run(graph)

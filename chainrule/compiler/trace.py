@@ -216,6 +216,11 @@ class _Session:
         if tensor in self.before:
             return
         if not isinstance(tensor.array, np.ndarray):
+            if hasattr(type(tensor.array), "__fit_gradient__"):
+                raise TraceError(
+                    f"{reference.name} is mapped by vmap, and a compiled function computes with whole arrays: map the "
+                    "function and compile that, compile(vmap(function))"
+                )
             if isinstance(reference, Argument):
                 raise TraceError(
                     f"{reference.name} is on another device, as an array of {type(tensor.array).__module__}: compiled "
@@ -248,18 +253,18 @@ class _Session:
 
 
 def identifier(path: str) -> str:
-    """A path as a name of Python: `fc1.weight` becomes `fc1_weight`."""
+    """A path as a name of Python: `fc1.weight` becomes `fc1_weight`, `0.weight` of a sequence `layer_0_weight`."""
     name = "".join(c if c.isalnum() else "_" for c in path).strip("_") or "value"
-    return f"_{name}" if name[0].isdigit() else name
+    return f"layer_{name}" if name[0].isdigit() else name
 
 
 def shorten(found: Found, taken: set[str]) -> None:
-    """Leave the model's name out of its tensors' paths, where they differ without it."""
+    """Leave the model's name out of its tensors' paths, where they differ without it; not before a number."""
     roots = {path for path in found.modules.values() if path and "." not in path}
-    short = {
-        tensor: path.partition(".")[2] if path.partition(".")[0] in roots else path
-        for tensor, path in found.tensors.items()
-    }
+    short = {}
+    for tensor, path in found.tensors.items():
+        root, _, inner = path.partition(".")
+        short[tensor] = inner if root in roots and not inner[:1].isdigit() else path
     if len({*short.values(), ""}) == len(short) + 1 and taken.isdisjoint(short.values()):
         found.tensors.update(short)
 
@@ -566,6 +571,13 @@ def collect(session: _Session, result: Any, values: list[Any], arguments: dict[i
                 )
             traced.writes.append(Write(session.owners[before.tracer.cell], node_of(session, now)))
         at_entry = session.stand_ins[tensor][0] if tensor in session.stand_ins else before.gradient
+        if tensor._grad is not at_entry or (before.gradient is not None and before.gradient.array.cell.count):
+            if isinstance(before.node, Recipe):
+                raise TraceError(
+                    f"the compiled function calls backward() through {reference.name}, the result of an operation "
+                    "outside, which no gradient would reach: return the loss and call backward() outside, or compute "
+                    f"{reference.name} inside"
+                )
         if tensor._grad is not at_entry:
             node = None if tensor._grad is None else node_of(session, tensor._grad.array)
             if node is not None and not node.name:

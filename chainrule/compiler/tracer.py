@@ -300,6 +300,10 @@ class Numbers:
         self.recorder = recorder
         self.generator = generator
 
+    def recorded(self, function: Any, *args: Any) -> Any:
+        """`function(numbers, *args)`, left to the program as one step."""
+        return self.recorder.call(Draw(function), (self.generator, *args), {}, effect=True)
+
     def __getattr__(self, method: str) -> Any:
         return lambda *args, **kwargs: self.recorder.call(Draw(method), (self.generator, *args), kwargs, effect=True)
 
@@ -323,13 +327,19 @@ def set_random_state(generator: Any, state: Any) -> None:
 
 
 class Draw:
-    """`draw(generator, ...)`: numbers from a method of the `numpy.random.Generator` behind a `Generator`."""
+    """`draw(generator, ...)`: numbers from the `numpy.random.Generator` behind a `Generator`.
 
-    def __init__(self, method: str) -> None:
+    Args:
+        method: the name of its method, or a function that takes it as its first argument.
+    """
+
+    def __init__(self, method: Any) -> None:
         self.method = method
-        self.__name__ = method
+        self.__name__ = name_of(method) if callable(method) else method
 
     def __call__(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
+        if callable(self.method):
+            return np.asarray(self.method(generator.numbers, *args, **kwargs), order="C")
         return getattr(generator.numbers, self.method)(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:

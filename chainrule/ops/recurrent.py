@@ -22,6 +22,7 @@ from ..core.forward import array_function, wrap_forward_fn
 from ..core.grad_mode import grad_mode
 from ..core.table import backward
 from ..core.tensor import Tensor
+from ..core.tracing import recorder
 from .elementwise import keep_where
 from .kernels import compiled
 from .memory import Memory, remembered
@@ -79,8 +80,8 @@ def opened(x: Any) -> Any:
 
 
 def kept(x: Any) -> Any:
-    """A copy of a first state: what is saved must not change when the user writes to it."""
-    return np.array(x, order="C")
+    """A copy of a first state: what is saved must not change when the user writes to it. A traced value does not."""
+    return np.array(x, order="C") if type(x) is np.ndarray else x
 
 
 def is_plain(*arrays: Any) -> bool:
@@ -89,8 +90,8 @@ def is_plain(*arrays: Any) -> bool:
 
 
 def usable(saved: Memory | None, *arrays: Any) -> Memory | None:
-    """The memory, if the arrays are such that something is left in it."""
-    return saved if is_plain(*arrays) else None
+    """The memory, if the arrays are such that something is left in it: NumPy's, or those that are traced."""
+    return saved if is_plain(*arrays) or recorder.get() is not None else None
 
 
 # ----- the table: the inputs' share -----------------------------------------------------------------------------------
@@ -189,15 +190,14 @@ def lstm(
         The outputs (T, B, P), the last output (P, B) and the last cell state (H, B).
     """
     arrays = [a for a in (x, h0, c0, w_ih, w_hh, bias, w_hr) if a is not None]
-    if not is_plain(*arrays):
-        saved = None
-    elif w_hr is None and min(batch_sizes) == x.shape[1]:
+    saved = usable(saved, *arrays)
+    if w_hr is None and min(batch_sizes) == x.shape[1] and is_plain(*arrays):
         kernels = compiled(x.shape[0] * x.shape[1] * w_hh.size, x)
         walks = None if kernels is None else kernels.lstm(x.dtype)
         if walks is not None:
             return lstm_by_kernels(walks, x, h0, c0, w_ih, w_hh, bias, reverse, saved)
         return lstm_in_place(x, h0, c0, w_ih, w_hh, bias, reverse, saved)
-    elif saved is not None:
+    if saved is not None:
         h0, c0 = kept(h0), kept(c0)
     outputs, h, c, steps = lstm_run(input_shares(x, w_ih, bias), h0, c0, w_hh, w_hr, batch_sizes, reverse)
     if saved is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from typing import Any
@@ -13,6 +14,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.compiler import TraceError, compile
 from chainrule.nn import functional as F
+from chainrule.utils.data import DataLoader, TensorDataset
 
 pytestmark = pytest.mark.usefixtures("numpy_only")
 HERE = r"test_bad_input.py:\d+"
@@ -189,6 +191,62 @@ def test_results_of_operations_outside() -> None:
     w = cr.ones(2, requires_grad=True)
     doubled = w * 2
     assert "doubled is the result of an operation outside" in refused(lambda x: x * doubled, cr.ones(2))
+
+
+def test_backward_inside_through_the_result_of_an_operation_outside() -> None:
+    """The gradient would end at the argument."""
+    w = cr.ones(2, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        loss = (x**2).sum()
+        loss.backward()
+        return loss.detach()
+
+    assert "calls backward() through x, the result of an operation outside" in refused(step, w * 2)
+    compiled = compile(step)
+    compiled(w)
+    assert w.grad is not None and w.grad.tolist() == [2, 2]
+    doubled = w * 2
+    doubled.retain_grad()
+    for x in (w * 2, w[:], doubled):
+        with pytest.raises(TraceError, match="compute x inside"):
+            compiled(x)
+    assert w.grad.tolist() == [2, 2] and doubled.grad is None
+    compiled(w)
+    assert w.grad.tolist() == [4, 4]
+    inside = compile(lambda x: cr.autograd.grad((x**2).sum(), x)[0])
+    assert inside(w * 3).tolist() == [6, 6] and inside(w).tolist() == [2, 2]
+
+
+def test_tensors_that_vmap_has_mapped() -> None:
+    compiled = compile(lambda x: x.sum())
+    with pytest.raises(TraceError, match=r"x is mapped by vmap.*compile\(vmap\("):
+        cr.vmap(compiled)(cr.ones(2, 3))
+    assert compile(cr.vmap(lambda x: x.sum()))(cr.ones(2, 3)).tolist() == [3, 3]
+
+
+def counted() -> Any:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+@pytest.mark.parametrize(
+    "iterator",
+    [
+        iter([1.0, 2.0]),
+        counted(),
+        itertools.count(),
+        itertools.cycle([1.0]),
+        zip([1.0, 2.0], range(2), strict=True),
+        enumerate(iter({1: 2, 3: 4})),
+        map(float, "123"),
+        iter(DataLoader(TensorDataset(cr.ones(4, 1)), batch_size=2)),
+    ],
+)
+def test_an_item_of_an_iterator_that_would_be_taken_once(iterator: Any) -> None:
+    assert "takes the next item of the iterator iterator" in refused(lambda x: (next(iterator), x)[1], cr.ones(2))
 
 
 def test_a_shape_that_is_given_from_inside() -> None:

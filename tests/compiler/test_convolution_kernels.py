@@ -137,6 +137,64 @@ def test_nan_and_infinity_go_where_they_belong() -> None:
     np.testing.assert_array_equal(~np.isfinite(found), wanted)
 
 
+INFINITE: dict[str, tuple[Any, ...]] = {  # shapes of an input and a weight, how, and where the weight is infinite
+    "plain": ((2, 3, 12, 14), (5, 3, 3, 3), {}, (1, 2, 0, 0)),
+    "padding": ((2, 3, 12, 14), (5, 3, 3, 3), {"padding": 1}, (1, 2, 0, 2)),
+    "stride and dilation": ((2, 3, 13, 14), (5, 3, 3, 2), {"stride": (2, 3), "dilation": (1, 2)}, (4, 0, 2, 1)),
+    "groups": ((2, 4, 12, 14), (6, 2, 3, 3), {"stride": 2, "padding": 1, "groups": 2}, (4, 1, 0, 0)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # of eager zeros times infinity, on other threads
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("setting", INFINITE, ids=str)
+def test_an_infinite_weight_meets_no_zeros_beyond_the_result_on_the_way_back(setting: str, dtype: str) -> None:
+    shape, weight, keywords, place = INFINITE[setting]
+    x, w = numbers(*shape, dtype=dtype), numbers(*weight, dtype=dtype)
+    w[place] = np.inf
+
+    def gradient(x: Any, w: Any, g: Any) -> Any:
+        return cr.autograd.grad(F.conv2d(x, w, **keywords), x, g)[0]
+
+    leaf = cr.from_numpy(x).requires_grad_()
+    with np.errstate(invalid="ignore"):
+        g = numbers(*F.conv2d(leaf, cr.from_numpy(w), **keywords).shape, dtype=dtype)
+    compiled = compile(gradient)
+    found = compiled(leaf, cr.from_numpy(w), cr.from_numpy(g)).numpy()
+    assert kernels(compiled, "convolve_input")
+    stride, dilation = (np.broadcast_to(keywords.get(name, 1), 2) for name in ("stride", "dilation"))
+    around, groups = keywords.get("padding", 0), keywords.get("groups", 1)
+    wanted = np.zeros((shape[0], shape[1], shape[2] + 2 * around, shape[3] + 2 * around))
+    for k in itertools.product(*map(range, weight[2:])):  # each place of the kernel meets every position of the result
+        meets = tuple(
+            slice(d * i, d * i + s * (n - 1) + 1, s)
+            for d, i, s, n in zip(dilation, k, stride, g.shape[2:], strict=True)
+        )
+        for o, c in itertools.product(range(weight[0]), range(weight[1])):
+            wanted[:, o // (weight[0] // groups) * weight[1] + c, *meets] += g[:, o] * w[o, c, *k]
+    wanted = wanted[:, :, around : around + shape[2], around : around + shape[3]]
+    assert np.isinf(wanted).any() and not np.isnan(wanted).any()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4 if dtype == "f4" else 1e-12, atol=1e-5)
+    torch = pytest.importorskip("torch")
+    given, theirs = torch.from_numpy(x).requires_grad_(), torch.from_numpy(w)
+    out = torch.nn.functional.conv2d(given, theirs, **keywords)
+    (expected,) = torch.autograd.grad(out, given, torch.from_numpy(g))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_transposed_convolution_with_what_follows_keeps_an_infinite_weight_to_its_place() -> None:
+    x, w, b = numbers(2, 3, 9, 10), numbers(3, 4, 3, 3), numbers(4)
+    w[1, 2, 0, 2], w[0, 3, 1, 1] = -np.inf, np.nan
+
+    def pooled(x: Any, w: Any, b: Any) -> Any:
+        return F.max_pool2d(F.relu(F.conv_transpose2d(x, w, b, stride=2)), 2)
+
+    with np.errstate(invalid="ignore"):
+        compiled = agrees(pooled, x, w, b)
+    assert kernels(compiled, "convolve_input_relu_max_pool")
+    assert 0 < pooled(*map(cr.from_numpy, (x, w, b))).isnan().float().mean() < 0.3  # of one channel in four
+
+
 # ----- what follows, and the maxima of windows ------------------------------------------------------------------------
 
 
@@ -356,10 +414,19 @@ axis = st.tuples(
     outputs=st.integers(1, 4),
     register=st.sampled_from([16, 32, 64]),
     transposed=st.booleans(),
+    weight=st.sampled_from([1.0, 1.0, np.inf, np.nan]),
     dtype=st.sampled_from(["f4", "f8"]),
 )
 def test_the_text_stays_within_its_memory_and_reads_what_it_has_written(
-    axes: Any, groups: int, samples: int, channels: int, outputs: int, register: int, transposed: bool, dtype: str
+    axes: Any,
+    groups: int,
+    samples: int,
+    channels: int,
+    outputs: int,
+    register: int,
+    transposed: bool,
+    weight: float,
+    dtype: str,
 ) -> None:
     size, kernel, stride, padding, dilation = zip(*axes, strict=True)
     reach = zip(size, kernel, stride, padding, dilation, strict=True)
@@ -374,7 +441,8 @@ def test_the_text_stays_within_its_memory_and_reads_what_it_has_written(
     keywords = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     x, w = numbers(samples, channels * groups, *size, dtype=dtype), numbers(*shape, dtype=dtype)
     b = numbers(outputs * groups, dtype=dtype)
-    with pytest.MonkeyPatch.context() as patch:
+    w.reshape(-1)[w.size // 2] = weight
+    with np.errstate(invalid="ignore"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiling, "kernel", in_python(lambda itemsize: register // itemsize))
         patch.setattr(convolution, "register_bytes", lambda: register)
         patch.setattr(convolution, "register_count", lambda: 32 if register == 64 else 16)

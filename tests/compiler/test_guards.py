@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import functools
 import gc
+import os
 import pickle
 import re
+import sys
 import threading
+import types
 import warnings
 import weakref
 from typing import Any, NamedTuple
@@ -338,6 +342,158 @@ def test_what_keeps_changing_is_told() -> None:
     assert "box" in str(caught[0].message)
 
 
+# ----- what else Python can tell apart -----
+
+
+class Attributed(dict[str, Any]):
+    """A dict with attributes, as configurations often are."""
+
+
+def helper(x: Any, by: float = 2.0, *, more: float = 0.0) -> Any:
+    return x * by + more
+
+
+def other(x: Any, by: float = 2.0, *, more: float = 0.0) -> Any:
+    return x - by
+
+
+def reads_zero() -> Any:
+    box = {"sign": 0.0}
+    return lambda x: cr.copysign(x, box["sign"]), lambda: box.update(sign=-0.0)
+
+
+def reads_keys() -> Any:
+    box = {"a": 1.0}
+    return lambda x: x * (2 if "a" in box else 3), lambda: box.update(b=box.pop("a"))
+
+
+def reads_order() -> Any:
+    box = {1: 0.0, 2: 0.0}
+    return lambda x: x * next(iter(box)), lambda: box.update({1: box.pop(1)})
+
+
+def reads_attribute_of_dict() -> Any:
+    box = Attributed()
+    box.rate = 2.0
+    return lambda x: x * box.rate, lambda: setattr(box, "rate", 3.0)
+
+
+def reads_through_a_method_of_a_dict() -> Any:
+    box = {"rate": 2.0}
+    get = box.get
+    return lambda x: x * get("rate"), lambda: box.update(rate=3.0)
+
+
+def reads_through_views_and_references() -> Any:
+    box = {"rate": 2.0}
+    net = nn.Identity()
+    net.rate = 3.0
+    values, whole, reference = box.values(), types.MappingProxyType(box), weakref.ref(net)
+
+    def change() -> None:
+        box["rate"] = net.rate = 5.0
+
+    return lambda x: x * sum(values) + whole["rate"] * reference().rate, change
+
+
+def reads_imported_module() -> Any:
+    module = sys.modules["settings_of_test_guards"] = types.ModuleType("settings_of_test_guards")
+    module.inner = types.ModuleType("settings_of_test_guards.inner")
+    module.inner.rate = 2.0
+
+    def program(x: Any) -> Any:
+        import settings_of_test_guards
+
+        return x * settings_of_test_guards.inner.rate
+
+    return program, lambda: setattr(module.inner, "rate", 3.0)
+
+
+def reads_environment() -> Any:
+    os.environ["RATE_OF_TEST_GUARDS"] = "2"
+    return lambda x: x * float(os.environ["RATE_OF_TEST_GUARDS"]), lambda: os.environ.update(RATE_OF_TEST_GUARDS="3")
+
+
+def reads_objects_in_an_array() -> Any:
+    box = np.array([2.0, "text"], dtype=object)
+    return lambda x: x * box[0], lambda: box.__setitem__(0, 3.0)
+
+
+def calls_a_helper(change: Any) -> Any:
+    function = types.FunctionType(helper.__code__, {}, "helper", helper.__defaults__)
+    function.__kwdefaults__ = {"more": 0.0}
+    return lambda x: function(x), lambda: change(function)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        reads_zero,
+        reads_keys,
+        reads_order,
+        reads_attribute_of_dict,
+        reads_through_a_method_of_a_dict,
+        reads_through_views_and_references,
+        reads_imported_module,
+        reads_environment,
+        reads_objects_in_an_array,
+        lambda: calls_a_helper(lambda f: setattr(f, "__defaults__", (3.0,))),
+        lambda: calls_a_helper(lambda f: f.__kwdefaults__.update(more=5.0)),
+        lambda: calls_a_helper(lambda f: setattr(f, "__code__", other.__code__)),
+    ],
+)
+def test_whatever_the_function_reads_may_change(made: Any) -> None:
+    program, change = made()
+    compiled = compile(program)
+    before = compiled(t(1.0)).item()
+    assert before == program(t(1.0)).item() and compiled(t(1.0)).item() == before and compiled.traces == 1
+    change()
+    after = compiled(t(1.0)).item()
+    assert after == program(t(1.0)).item() and after != before and compiled.traces == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    rate: Any
+    name: str = dataclasses.field(default="", compare=False)
+    sizes: tuple[Any, ...] = ()
+
+
+@pytest.mark.filterwarnings("ignore:scaled has been traced")
+def test_arguments_that_are_equal_but_not_alike() -> None:
+    @compile
+    def scaled(x: Any, by: Any) -> Any:
+        if isinstance(by, Settings):
+            kinds = [bool, int, float]
+            return x * by.rate + len(by.name) * 10 + 100 * sum(kinds.index(type(s)) for s in (by.rate, *by.sizes))
+        return cr.copysign(x, float(by))
+
+    given = [np.float64(0.0), np.float64(-0.0), np.float32(-0.0), np.float32(0.0), Settings(1), Settings(True)]
+    given += [Settings(1.0), Settings(1, "ab"), Settings(1, "", (1,)), Settings(1, "", (True,))]
+    for _ in range(2):
+        for by in given:
+            assert scaled(t(1.0), by).item() == scaled.function(t(1.0), by).item(), by
+    traces = compile(scaled.function)
+    for _ in range(2):
+        traces(t(1.0), Settings(1, "a" * len("ab"), tuple([1, 2.0])))
+    assert traces.traces == 1
+
+
+def test_an_attribute_that_only_a_key_error_denies() -> None:
+    class Keys:
+        def __init__(self) -> None:
+            self.items = {"rate": 2.0}
+
+        def __getattr__(self, name: str) -> Any:
+            return self.items[name]  # a KeyError where an AttributeError is expected
+
+    keys = Keys()
+    compiled = compile(lambda x: x * keys.rate)
+    assert compiled(t(1.0)).item() == 2
+    keys.items["rate"] = 3.0
+    assert compiled(t(1.0)).item() == 3
+
+
 # ----- methods, modules, nesting -----
 
 
@@ -431,6 +587,52 @@ def test_dropout_draws_what_the_eager_run_draws() -> None:
     expected = [plain(cr.ones(4)).tolist() for _ in range(3)]
     cr.manual_seed(3)
     assert [f(cr.ones(4)).tolist() for _ in range(3)] == expected
+
+
+DRAWS: dict[str, Any] = {
+    "normal": lambda x: cr.normal(x, x),
+    "bernoulli": lambda x: cr.bernoulli(x),
+    "bernoulli_": lambda x: cr.zeros(4).bernoulli_(x),
+    "binomial": lambda x: cr.binomial(cr.full((4,), 10.0), x),
+    "poisson": lambda x: cr.poisson(x * 10),
+    "multinomial": lambda x: cr.multinomial(x.reshape(2, 2), 6, replacement=True).T,
+    "multinomial without replacement": lambda x: cr.multinomial(x, 3),
+    "of one number": lambda x: cr.bernoulli(x[0]) + cr.normal(x[1], x[2]),
+    "randperm": lambda x: x[cr.randperm(4)[:2]],
+    "randint": lambda x: x[cr.randint(4, (3,))] + cr.randint_like(x[:3], 9),
+    "filling": lambda x: cr.zeros(4).exponential_() + cr.zeros(4).geometric_(0.3) + cr.zeros(4).cauchy_(),
+    "activation": lambda x: F.gumbel_softmax(F.rrelu(x - 0.5, training=True), hard=True),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_random_functions_draw_what_the_eager_run_draws(name: str) -> None:
+    compiled = compile(DRAWS[name])
+    results = []
+    for run in (DRAWS[name], compiled):
+        cr.manual_seed(5)
+        results.append([run(cr.tensor([0.2, 0.5, shift, 0.1])) for shift in (0.8, 0.1, 0.3)])
+    for mine, right in zip(results[1], results[0], strict=True):
+        assert (mine.shape, mine.dtype) == (right.shape, right.dtype)
+        np.testing.assert_array_equal(mine.numpy(), right.numpy())
+    assert compiled.traces == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: cr.bernoulli(x), "probability lies between 0 and 1"),
+        (lambda x: cr.binomial(x, x), "probability lies between 0 and 1"),
+        (lambda x: cr.multinomial(x, 1), "element < 0"),
+        (lambda x: cr.normal(x, x), "std >= 0"),
+    ],
+)
+def test_probabilities_out_of_range_raise_when_the_program_runs(function: Any, message: str) -> None:
+    compiled = compile(function)
+    compiled(cr.tensor([0.5, 0.5]))
+    with pytest.raises(RuntimeError, match=message):
+        compiled(cr.tensor([0.5, -0.5]))
+    assert compiled.traces == 1
 
 
 def test_threads_get_right_results() -> None:

@@ -173,7 +173,7 @@ def test_training_with_turned_activations_stays_together(kernels: str, monkeypat
         return losses, [(p.detach().numpy(), g.numpy()) for p, g in pairs], run
 
     expected, found = train(False), train(True)
-    assert "np.dot(_0_weight, x.T" in found[2].source
+    assert "np.dot(model_0_weight, x.T" in found[2].source
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-10)
     for mine, theirs in zip(found[1], expected[1], strict=True):
         for a, b in zip(mine, theirs, strict=True):

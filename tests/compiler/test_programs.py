@@ -168,6 +168,15 @@ def test_the_source_reads_as_the_model_was_written(monkeypatch: pytest.MonkeyPat
         assert line in text, text
 
 
+def test_layers_of_a_sequence_are_called_after_the_variable_or_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_KERNELS", "0")
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    inside, alone = compile(lambda x: model(x).sum()), compile(model)
+    inside(cr.ones(3, 4)), alone(cr.ones(3, 4))
+    assert "model_0 = np.dot(x, model_0_weight.T)" in inside.source and "model_2 += model_2_bias" in inside.source
+    assert "layer_0 = np.dot(x, layer_0_weight.T)" in alone.source.replace("input", "x")
+
+
 def test_a_step_of_the_backward_part_names_the_forward_line_that_it_is_the_derivative_of() -> None:
     def wave(x: Any) -> Any:
         inner = x * 3

@@ -34,7 +34,7 @@ SHAPED: list[Any] = [
     lambda x: cr.zeros_like(x).scatter(1, x.argsort(1), x), lambda x: x.split(1, 1)[0],
     lambda x: F.pad(x, (1, 0, 0, 2)),
     lambda x: x.expand(2, *x.shape), lambda x: F.layer_norm(x, x.shape[-1:]), lambda x: F.log_softmax(x, 0),
-    lambda x: x.topk(1, 1).values, lambda x: x.as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
+    lambda x: x.topk(1, 1).values, lambda x: x.contiguous().as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
 ]  # fmt: skip
 REDUCE: list[Any] = [
     lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.mean(-1, keepdim=True), lambda x: x.max(), lambda x: x.amax(0),
@@ -114,10 +114,10 @@ programs = st.lists(step, min_size=1, max_size=12)
 
 LAYOUTS: list[Any] = [  # how arrays lie in memory
     lambda a: a,
-    lambda a: np.array(a.T).T,
+    np.asfortranarray,
     lambda a: np.array(a[::-1, ::-1])[::-1, ::-1],
     lambda a: np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3],
-    lambda a: np.array(a[:, ::-1].T)[::-1].T,
+    lambda a: np.asfortranarray(a[:, ::-1])[:, ::-1],
 ]
 SHAPES = [(3, 4), (1, 1), (1, 4), (3, 1), (0, 3), (2, 0), (9, 17), (4, 4)]
 settings_of = st.tuples(st.sampled_from(SHAPES), st.integers(0, len(LAYOUTS) - 1), st.booleans())
@@ -125,9 +125,11 @@ settings_of = st.tuples(st.sampled_from(SHAPES), st.integers(0, len(LAYOUTS) - 1
 
 def run(program: Any, second: bool, *given: Any) -> list[Any]:
     """The values of a program, and the gradients of their sum; and gradients of a sum of these."""
-    values, (x, w, extra, _, *whole) = list(given[:4]), given
-    counts: list[Any] = [cr.arange(extra.shape[1]), *whole]
-    owned: list[Any] = []  # what may be written to
+    x, w, extra, scalar, changing, whole, flags = given
+    values = [x, w, extra, scalar, changing]
+    counts: list[Any] = [cr.arange(extra.shape[1]), whole, flags]
+    owned: list[Any] = [changing]  # what may be written to
+    old: list[Any] = []  # copies of it from before
     for kind, which, place in program:
         a = values[place % len(values)]
         b = values[place // 20 % len(values)]
@@ -150,13 +152,16 @@ def run(program: Any, second: bool, *given: Any) -> list[Any]:
                 new = OF_COUNTS[which](i, j)
             elif kind == "with counts":
                 new = WITH_COUNTS[which](b, i) if b.ndim else b * i.sum()
-            elif owned:
+            elif place % 4:
                 target = owned[place % len(owned)]
+                if place % 3 == 0:
+                    old.append((target.T if place % 2 else target[..., 1:]).clone() if target.ndim == 2 else target)
+                    values.append(old[-1])
                 if target.ndim == 2:
                     WRITES[which](target, b.detach())
                 continue
             else:
-                new = a.clone()
+                new = (changing if place % 8 else a).clone()
                 owned.append(new)
         except (RuntimeError, IndexError, ValueError) as error:
             words = (
@@ -186,7 +191,7 @@ def run(program: Any, second: bool, *given: Any) -> list[Any]:
             owned.append(values[-1].clone())
             values.append(owned[-1])
     loss = sum((v.to(cr.float64) * (i + 1)).sum() for i, v in enumerate(values))
-    results = [v.detach().clone() for v in (*values[4:], *counts)]
+    results = [v.detach().clone() for v in (*values[5:], *old, *counts)]
     gradients = cr.autograd.grad(loss, [x, w], allow_unused=True, create_graph=second)
     results += [g.detach() for g in gradients if g is not None]
     if second:
@@ -205,6 +210,7 @@ def check(program: Any, dtype: Any, leave_out: Any, setting: Any = (SHAPES[0], 0
     shape, layout, second = setting
     shapes = (shape, shape[::-1], shape)
     x, w, extra = (LAYOUTS[layout](random.normal(size=shape).astype(dtype)) for shape in shapes)
+    start = random.normal(size=shape).astype(dtype)
     scalar = np.array(random.normal(), dtype)
     whole, flags = LAYOUTS[layout](random.integers(-5, 9, shape)), LAYOUTS[layout](random.random(shape) > 0.5)
     mixed = dtype == np.float32 or any(kind == "binary" and which in MIXED for kind, which, _ in program)
@@ -213,13 +219,14 @@ def check(program: Any, dtype: Any, leave_out: Any, setting: Any = (SHAPES[0], 0
         cr.manual_seed(3)
         return [
             cr.from_numpy(x).requires_grad_(), cr.from_numpy(w).requires_grad_(),
-            *map(cr.from_numpy, (extra, scalar, whole, flags)),
+            *map(cr.from_numpy, (extra, scalar, LAYOUTS[layout](start.copy()), whole, flags)),
         ]  # fmt: skip
 
     compiled = compile(lambda *args: run(program, second, *args), leave_out=leave_out)
     with np.errstate(all="ignore"):
         try:
-            expected = run(program, second, *inputs())
+            given = inputs()
+            expected = [*run(program, second, *given), given[4]]
         except RuntimeError as error:
             if "inplace" not in str(error) and "in-place" not in str(error):
                 raise
@@ -227,7 +234,8 @@ def check(program: Any, dtype: Any, leave_out: Any, setting: Any = (SHAPES[0], 0
                 compiled(*inputs())
             return  # a value that the way back needs was overwritten: the program is refused
         for _ in range(2):
-            found = [value.numpy() for value in compiled(*inputs())]
+            given = inputs()
+            found = [value.numpy() for value in (*compiled(*given), given[4])]
             assert_close(found, [value.numpy() for value in expected], mixed, second)
 
 

@@ -98,13 +98,17 @@ def test_the_error_function_in_single_precision() -> None:
     assert np.all(np.abs(got[:-2]) <= 1)
 
 
+def every_size(decades: float = 38) -> Any:
+    """Numbers of all sizes, so many that they are worked on a block at a time."""
+    large = np.logspace(0.7, decades, 5000)
+    return np.concatenate([np.linspace(-12, 12, 40001), large, -large]).astype(np.float32)
+
+
 @pytest.mark.filterwarnings("error")
 def test_erf_and_gelu_in_single_precision_are_exact_for_numbers_of_any_size() -> None:
     from scipy import special as oracle
 
-    x = np.linspace(-12, 12, 40001)
-    large = np.logspace(0.7, 38, 5000)
-    x = np.concatenate([x, large, -large]).astype(np.float32)
+    x = every_size()
     wide = x.astype(np.float64)
     np.testing.assert_allclose(cr.erf(cr.from_numpy(x)).numpy(), oracle.erf(wide), rtol=4e-7)
     given = cr.from_numpy(x).requires_grad_()
@@ -113,6 +117,21 @@ def test_erf_and_gelu_in_single_precision_are_exact_for_numbers_of_any_size() ->
     np.testing.assert_allclose(out.detach().numpy(), wide * oracle.ndtr(wide), rtol=4e-7, atol=4e-7)
     slope = oracle.ndtr(wide) + wide * np.exp(-wide * wide / 2) / np.sqrt(2 * np.pi)
     np.testing.assert_allclose(given.grad.numpy(), slope, atol=4e-7)
+
+
+@pytest.mark.filterwarnings("error")
+def test_gelu_by_tanh_in_single_precision_is_exact_for_numbers_whose_square_is_finite() -> None:
+    """With tanh(u) = 2 s - 1, s the logistic function of 2 u: x s, whose slope is s + 2 x u' s (1 - s)."""
+    from scipy import special as oracle
+
+    given = cr.from_numpy(every_size(18)).requires_grad_()
+    out = activation.gelu(given, approximate="tanh")
+    out.backward(cr.ones_like(out))
+    wide = given.detach().numpy().astype(np.float64)
+    u, rise = (np.sqrt(2 / np.pi) * part for part in (wide + 0.044715 * wide**3, 1 + 0.134145 * wide**2))
+    s, rest = oracle.expit(2 * u), oracle.expit(-2 * u)
+    np.testing.assert_allclose(out.detach().numpy(), wide * s, rtol=4e-7, atol=4e-7)
+    np.testing.assert_allclose(given.grad.numpy(), s + 2 * wide * rise * s * rest, atol=2e-6)
 
 
 def test_scipys_own_functions_take_tensors() -> None:

@@ -302,7 +302,9 @@ class Correlation(LayerKernel):
     Its outputs are the result (after relu, if there is one), then the maxima of windows.
 
     A turned one without a stride is a convolution with the places of the kernel in the opposite order. With one, each
-    phase of the result, elements that lie a stride apart, is a convolution with those places that meet it.
+    phase of the result, elements that lie a stride apart, is a convolution with those places that meet it. Around its
+    operand are zeros that are no part of the sum: where a weight is not finite they have made NaN of what it gives, and
+    that is added up again.
     """
 
     def __init__(
@@ -348,6 +350,9 @@ class Correlation(LayerKernel):
             prepare_lines(text, ["lines"], s.number, self.pool, s.outputs)
         self.find_places(text)
         self.pack_weights(text, each, height)
+        if self.turned:
+            text.add(f"weights_flat, zero = as_shape(w, (w.size,)), {s.number}(0.0)")
+            text.add("for i in range(w.size):", f"    zero = plus(zero, weights_flat[i] * {s.number}(0.0))")
         row = "o" if s.groups == 1 or each % height == 0 else f"(o // {each} * {rounded(each, height)} + o % {each})"
         if has_bias:
             text.memory("biases", tiles * height, s.number)
@@ -388,6 +393,9 @@ class Correlation(LayerKernel):
         text.add(*(f"store(sums, {plus('at', str(a * run))}, {sum}, {s.lanes})" for a, sum in enumerate(sums)))
         text.end(depth)
         self.write_result(text, times(row, run))
+        if self.turned:
+            text.end(2)
+            self.add_up_again(text)
         if self.pool is not None:
             text.end(2)
             maxima_of_windows(text, "out", "pooled", s.outputs, self.pool, s.lanes)
@@ -416,6 +424,34 @@ class Correlation(LayerKernel):
                 text.add(f"to_{letter} = {letter} * {p.stride[axis]} + {phase} - {p.before[axis]}")
                 text.loop(f"if to_{letter} >= 0 and to_{letter} < {p.size[axis]}:")
         text.add(f"out[n, o, {', '.join(place)}] = sums[{plus(*terms)}]")
+
+    def add_up_again(self, text: Text) -> None:
+        """Loops that write what is NaN in a sample's result as the sum of those products that it consists of."""
+        s, p = self.settings, self.phased
+        each, inputs = s.outputs // s.groups, s.channels // s.groups
+        letters, places = AXES[: len(s.size)], "uvy"[: len(s.size)]
+        place = f"n, o, {', '.join(letters)}"
+        text.loop("if not zero == 0.0:  # a weight is not finite")
+        text.over("o" + letters, (s.outputs, *(s.size if p is None else p.size)))
+        text.loop(f"if out[{place}] != out[{place}]:")
+        inside = text.depth
+        text.add(f"total = {'bias[o]' if len(self.inputs) == 3 else f'{s.number}(0.0)'}")
+        text.over("c" + places, (inputs, *s.kernel))
+        met, source = [], []
+        for axis, (letter, tap) in enumerate(zip(letters, places, strict=True)):
+            step = 1 if p is None else p.stride[axis]
+            before = s.dilation[axis] * (s.kernel[axis] - 1) - s.padding[axis][0] if p is None else p.before[axis]
+            at, here = f"at_{letter}", plus(letter, str(before))
+            text.add(f"{at} = {here} - {times(tap, s.dilation[axis])}")
+            met.append(f"{at} >= 0 and {at} < {s.spatial[axis] * step}{f' and {at} % {step} == 0' * (step > 1)}")
+            source.append(at if step == 1 else f"{at} // {step}")
+        group = "" if s.groups == 1 else times("o" if each == 1 else f"o // {each}", inputs)
+        channel = plus(group, "c")
+        weight = f"w[{channel}, {'o' if s.groups == 1 else f'o % {each}'}, {', '.join(places)}]"
+        text.loop(f"if {' and '.join(met)}:")
+        text.add(f"total = plus(total, g[n, {channel}, {', '.join(source)}] * {weight})")
+        text.end(inside)
+        text.add(f"out[{place}] = {f'maximum(total, {s.number}(0.0))' if self.relu else 'total'}")
 
     def find_places(self, text: Text) -> None:
         """For each place of the kernel what lies there in the padded sample; for phases, place by place in order."""

@@ -729,19 +729,24 @@ def write_kernel(
     return KernelText(name, "\n".join(lines), outputs, count if split else 0, sums)
 
 
-def write_block(kernel: Kernel, output: Node, given: Node) -> tuple[dict[Node, str], list[str], list[str]]:
+def write_block(
+    kernel: Kernel, given: Node, out: Node, overwritten: dict[Node, Node]
+) -> tuple[dict[Node, str], list[str], list[str]]:
     """The lines of a kernel's only loop on rows r0 to r1 and columns n0 to n1.
 
     Blocks of the same columns follow each other, the first with r0 = 0. Nothing is computed along a row.
 
     Args:
-        output: what is written to the memory of `given`, which is called `out`.
-        given: an input.
+        kernel: the kernel.
+        given: an input, which is called `out`.
+        out: the output that is written to its memory; or the same node, where it stays.
+        overwritten: for outputs that are written to the memory of another input, that input.
 
     Returns:
         The names of the kernel's arrays, the lines before all blocks, those for a block.
     """
-    writer = _Writer(kernel, {given: "out"}, {output: given}, (), True, block=True)
+    overwritten = overwritten if out in kernel.inputs else {**overwritten, out: given}
+    writer = _Writer(kernel, {given: "out"}, overwritten, (), True, block=True)
     writer.plain = False
     lines = writer.loop(kernel.loops[0])
-    return writer.arrays, writer.top, lines
+    return {**writer.arrays, out: "out"}, writer.top, lines

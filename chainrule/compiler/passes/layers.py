@@ -28,12 +28,10 @@ from ..kernels.convolution import (
     WeightGradient,
     apart,
 )
-from ..kernels.expressions import element
-from ..kernels.generate import Passes, can_overwrite
 from ..kernels.products import Product
 from ..kernels.registers import register_bytes
 from .constants import uniform_value
-from .fusion import SAME_ORDER, Kernel, Place
+from .followers import goes_on, release
 from .orientation import stored
 
 __all__ = ["use_layers"]
@@ -43,19 +41,20 @@ LONGEST_KERNEL = 1 << 12  # places of a kernel
 MOST_SUMS = 1 << 22  # bytes of sums that a gradient of weights keeps, each in all lanes of a vector
 MANY_WEIGHTS = 1 << 14  # from which on each must be used often, or it takes longer to put them in order
 OFTEN = 256  # positions of all samples
-MOST_AFTER = 6  # operations that follow a product: of more, the product is the smaller part, and compiling takes longer
 CACHED = 1 << 19  # weights beyond which it takes longer still: they leave the cache on the way
 
 
-def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
+def use_layers(graph: Graph, in_place: dict[Node, Node], refused: Collection[int] = ()) -> dict[Node, Node]:
     """Replace calls by kernels, in place; returns what stands for which result.
 
     Args:
+        graph: with the kernels of loops.
+        in_place: value -> input: inputs whose memory holds the value in the end.
         refused: positions -1, -2, ... of calls that are to be left as they are, counted among those that could be
             replaced.
     """
+    release(graph, in_place)
     users = graph.users()
-    kernels: dict[Node, LayerKernel] = {}
     followers: dict[Node, Product] = {}
     taken: set[Node] = set()
     replaced: dict[Node, Node] = {}
@@ -70,6 +69,14 @@ def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
             product = followers[node]
             others = (arg for arg, x in zip(node.args, node.op.inputs, strict=True) if x is not product.product)
             node.op, node.args = product, (*product.inputs[:2], *others)
+            nodes.append(node)
+            if product.stays:
+                result = result_of(node, 0, product.product)
+                replaced[product.product] = result
+                nodes.append(result)
+                for item in users[node]:
+                    item.args = (node, item.args[1] + 1)
+            continue
         make = KERNELS.get(node.op) if callable(node.op) and node.size else None
         kernel = None
         if make is not None:
@@ -79,20 +86,25 @@ def use_layers(graph: Graph, refused: Collection[int] = ()) -> dict[Node, Node]:
             nodes.append(node)
             continue
         if isinstance(kernel, Product) and users[node] and users[node][0] not in followers:
-            if goes_on(kernel, node, graph, users):
+            if goes_on(kernel, node, graph, users, in_place):
                 followers[users[node][0]] = kernel
                 continue
         whole = Node(kernel, tuple(kernel.inputs), line=node.line, formula=node.formula)
         nodes.append(whole)
-        kernels[whole] = kernel
         for i, inner in enumerate(kernel.outputs):
-            replaced[inner] = inner.like(operator.getitem, whole, i)
-            replaced[inner].name = inner.name or inner.op.__name__.strip("_")
+            replaced[inner] = result_of(whole, i, inner)
             nodes.append(replaced[inner])
         taken.update(kernel.nodes)
     graph.nodes = nodes
     graph.outputs = [replaced.get(node, node) for node in graph.outputs]
     return replaced
+
+
+def result_of(whole: Node, position: int, inner: Node) -> Node:
+    """One of a kernel's results, which stands for a call that it replaces."""
+    result = inner.like(operator.getitem, whole, position)
+    result.name = inner.name or inner.op.__name__.strip("_")
+    return result
 
 
 def floats(*arrays: Any) -> bool:
@@ -260,41 +272,6 @@ def matrix_product(node: Node, graph: Graph, users: dict[Node, list[Node]], posi
     if not kernel_is_faster(rows, inner, columns, turned, node.dtype.itemsize if node.dtype else 0):
         return None
     return Product(node, left, right, turned, position)
-
-
-def goes_on(product: Product, node: Node, graph: Graph, users: dict[Node, list[Node]]) -> bool:
-    """Let a product take along the kernel that alone reads it, if that can run on one block after the other."""
-    whole = users[node][0] if len(users[node]) == 1 and node not in graph.outputs else None
-    if whole is None or not isinstance(whole.op, Kernel) or len(whole.op.loops) != 1:
-        return False
-    kernel = whole.op
-    loop, given = kernel.loops[0], kernel.inputs[whole.args.index(node)]
-    columns = (node.shape or ())[1]
-    if (
-        len(loop.nodes) > MOST_AFTER
-        or loop.size != node.size
-        or loop.inner
-        or (loop.widths is not None and columns not in loop.widths)
-    ):
-        return False
-    widths, loop.widths = loop.widths, frozenset((columns,))
-    for inner in loop.nodes:
-        role = loop.roles[inner]
-        sums = role.reduction is not None and loop.place(inner) == Place(1, 1, True)
-        if role.pick or (role.reduction is not None and not sums) or (not sums and not is_cheap(inner)):
-            break
-    else:
-        for out in kernel.outputs:
-            if can_overwrite(kernel, out, given) and Passes(loop, set(kernel.outputs)).count == 1:
-                product.goes_on(kernel, given, out)
-                return True
-    loop.widths = widths
-    return False
-
-
-def is_cheap(node: Node) -> bool:
-    """Whether a node is written without the elementary functions, which would make a product's kernel long."""
-    return node.op in SAME_ORDER or element(node, ()) is not None
 
 
 KERNELS: dict[Any, Any] = {
