@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +17,15 @@ settings.register_profile("ci", deadline=None, derandomize=True, suppress_health
 settings.load_profile("ci")
 
 
+GENERATORS: list[tuple[np.random.Generator, Any]] = []  # those of the test modules, and their states after the import
+
+
 @pytest.fixture(autouse=True)
 def a_fresh_start() -> Iterator[None]:
-    """Seeds NumPy's global generator; after the test, restores the default dtype and checks the grad mode."""
+    """Sets all generators to where they began; after the test, restores the default dtype and checks the grad mode."""
     np.random.seed(0)
+    for generator, state in GENERATORS:
+        generator.bit_generator.state = state
     default = chainrule.get_default_dtype()
     recording = chainrule.is_grad_enabled()
     yield
@@ -51,6 +57,11 @@ def asks_for_torch(function: Any, seen: dict[Any, bool]) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that skip themselves where PyTorch is missing: `make pytorch` runs these, `make test` the rest."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == __name__.partition(".")[0]:
+            for value in vars(module).values():
+                if isinstance(value, np.random.Generator):
+                    GENERATORS.append((value, value.bit_generator.state))
     seen: dict[Any, bool] = {}
     for item in items:
         if isinstance(item, pytest.Function):
