@@ -63,7 +63,7 @@ class Snapshot:
             before = self.before()
             for key in [*before, *(key for key in self.values if key not in before and key not in self.but)]:
                 if not same(before.get(key, MISSING), self.values.get(key, MISSING)):
-                    path = f"{self.path}.{key}" if self.kind == "attribute" else f"{self.path}[{key!r}]"
+                    path = f"{self.path}[{key!r}]" if self.kind in ("dict", "default") else f"{self.path}.{key}"
                     return f"{path}: {shown(before.get(key, MISSING))}, now {shown(self.values.get(key, MISSING))}"
             return "" if all(map(same, now, self.items)) else f"{self.path}: the order of its keys, or their types"
         if len(now) == len(self.items) and all(map(same, now, self.items)):
@@ -245,7 +245,8 @@ class Found:
         for snapshot in (*self.snapshots, *self.parts):
             difference = snapshot.difference()
             if difference:
-                return f"changes the {snapshot.kind} {difference}, which it closes over"
+                hint = " (write to its memory, with copy_())" if snapshot.kind == "buffer" else ""
+                return f"changes the {snapshot.kind} {difference}, which it closes over{hint}"
         for path, generator, state in self.draws:
             if state_of(generator) != state:
                 return f"draws random numbers from {path} (use chainrule's rand, randn, ... in their place)"
@@ -257,7 +258,7 @@ class Found:
     def restore(self) -> None:
         """Make names, containers and attributes what they were."""
         for namespace, name, value in self.bindings:
-            if present(namespace, name) is value:
+            if same(present(namespace, name), value):  # of a date's day, say, each look makes another number
                 continue
             if name is None:
                 namespace.cell_contents = value
@@ -381,7 +382,7 @@ def of_object(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
 def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]:
     """The parameters, buffers, children and other attributes of a module."""
     for registry in (module._parameters, module._buffers, module._modules):
-        found.parts.append(Snapshot(path, registry, "attribute"))
+        found.parts.append(Snapshot(path, registry, "buffer" if registry is module._buffers else "attribute"))
         for name, item in registry.items():
             yield join(path, name), item
     attributes = vars(module)

@@ -50,6 +50,7 @@ WHOLE = frozenset(
         ),
         *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of", "permutation_of"),
         *("_scatter", "_scatter_add", "_scatter_reduce"),
+        *("_complex", "eigen", "eigenvalues"),  # of which NumPy's own steps depend on values
     )
 )
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
@@ -379,8 +380,20 @@ class Cell:
 
     def write(self, node: Node, value: Any) -> None:
         self.node = node
-        self.value = value
+        self.value = laid_out(value, self.value)
         self.count += 1
+
+
+def laid_out(value: Any, old: Any) -> Any:
+    """What is written to an array: it lies as the array does, which the user's code may ask."""
+    if old.flags.c_contiguous or type(old) is not np.ndarray or not old.size:
+        return value
+    reach = [(n - 1) * step for n, step in zip(old.shape, old.strides, strict=True)]
+    first = -sum(min(0, end) for end in reach)
+    memory = np.empty(first + sum(max(0, end) for end in reach) + old.itemsize, np.uint8)
+    new = np.ndarray(old.shape, old.dtype, memory, first, old.strides)
+    new[...] = value
+    return new
 
 
 class Tracer(NDArrayOperatorsMixin):

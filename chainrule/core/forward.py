@@ -17,6 +17,7 @@ import numpy as np
 
 from .dtypes import combine, default_float, number_dtype, promote_pair, refuse_complex
 from .grad_mode import ON, grad_mode
+from .lists import in_type_of_tensors, of_list
 from .recipe import CLOCK, NO_KWARGS, Recipe, Storage, extra_of, make_recipe, new_object, user_trace
 from .table import BACK_FUNCS, backward, name_of
 from .tensor import Tensor, device_of, is_array, make_tensor
@@ -26,6 +27,7 @@ __all__ = ["Several", "array_function", "implements", "promote", "result_type", 
 
 ndarray, generic, asarray = np.ndarray, np.generic, np.asarray
 NUMBERS = frozenset((int, float, bool, complex))
+LISTS = frozenset((list, tuple))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Python's operators do the same on arrays as these ufuncs, sooner; on NumPy scalars, into which 0-d arrays are turned
@@ -127,8 +129,13 @@ def promote(operands: tuple[Any, ...], floating: bool = False) -> list[Any]:
     Args:
         floating: make integers the default float, for functions without integer results.
     """
-    operands = tuple(np.asarray(_in_default_float(x)) if isinstance(x, (list, tuple)) else x for x in operands)
-    wanted = result_numpy_dtype(operands)
+    listed = [isinstance(x, (list, tuple)) for x in operands]
+    if True in listed:  # a list counts as the default float, and has all digits where another type is wanted
+        operands = tuple(of_list(x) if given else x for x, given in zip(operands, listed, strict=True))
+        counted = (_in_default_float(x) if given else x for x, given in zip(operands, listed, strict=True))
+        wanted = result_numpy_dtype(tuple(counted))
+    else:
+        wanted = result_numpy_dtype(operands)
     if floating and wanted.kind in "biu":
         wanted = default_float()
     result = []
@@ -145,8 +152,7 @@ def promote(operands: tuple[Any, ...], floating: bool = False) -> list[Any]:
 
 
 def _in_default_float(values: Any) -> Any:
-    array = np.asarray([x.array if isinstance(x, Tensor) else x for x in values])
-    return array.astype(default_float()) if array.dtype == np.float64 else array
+    return values.astype(default_float()) if is_array(values) and values.dtype == np.float64 else values
 
 
 # ---- wrapping ----------------------------------------------------------------------------------------------------
@@ -526,6 +532,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         operation = TENSOR_FUNCS.get(ufunc) or TENSOR_FUNCS.get(ufunc.__name__)  # SciPy's are registered by name
         if operation is None:
             raise TypeError(f"np.{ufunc.__name__} has no derivative here: use tensor.detach().numpy() for its value")
+        if not LISTS.isdisjoint(map(type, inputs)):
+            inputs, _ = in_type_of_tensors(inputs, {})
         result = operation(*inputs)
         return result if dtype is None else cast(result, np.dtype(dtype))
     operation = TENSOR_FUNCS.get((ufunc, method)) or _late((ufunc, method))
@@ -542,6 +550,9 @@ def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any)
             f"{module}.{name_of(func)} has no implementation for Tensors: use tensor.detach().numpy() for its value, "
             "or register one with chainrule.wrap_forward_fn and chainrule.BACK_FUNCS"
         )
+    lists = not (LISTS.isdisjoint(map(type, args)) and LISTS.isdisjoint(map(type, kwargs.values())))
+    if lists and func is not np.block:  # of which lists are the structure
+        args, kwargs = in_type_of_tensors(args, kwargs)
     return operation(*args, **kwargs)
 
 

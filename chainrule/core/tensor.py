@@ -7,6 +7,7 @@ Read next: `forward.py`, how an operation runs.
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,12 @@ def _check_fits(array: np.ndarray[Any, Any], kind: np.dtype[Any]) -> None:
 def _without_tensors(data: Any) -> Any:
     """Nested lists with tensors in them, the tensors replaced by their values."""
     if isinstance(data, Tensor):
+        if data.requires_grad and grad_mode():
+            warnings.warn(
+                "Converting a tensor with requires_grad=True to a scalar: no gradient flows through the new tensor. "
+                "Consider using tensor.detach() first, or stack([...]), which keeps gradients.",
+                stacklevel=4,
+            )
         return data.detach().numpy()
     if isinstance(data, (list, tuple)):
         return [_without_tensors(item) for item in data]

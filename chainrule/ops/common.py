@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.forward import Several
+from ..core.lists import loses_gradient, of_list
 from ..core.tensor import Tensor
 from ..core.views import write_in_place
 
@@ -63,12 +64,12 @@ def attach_in_place(*operations: Callable[..., Any], **named: Callable[..., Any]
 
 
 def as_tensor_argument(value: Any) -> Tensor:
-    """A tensor as it is; a number or an array as a tensor of its own type."""
+    """A tensor as it is; a number or an array as a tensor of its own type; a list with its tensors' gradients."""
     if isinstance(value, Tensor):
         return value
     from .creation import as_tensor
 
-    return as_tensor(value)
+    return as_tensor(of_list(value) if loses_gradient(value) else value)
 
 
 def numbers_as(values: Any, kind: np.dtype[Any]) -> Any:

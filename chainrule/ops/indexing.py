@@ -19,7 +19,7 @@ from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
 from ..core.table import adds_to, backward
 from ..core.tensor import Tensor, make_tensor
-from ..core.tracing import bounded, checked
+from ..core.tracing import bounded, checked, lift
 from ..core.views import become_view, check_writable, note_write, replace, write_in_place, write_part, write_region
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axis, numbers_as, numpy_names
 from .shape import _diagonal, _two_axes, broadcast_shapes, broadcast_tensors, expand, part, ravel, reshape, sum_at
@@ -568,6 +568,13 @@ def _write_masked(target: Tensor, items: tuple[Any, ...], value: Any) -> None:
 
 def _without_repeats(items: tuple[Any, ...], value: Tensor, shape: Any) -> tuple[tuple[Any, ...], Tensor]:
     """An index and a value to write that name each element once: of several writes to one, the last remains."""
+    traced, mapped = (any(hasattr(type(i), name) for i in items) for name in ("as_number", "__fit_gradient__"))
+    if value.requires_grad and (traced or mapped):
+        # in a trace, or of many samples, how many remain is not known: the others' gradients end here
+        every = make_tensor(np.arange(math.prod(shape)).reshape(shape), None)
+        places = _getitem(lift(every) if traced else every, items).array
+        kept = np.reshape(_lasting(np.reshape(places, (-1,)), math.prod(shape)), value.shape)
+        return items, _where(make_tensor(kept, None), value, value.detach())
     arrays = [i for i in items if isinstance(i, ndarray) and i.dtype.kind in "iu"]
     if not arrays:
         return items, value

@@ -12,8 +12,9 @@ import numpy as np
 
 from ..core.dtypes import default_float
 from ..core.forward import LATE, TENSOR_FUNCS, cast, implements, result_numpy_dtype
+from ..core.lists import loses_gradient
 from ..core.tensor import Tensor, is_array, make_tensor
-from .common import as_tensor_argument, normalize_axes, normalize_axis
+from .common import as_tensor_argument, normalize_axes, normalize_axis, numbers_as
 from .conversion import to
 from .indexing import _gather_tensor, _take, _take_along, nonzero, where
 from .shape import (
@@ -259,6 +260,8 @@ def _np_pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -
                 f"np.pad on Tensors takes one number as constant_values, got {value} and "
                 f"{', '.join(kwargs) or 'nothing else'}"
             )
+        if loses_gradient(value):
+            return np.where(np.pad(np.ones(array.shape, bool), pairs), _constant_pad_tensor(array, pairs, 0), value)
         return _constant_pad_tensor(array, pairs, value.item() if hasattr(value, "item") else value)
     if kwargs or mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise TypeError(
@@ -455,7 +458,8 @@ def _np_delete(arr: Any, obj: Any, axis: Any = None) -> Any:
 
 @implements(np.insert)
 def _np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
-    arr, values = as_tensor_argument(arr), as_tensor_argument(values)
+    arr = as_tensor_argument(arr)
+    values = as_tensor_argument(numbers_as(values, arr.array.dtype) if isinstance(values, (int, float)) else values)
     if axis is None:
         arr, axis = ravel(arr), 0
     axis = normalize_axis(axis, arr.ndim)

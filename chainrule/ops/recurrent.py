@@ -80,8 +80,8 @@ def opened(x: Any) -> Any:
 
 
 def kept(x: Any) -> Any:
-    """A copy of a first state: what is saved must not change when the user writes to it. A traced value does not."""
-    return np.array(x, order="C") if type(x) is np.ndarray else x
+    """A copy of a first state: what is saved must not change when the user writes to it."""
+    return np.array(x, order="C") if type(x) is np.ndarray else np.copy(x)
 
 
 def is_plain(*arrays: Any) -> bool:

@@ -700,54 +700,86 @@ attach_in_place(renorm)
 # ----- NumPy's names, signatures and defaults -------------------------------------------------------------------------
 
 
-def _numpy_reduction(operation: Callable[..., Any], *functions: Any) -> None:
-    """Register NumPy's functions of the form `f(a, axis, dtype, out, keepdims)`."""
+def _with_choice(operation: Callable[..., Any], join: Any, identity: Any) -> Callable[..., Any]:
+    """A reduction that takes NumPy's `where`, the elements that count, and `initial`, one more element.
 
-    @implements(*functions)
-    def reduction(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    Args:
+        join: the function of two elements, which `initial` takes part in; None where there is no such number.
+        identity: what changes nothing, or None.
+    """
+
+    def reduction(a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+        if where is not True:
+            stand_in = identity if initial is None else initial if identity is None else identity
+            if stand_in is None:
+                raise ValueError(
+                    f"reduction operation {join.__name__!r} does not have an identity, so to use a where mask one has "
+                    "to specify 'initial'"
+                )
+            a = np.where(where, a, stand_in)
+        result = operation(a, axis=axis, keepdims=keepdims)
+        return result if initial is None else join(result, initial)
+
+    return reduction
+
+
+def _numpy_reduction(operation: Callable[..., Any], functions: Any, ufuncs: Any, typed: bool) -> None:
+    """Register NumPy's functions of the form `f(a, axis, dtype, out, keepdims, initial, where)`, and ufuncs' `reduce`.
+
+    Args:
+        typed: whether the functions take `dtype`; ufuncs' methods do.
+    """
+
+    def whole(
+        a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
+        where: Any = True,
+    ) -> Any:  # fmt: skip
         if out is not None:
             raise TypeError(f"np.{functions[0].__name__} on Tensors takes no out=")
-        return operation(in_type(a, dtype), axis=axis, keepdims=keepdims)
+        return operation(in_type(a, dtype), axis, keepdims, initial, where)
 
+    def untyped(a: Any, axis: Any = None, out: None = None, keepdims: bool = False, **options: Any) -> Any:
+        return whole(a, axis, None, out, keepdims, **options)
 
-def _numpy_extreme(operation: Callable[..., Any], *functions: Any) -> None:
-    """Register NumPy's functions of the form `f(a, axis, out, keepdims)`."""
+    def reduce(a: Any, axis: Any = 0, *args: Any, **kwargs: Any) -> Any:
+        return whole(a, axis, *args, **kwargs)
 
-    @implements(*functions)
-    def reduction(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        if out is not None:
-            raise TypeError(f"np.{functions[0].__name__} on Tensors takes no out=")
-        return operation(a, axis=axis, keepdims=keepdims)
-
-
-def _ufunc_reduction(operation: Callable[..., Any], *ufuncs: Any) -> None:
-    """Register `ufunc.reduce(array, axis=0, dtype, out, keepdims)`."""
+    implements(*functions)(whole if typed else untyped)
     for ufunc in ufuncs:
-
-        def reduction(a: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-            if out is not None:
-                raise TypeError("a ufunc's reduce on Tensors takes no out=")
-            return operation(in_type(a, dtype), axis=axis, keepdims=keepdims)
-
-        TENSOR_FUNCS[ufunc, "reduce"] = reduction
+        TENSOR_FUNCS[ufunc, "reduce"] = reduce
 
 
-for _operation, _functions, _ufuncs in (
-    (_sum, (np.sum,), (np.add,)),
-    (_prod, (np.prod,), (np.multiply,)),
-    (_mean, (np.mean,), ()),
-    (_nansum, (np.nansum,), ()),
+for _operation, _join, _identity, _functions, _ufuncs in (
+    (_sum, np.add, 0, (np.sum,), (np.add,)),
+    (_prod, np.multiply, 1, (np.prod,), (np.multiply,)),
+    (_nansum, np.add, 0, (np.nansum,), ()),
+    (_max, np.maximum, None, (np.max, np.amax), (np.maximum,)),
+    (_min, np.minimum, None, (np.min, np.amin), (np.minimum,)),
+    (all, np.logical_and, True, (np.all,), (np.logical_and,)),
+    (any, np.logical_or, False, (np.any,), (np.logical_or,)),
 ):
-    _numpy_reduction(_operation, *_functions)
-    _ufunc_reduction(_operation, *_ufuncs)
-for _operation, _functions, _ufuncs in (  # type: ignore[assignment]
-    (_max, (np.max, np.amax), (np.maximum,)),
-    (_min, (np.min, np.amin), (np.minimum,)),
-    (all, (np.all,), (np.logical_and,)),
-    (any, (np.any,), (np.logical_or,)),
-):
-    _numpy_extreme(_operation, *_functions)
-    _ufunc_reduction(_operation, *_ufuncs)
+    _typed = _operation in (_sum, _prod, _nansum)
+    _numpy_reduction(_with_choice(_operation, _join, _identity), _functions, _ufuncs, _typed)
+
+
+def _chosen(a: Any, where: Any, axis: Any, keepdims: bool) -> tuple[Any, Any]:
+    """The elements that count, zeros in the place of others, and how many they are along the axes."""
+    where = np.broadcast_to(np.asarray(where), a.shape)
+    number = np.sum(where, axis=axis, keepdims=keepdims).astype(a.array.real.dtype)
+    return np.where(where, a, 0), as_tensor_argument(np.asarray(number))
+
+
+@implements(np.mean)
+def _numpy_mean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True
+) -> Any:
+    if out is not None:
+        raise TypeError("np.mean on Tensors takes no out=")
+    a = in_type(a, dtype)
+    if where is True:
+        return _mean(a, axis=axis, keepdims=keepdims)
+    chosen, number = _chosen(a, where, axis, keepdims)
+    return _sum(chosen, axis=axis, keepdims=keepdims) / number
 
 
 def _numpy_deviation(operation: Callable[..., Any], function: Any) -> None:
@@ -761,11 +793,19 @@ def _numpy_deviation(operation: Callable[..., Any], function: Any) -> None:
         keepdims: bool = False,
         *,
         correction: Any = None,
+        where: Any = True,
+        mean: Any = None,
     ) -> Any:
         if out is not None:
             raise TypeError(f"np.{function.__name__} on Tensors takes no out=")
         ddof = ddof if correction is None else correction
-        return operation(in_type(a, dtype), axis=axis, ddof=ddof, keepdims=keepdims)
+        a = in_type(a, dtype)
+        if where is True and mean is None:
+            return operation(a, axis=axis, ddof=ddof, keepdims=keepdims)
+        mean = np.mean(a, axis, keepdims=True, where=where) if mean is None else mean
+        squares, number = _chosen(np.square(np.abs(a - mean)), where, axis, keepdims)
+        variance = _sum(squares, axis=axis, keepdims=keepdims) / (number - ddof)
+        return np.sqrt(variance) if function is np.std else variance
 
 
 _numpy_deviation(_var, np.var)

@@ -17,7 +17,15 @@ from ..core.dtypes import as_numpy_dtype, default_float, refuse_complex
 from ..core.forward import TENSOR_FUNCS, array_function, cast, implements, wrap_forward_fn
 from ..core.table import backward
 from ..core.tensor import Tensor, make_tensor
-from .common import as_tensor_argument, attach, attach_in_place, is_complex, normalize_axis, numpy_names
+from .common import (
+    as_tensor_argument,
+    attach,
+    attach_in_place,
+    is_complex,
+    normalize_axis,
+    numbers_as,
+    numpy_names,
+)
 from .elementwise import complex_logaddexp
 from .reduction import _accumulating, in_type, shifted
 from .selection import take_along_tensor
@@ -339,7 +347,15 @@ TENSOR_FUNCS[np.logaddexp, "accumulate"] = lambda a, axis=0: logcumsumexp(a, axi
 
 @implements(np.diff)
 def _numpy_diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
-    return diff(a, n, axis, prepend, append)
+    a = as_tensor_argument(a)
+    shape = [1 if i == axis % a.ndim else size for i, size in enumerate(a.shape)] if a.ndim else []
+
+    def end(x: Any) -> Any:
+        if x is None or np.ndim(x):
+            return x
+        return np.broadcast_to(x if isinstance(x, Tensor) else as_tensor_argument(numbers_as(x, a.array.dtype)), shape)
+
+    return diff(a, n, axis, end(prepend), end(append))
 
 
 @implements(np.ediff1d)
@@ -348,7 +364,10 @@ def _numpy_ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor
     kind = between.array.dtype
 
     def end(values: Any) -> list[Any]:
-        return [] if values is None else [np.reshape(cast(as_tensor_argument(values), kind), (-1,))]
+        if values is None:
+            return []
+        values = numbers_as(values, kind) if isinstance(values, (int, float)) else values
+        return [np.reshape(cast(as_tensor_argument(values), kind), (-1,))]
 
     return np.concatenate([*end(to_begin), between, *end(to_end)])  # type: ignore[return-value]
 

@@ -125,6 +125,26 @@ def test_lists_and_variables_that_are_changed() -> None:
     assert count == 0
 
 
+def test_a_buffer_that_is_replaced_and_not_written_to() -> None:
+    net = nn.BatchNorm1d(2)
+
+    def replaces(x: Any) -> Any:
+        net.running_mean = net.running_mean * 0.9 + x.mean(0)
+        return x - net.running_mean
+
+    def writes(x: Any) -> Any:
+        net.running_mean.copy_(net.running_mean * 0.9 + x.mean(0))
+        return x - net.running_mean
+
+    message = refused(replaces, cr.ones(3, 2))
+    assert "changes the buffer net.running_mean" in message and "with copy_()" in message
+    assert net.running_mean.tolist() == [0, 0]
+    compiled = compile(writes)
+    assert compiled(cr.ones(3, 2)).tolist() == [[0, 0]] * 3
+    compiled(cr.ones(3, 2))
+    np.testing.assert_allclose(net.running_mean.numpy(), 1.9)
+
+
 def test_results_that_are_no_arrays() -> None:
     assert "returned object" in refused(lambda x: object(), cr.ones(2))
     assert "returned set" in refused(lambda x: {1}, cr.ones(2))

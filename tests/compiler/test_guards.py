@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import datetime
 import functools
 import gc
 import os
@@ -494,6 +495,29 @@ def test_an_attribute_that_only_a_key_error_denies() -> None:
     assert compiled(t(1.0)).item() == 3
 
 
+ROTATION, SHEAR = [[0.0, 1.0], [-1.0, 0.0]], [[1.0, 1.0], [0.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: cr.linalg.eigvals(x).abs(), lambda x: cr.linalg.eig(x)[0].imag, cr.linalg.eigvals]
+)
+@pytest.mark.parametrize(("first", "then"), [(ROTATION, SHEAR), (SHEAR, ROTATION)])
+def test_whether_eigenvalues_are_real_may_change(function: Any, first: Any, then: Any) -> None:
+    """For NumPy they are then of another type."""
+    compiled = compile(function)
+    for matrix in (first, then):
+        x = cr.tensor(matrix, dtype=cr.float64)
+        found, expected = compiled(x), function(x)
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found.numpy(), expected.numpy())
+    assert compiled.traces == 1
+
+
+def test_an_infinite_part_of_a_complex_number_leaves_the_other_alone() -> None:
+    parts = cr.tensor([1.0, np.inf]), cr.tensor([np.inf, 2.0])
+    assert compile(cr.complex)(*parts).tolist() == cr.complex(*parts).tolist() == [complex(1, np.inf), complex(np.inf, 2)]
+
+
 # ----- methods, modules, nesting -----
 
 
@@ -817,6 +841,11 @@ def of_a_slot() -> Any:
     return lambda x: x * kept.factor, lambda: setattr(kept, "factor", 5.0)
 
 
+def of_a_date() -> Any:  # each look at its seconds makes another number
+    kept = type("Kept", (), {"longest": datetime.timedelta(0, 1002), "__module__": __name__})
+    return lambda x: x * (kept.longest.seconds - 1000), lambda: setattr(kept, "longest", datetime.timedelta(0, 1005))
+
+
 def of_a_class() -> Any:
     kept = type("Kept", (Shared,), {"factor": 2.0, "__module__": __name__})
     return lambda x: x * kept.factor, lambda: setattr(kept, "factor", 5.0)
@@ -861,8 +890,8 @@ def of_a_tensor_in_a_class() -> Any:
 @pytest.mark.parametrize(
     "make",
     [
-        of_a_deque, of_a_slot, of_a_class, of_an_objects_class, of_a_method, of_a_modules_method, of_a_function,
-        of_a_tensor_in_a_class,
+        of_a_deque, of_a_slot, of_a_date, of_a_class, of_an_objects_class, of_a_method, of_a_modules_method,
+        of_a_function, of_a_tensor_in_a_class,
     ],
 )  # fmt: skip
 def test_what_changes_there_is_noticed(make: Any) -> None:

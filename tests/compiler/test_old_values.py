@@ -148,3 +148,78 @@ def test_a_training_step_can_return_the_weights_from_before_it() -> None:
         np.testing.assert_array_equal(old.numpy(), before)
         np.testing.assert_allclose(change.numpy(), -x.T @ (x @ before), rtol=1e-12)
         np.testing.assert_allclose(w.detach().numpy(), before - x.T @ (x @ before), rtol=1e-12)
+
+
+# ----- recurrent layers: their inputs are written to between the way forward and the way back -----
+
+LAYERS: dict[str, Any] = {"lstm": cr.nn.LSTM, "gru": cr.nn.GRU, "rnn": cr.nn.RNN}
+WRITTEN = ["none", "input", "first step", "state", "cell", "bias", "weight"]
+
+
+def through_time(name: str, written: str, frozen: bool) -> Any:
+    """A function that gives the gradients for an input, a state and a cell, and for weights that are not frozen."""
+    cr.manual_seed(0)
+    layer = LAYERS[name](3, 5, num_layers=2).double()
+    layer.requires_grad_(not frozen)
+    trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+
+    def gradients(x: Any, h: Any, c: Any) -> Any:
+        leaves = [x, h, *([c] if name == "lstm" else []), *trained]
+        x, h, c = x * 1, h * 1, c * 1
+        out, last = layer(x, (h, c) if name == "lstm" else h)
+        places = {
+            "input": x, "first step": x[0], "state": h, "cell": c, "bias": layer.bias_hh_l0,
+            "weight": layer.weight_hh_l0,
+        }  # fmt: skip
+        if written != "none":
+            with cr.no_grad():
+                places[written].mul_(2)
+        last = last if name == "lstm" else (last,)
+        total = out.square().sum() + sum((state * 3).sum() for state in last)
+        return cr.autograd.grad(total, leaves)
+
+    return gradients
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
+@pytest.mark.parametrize("written", WRITTEN[1:])
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_a_recurrent_layer_was_given_may_be_written_to_or_is_refused_eager_and_compiled(
+    name: str, written: str, frozen: bool
+) -> None:
+    arrays = [random.normal(size=(4, 2, 3)), *random.normal(size=(2, 2, 2, 5))]
+
+    def leaves() -> list[Any]:
+        return [cr.from_numpy(array).requires_grad_() for array in arrays]
+
+    programs = through_time(name, written, frozen), compile(through_time(name, written, frozen))
+    if written == "weight" or (written in ("input", "first step") and not frozen):
+        for program in programs:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                program(*leaves())
+        return
+    wanted = through_time(name, "none", frozen)(*leaves())
+    for program in programs:
+        for found, right in zip(program(*leaves()), wanted, strict=True):
+            np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1]])
+def test_a_tensor_that_is_not_contiguous_is_none_after_it_was_written_to(layout: Any) -> None:
+    def program(w: Any) -> Any:
+        before = w.is_contiguous()
+        w.mul_(2)
+        return before, w.is_contiguous(), (w + 0).is_contiguous()
+
+    start = layout(random.normal(size=(3, 4)))
+    assert compile(program)(cr.from_numpy(start)) == program(cr.from_numpy(start))
+
+
+def test_a_tensor_whose_elements_share_memory_is_refused_while_it_is_traced_too() -> None:
+    def program(w: Any) -> Any:
+        w.expand(2, 3).mul_(2)
+        return w + 1
+
+    for run in (program, compile(program)):
+        with pytest.raises(RuntimeError, match="more than one element refers to a single memory location"):
+            run(cr.ones(3))

@@ -248,6 +248,147 @@ def test_programs_with_products_compute_what_eager_computes(
     assert "in_parts(dot_" in compiled.source
 
 
+# ----- updates of weights -----
+
+
+class Training:
+    """Two layers, whose weights are read by products up to their updates, and an optimizer."""
+
+    def __init__(self, make: Any, dtype: str, accumulate: bool = False) -> None:
+        random = np.random.default_rng(1)
+        shapes = ((192, 130), (192,), (160, 192), (160,))
+        values = (random.normal(size=shape) / 10 for shape in shapes)
+        self.parameters = [cr.from_numpy(value.astype(dtype)).requires_grad_() for value in values]
+        self.optimizer = make(self.parameters)
+        self.accumulate = accumulate
+        self.given = [cr.from_numpy(random.normal(size=(96, n)).astype(dtype)).requires_grad_() for n in (130, 160)]
+
+    def step(self, x: Any, target: Any) -> Any:
+        if not self.accumulate:
+            self.optimizer.zero_grad()
+        w1, b1, w2, b2 = self.parameters
+        hidden = F.relu(F.linear(x, w1, b1))
+        loss = (F.linear(hidden, w2, b2) - target).square().mean() + (x @ w1.detach().T).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+def results_of(training: Training, step: Any, times: int = 3) -> list[Any]:
+    """The losses, the parameters, and the gradients of all after some steps."""
+    losses = [step(*training.given) for _ in range(times)]
+    leaves = [*training.parameters, training.given[0]]
+    found = [tensor.detach().numpy() for tensor in (*losses, *leaves, *(leaf.grad for leaf in leaves))]
+    assert len({array.__array_interface__["data"][0] for array in found}) == len(found)
+    return found
+
+
+def sgd(**settings: Any) -> Any:
+    return lambda parameters: cr.optim.SGD(parameters, lr=0.1, **settings)
+
+
+UPDATES = {  # an optimizer, and how the name of the kernel begins that computes a gradient and uses it
+    "plain": (sgd(), "dot_multiply_add"),
+    "maximize": (sgd(maximize=True), "dot_negative_multiply_add"),
+    "momentum": (sgd(momentum=0.9), "dot_multiply_add"),
+    "nesterov": (sgd(momentum=0.9, nesterov=True), "dot_multiply_add"),
+    "decay": (sgd(momentum=0.9, weight_decay=0.1), "dot_multiply_add"),
+    "Adam": (lambda parameters: cr.optim.Adam(parameters, lr=0.01), None),
+}
+
+
+@pytest.fixture
+def all_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contraction, "LARGE", 0)
+
+
+@pytest.mark.usefixtures("all_products")
+@pytest.mark.parametrize(
+    ("name", "dtype", "threads"),
+    [*((name, "f8", 2) for name in UPDATES), ("plain", "f4", 1), ("plain", "f4", 2)],
+)
+def test_a_weight_is_updated_where_its_gradient_is_computed(
+    name: str, dtype: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, kernel = UPDATES[name]
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", str(threads))
+    one, other = Training(make, dtype), Training(make, dtype)
+    compiled = cr.compile(one.step)
+    near = {"rtol": 1e-4, "atol": 1e-5} if dtype == "f4" else {"rtol": 1e-11, "atol": 1e-12}
+    for found, wanted in zip(results_of(one, compiled), results_of(other, other.step), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, wanted, **near)
+    if kernel is not None:
+        assert compiled.source.count(f"in_parts({kernel}") == 2  # one text for both
+        assert "copyto" not in compiled.source
+
+
+@pytest.mark.usefixtures("all_products")
+def test_gradients_that_add_up_are_written_where_they_are() -> None:
+    one, other = Training(sgd(), "f8", accumulate=True), Training(sgd(), "f8", accumulate=True)
+    compiled = cr.compile(one.step)
+    for found, wanted in zip(results_of(one, compiled), results_of(other, other.step), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+    assert "copyto" not in compiled.source
+
+
+def tied(w: Any, x: Any) -> Any:
+    return F.linear(F.relu(F.linear(x, w)), w)
+
+
+def read_afterwards(w: Any, x: Any) -> Any:
+    return F.linear(x, w)
+
+
+@pytest.mark.usefixtures("all_products")
+@pytest.mark.parametrize("function", [tied, read_afterwards])
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_old_and_new_values_of_a_weight_are_told_apart(function: Any, with_gradient: bool) -> None:
+    x = cr.from_numpy(numbers(96, 130, dtype="f8"))
+    start = numbers(130, 130, dtype="f8") / 10
+
+    def step(w: Any, x: Any) -> Any:
+        before = w.detach() * 2
+        x = x.detach().requires_grad_()
+        gradient, back = cr.autograd.grad(function(w, x).square().sum(), (w, x))
+        with cr.no_grad():
+            w -= 0.001 * gradient
+        results = before, back, x @ w.detach()
+        return (*results, gradient) if with_gradient else results
+
+    ones, others = (cr.from_numpy(start.copy()).requires_grad_() for _ in range(2))
+    compiled = cr.compile(step)
+    for _ in range(2):
+        found, wanted = compiled(ones, x), step(others, x)
+        for one, other in zip((*found, ones.detach()), (*wanted, others.detach()), strict=True):
+            np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.usefixtures("all_products")
+def test_products_and_what_follows_compute_the_same_by_numpy() -> None:
+    training = Training(sgd(momentum=0.9), "f8")
+    compiled = cr.compile(training.step)
+    compiled(*training.given)
+    from chainrule.compiler.kernels.products import Product
+
+    nodes = [node for node in compiled.latest().forward.graph.nodes if isinstance(node.op, Product)]
+    assert {node.op.turned for node in nodes} == {0, 1, 2} and any(node.op.stays for node in nodes)
+    for node in nodes:
+        product, random = node.op, np.random.default_rng(2)
+        arrays = [0.5 if x.dtype is None else random.normal(size=x.shape).astype(x.dtype) for x in product.inputs]
+        left, right = arrays[0], arrays[1]
+        exact = (left.T if product.turned & 1 else left) @ (right.T if product.turned & 2 else right)
+        found = product(*arrays)
+        assert [x.shape for x in found] == [x.shape for x in product.outputs]
+        if product.follower is None or product.stays:
+            np.testing.assert_allclose(found[0], exact)
+        if product.follower is not None:
+            others = iter(arrays[2:])
+            given = (exact if x is product.product else next(others) for x in product.follower.inputs)
+            for one, other in zip(found[product.stays :], product.follower(*given), strict=True):
+                np.testing.assert_allclose(one, other)
+
+
 def test_a_program_whose_product_cannot_be_compiled_computes_it_by_blas(monkeypatch: pytest.MonkeyPatch) -> None:
     from chainrule.compiler.kernels import products
 

@@ -275,6 +275,46 @@ def test_convolutions_with_relu_and_gelu_have_eager_gradients(size: int) -> None
         assert ("keep_where_nonzero" in compiled.source) == (size == 48)
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y, i, x: y.__setitem__(i, x * 2),
+        lambda y, i, x: y.__setitem__((i, cr.tensor([1, 3, 1])), x[:, 0] * 3),
+        lambda y, i, x: y.__setitem__((slice(None), i), x[:, :3] * 3),
+        lambda y, i, x: y.__setitem__(i - 3, x[0] * 3),
+        lambda y, i, x: y[:2].__setitem__((slice(None), i), x[:2, :3] * 3),
+        lambda y, i, x: y.index_put_((i,), x * 2),
+        lambda y, i, x: y.index_copy_(0, i, x * 2),
+        lambda y, i, x: y.put_(i, x[0, :3] * 2),
+    ],
+)
+@pytest.mark.parametrize("kernels", ["0", "1"])
+def test_of_several_writes_to_one_place_the_last_has_a_gradient(
+    write: Any, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+    weights = cr.from_numpy(np.random.default_rng(1).standard_normal((3, 4)))
+
+    def slope(x: Any, i: Any) -> Any:
+        y = x * 1
+        write(y, i, x)
+        return y.detach(), *cr.autograd.grad((y * weights).sum(), x)
+
+    compiled = compile(slope)
+    for places in ([2, 0, 2], [0, 1, 2], [1, 1, 1]):
+        x, i = cr.from_numpy(np.random.default_rng(0).standard_normal((3, 4))).requires_grad_(), cr.tensor(places)
+        for found, expected in zip(compiled(x, i), slope(x, i), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+        value, slopes = (np.array(part.numpy()) for part in compiled(x, i))
+        step = 1e-6 * np.random.default_rng(2).standard_normal((3, 4))
+        ahead, _ = slope((x.detach() + cr.from_numpy(step)).requires_grad_(), i)
+        change = ((ahead.numpy() - value) * weights.numpy()).sum()
+        np.testing.assert_allclose((slopes * step).sum(), change, rtol=1e-6, atol=1e-12)
+    assert compiled.traces == 1
+
+
 def test_what_has_another_shape_is_overwritten_unless_it_is_read_later() -> None:
     x, w, b, c = (cr.from_numpy(numbers(shape)) for shape in ((96, 64), (64, 80), (80,), (12, 8, 80)))
 

@@ -23,6 +23,8 @@ UNARY: list[Any] = [
     lambda x: x.softmax(-1), lambda x: x.clamp(-1, 1), lambda x: x.detach() + x, lambda x: x.double().to(x.dtype),
     lambda x: F.dropout(x, 0.3), lambda x: x + cr.rand_like(x), lambda x: x.masked_fill(x > 0.5, -1.0),
     lambda x: F.leaky_relu(x), lambda x: x ** 3, lambda x: 1 / (x * x + 2), lambda x: x.sign() * x.floor(),
+    lambda x: (x.clamp(-9, 9) * 2).round().half().mul(3).add(1).to(x.dtype),
+    lambda x: x.clamp(-9, 9).floor().to(cr.float16).sum(-1, keepdim=True).to(x.dtype) * x,
 ]  # fmt: skip
 SHAPED: list[Any] = [
     lambda x: x.T, lambda x: x.T.T, lambda x: x[1:], lambda x: x[:, ::2], lambda x: x.reshape(-1), lambda x: x.flip(0),
@@ -34,7 +36,7 @@ SHAPED: list[Any] = [
     lambda x: cr.zeros_like(x).scatter(1, x.argsort(1), x), lambda x: x.split(1, 1)[0],
     lambda x: F.pad(x, (1, 0, 0, 2)),
     lambda x: x.expand(2, *x.shape), lambda x: F.layer_norm(x, x.shape[-1:]), lambda x: F.log_softmax(x, 0),
-    lambda x: x.topk(1, 1).values, lambda x: x.contiguous().as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
+    lambda x: x.topk(1, 1).values, lambda x: x.as_strided((2, 2), (1, 1)) * 2, lambda x: x.unfold(1, 2, 1),
 ]  # fmt: skip
 REDUCE: list[Any] = [
     lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.mean(-1, keepdim=True), lambda x: x.max(), lambda x: x.amax(0),
@@ -81,7 +83,11 @@ OF_COUNTS: list[Any] = [
     lambda i, j: i == j, lambda i, j: i.long().clamp(0, 2), lambda i, j: cr.where(i > j, i, j),
     lambda i, j: i.long() - j,
     lambda i, j: i.long() ** 2, lambda i, j: i.bool() | j.bool(), lambda i, j: cr.maximum(i, j),
-    lambda i, j: i.long() << 1,
+    lambda i, j: i.long() << 1, lambda i, j: i.to(cr.int8) * 100, lambda i, j: i.to(cr.uint8) - j.to(cr.uint8),
+    lambda i, j: i.int().cumsum(0) if i.ndim else i, lambda i, j: i.bool() ^ j.bool(), lambda i, j: i.int() & j.int(),
+    lambda i, j: i.short().abs().sum(-1) if i.ndim else i, lambda i, j: i.T.flip(0) if i.ndim == 2 else ~i.bool(),
+    lambda i, j: i.to(cr.int8) // 3 if i.dtype != cr.bool else i.any(), lambda i, j: i.float().sqrt().isnan(),
+    lambda i, j: i.amax(0) if i.ndim and i.numel() else i, lambda i, j: i.int() > j.byte(),
 ]  # fmt: skip
 WITH_COUNTS: list[Any] = [  # numbers again
     lambda x, i: x * i, lambda x, i: x + i.to(x.dtype), lambda x, i: cr.where(i > 0, x, -x),
@@ -291,6 +297,28 @@ def test_random_programs_with_kernels_that_python_runs(dtype: Any, monkeypatch: 
     settings(SETTINGS, max_examples=count)(
         given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting))
     )()
+
+
+WENT_WRONG: list[Any] = [  # programs, and their settings
+    (
+        [("unary", 0, 12), ("counted", 5, 7), ("matmul", 0, 349), ("matmul", 0, 376), ("shaped", 9, 19),
+         ("with counts", 2, 148)],
+        ((1, 1), 3, False),
+    ),
+    ([("matmul", 0, 307), ("with counts", 10, 91), ("write", 3, 143), ("unary", 22, 17)], ((4, 4), 0, False)),
+    ([("write", 1, 301), ("write", 12, 307)], ((3, 4), 3, False)),
+    ([("write", 0, 1), ("shaped", 29, 4)], ((3, 4), 2, False)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "setting"), WENT_WRONG)
+def test_programs_that_went_wrong_once_with_kernels(
+    program: Any, setting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    monkeypatch.setattr(compiling, "kernel", interpreted)
+    check(program, np.float64, (), setting)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

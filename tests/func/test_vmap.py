@@ -383,6 +383,25 @@ RANDOM = {
 }
 
 
+def test_of_several_writes_to_one_place_the_last_has_a_gradient() -> None:
+    """Of each sample's own places; a write that a later one replaced has none."""
+    rng = np.random.default_rng(0)
+    x, weights = (cr.tensor(rng.standard_normal(s), dtype=cr.float64) for s in ((2, 3, 4), (3, 4)))
+    places = cr.tensor([[2, 0, 2], [0, 1, 2]])
+
+    def slope(x: Any, i: Any) -> Any:
+        def loss(x: Any) -> Any:
+            y = x * 1
+            y[i] = x * 2
+            return (y * weights).sum()
+
+        return func.grad(loss)(x)
+
+    expected = [slope(x[k], places[k]).numpy() for k in range(2)]
+    np.testing.assert_allclose(func.vmap(slope)(x, places).numpy(), expected)
+    assert not expected[0][0].any() and expected[1][0].all()
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_functions_follow_randomness(name: str) -> None:
     x = cr.ones(3, 8)

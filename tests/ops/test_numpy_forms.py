@@ -47,6 +47,21 @@ DIFFERENTIABLE: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cumulative_prod": (lambda a: np.cumulative_prod(a, axis=1), (M,)),
     "cumulative_sum": (lambda a: np.cumulative_sum(a, axis=0, include_initial=True), (M,)),
     "cumulative_sum of a vector": (lambda a: np.cumulative_sum(a), (V,)),
+    "diff, numbers at the ends": (lambda a, b: np.diff(a, prepend=0.1, append=b[0], axis=0), (M, W)),
+    "ediff1d, numbers at the ends": (lambda a: np.ediff1d(a, to_begin=[0.1, 0.2], to_end=0.3), (M,)),
+    "insert a number": (lambda a: np.insert(a, 1, 0.1), (M,)),
+    "pad with a tensor": (lambda a, b: np.pad(a, 1, constant_values=b[0]), (M, W)),
+    "sum where": (lambda a: np.sum(a, axis=0, where=HOLES == HOLES, initial=2.0), (M,)),
+    "prod where": (lambda a: np.prod(a, axis=1, where=HOLES == HOLES, keepdims=True), (M,)),
+    "mean where": (lambda a: np.mean(a, axis=(0, 1), where=HOLES == HOLES), (M,)),
+    "max where": (lambda a: np.max(a, axis=0, where=HOLES == HOLES, initial=-5.0), (M,)),
+    "min, a number": (lambda a: np.min(a, axis=1, initial=-0.3), (M,)),
+    "nansum where": (lambda a: np.nansum(a, axis=1, where=[True, True, False, True]), (HOLES,)),
+    "std where": (lambda a: np.std(a, axis=0, where=HOLES == HOLES, ddof=0.5), (M,)),
+    "var where": (lambda a: np.var(a, axis=1, where=HOLES == HOLES, keepdims=True), (M,)),
+    "var about a number": (lambda a, b: np.var(a, axis=0, mean=b[None]), (M, W)),
+    "maximum.reduce where": (lambda a: np.maximum.reduce(a, where=HOLES == HOLES, initial=-9.0), (M,)),
+    "add.reduce with a number": (lambda a: np.add.reduce(a, initial=3.0), (M,)),
     "geomspace": (lambda a, b: np.geomspace(a, b, 5), (POSITIVE, POSITIVE[::-1].copy())),
     "geomspace, negative": (lambda a: np.geomspace(-a, -8.0, 4, endpoint=False, axis=-1), (POSITIVE,)),
     "geomspace, complex": (lambda a, b: np.geomspace(a, b, 5), (Z, Z[::-1] + 1)),
@@ -168,6 +183,59 @@ def test_numbers_and_lists_take_the_type_of_the_tensors_beside_them_without_losi
     assert np.linspace(x, 0.1, 2)[1].item() == 0.1
     assert np.polyval([0.1, 0.2], cr.tensor([1.0])).dtype == cr.float32
     assert np.polyval([1, 2], cr.tensor([3])).tolist() == [5]
+
+
+MIXED: dict[str, Any] = {  # functions of a (3, 4) array and four numbers
+    "average": lambda x, v: np.average(x, axis=1, weights=v),
+    "cov": lambda x, v: np.cov(x, aweights=[1.0, 2.0, 1.0, 3.0]) * np.sum(np.multiply(np.ones_like(x), v)),
+    "trapezoid": lambda x, v: np.trapezoid(x, x=v, axis=1),
+    "where": lambda x, v: np.where([True, False, True, False], x, v),
+    "concatenate": lambda x, v: np.concatenate([x[0], v]),
+    "vstack": lambda x, v: np.vstack([x, v]),
+    "column_stack": lambda x, v: np.column_stack([x.T, v]),
+    "clip": lambda x, v: np.clip(x, v, 5.0),
+    "append": lambda x, v: np.append(x, v),
+    "insert": lambda x, v: np.insert(x, 1, v, axis=0),
+    "select": lambda x, v: np.select([x > 0, x < -0.5], [x, v], default=0.1),
+    "choose": lambda x, v: np.choose([0, 1, 0, 1], [x[0], v]),
+    "dot": lambda x, v: np.dot(x, v),
+    "matmul": lambda x, v: np.matmul(x, v),
+    "outer": lambda x, v: np.outer(x[0], v),
+    "kron": lambda x, v: np.kron(v, x),
+    "einsum": lambda x, v: np.einsum("ij,j->i", x, v),
+    "add": lambda x, v: np.add(v, x),
+    "multiply": lambda x, v: np.multiply(x, v),
+    "maximum": lambda x, v: np.maximum(x, v),
+    "solve": lambda x, v: np.linalg.solve(x[:, :3].T @ x[:, :3], v[:3]),
+    "multi_dot": lambda x, v: np.linalg.multi_dot([x, x.T, x, v]),
+    "meshgrid": lambda x, v: np.stack(np.meshgrid(x[0], v)),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_list_keeps_its_digits_and_the_gradients_of_tensors_in_it(name: str) -> None:
+    function, given = MIXED[name], [0.1, 0.2, 0.3, 0.7]
+    expected = function(M, np.array(given))
+    np.testing.assert_allclose(function(leaf(M), given).detach().numpy(), expected, rtol=1e-14)
+    if name == "cov":
+        return
+    parts, whole = [leaf(value) for value in given[:3]], leaf(np.array(given))
+    seed = cr.tensor(RNG.standard_normal(expected.shape), dtype=cr.float64)
+    found, right = function(leaf(M), [*parts, given[3]]), function(leaf(M), whole)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-14)
+    found.backward(seed)
+    right.backward(seed)
+    np.testing.assert_allclose([part.grad.item() for part in parts], whole.grad.numpy()[:3], rtol=1e-12)
+    with cr.no_grad():
+        assert not function(leaf(M), [*parts, given[3]]).requires_grad
+    assert function(cr.tensor(M, dtype=cr.float32), given).dtype == cr.float32
+
+
+def test_a_tensor_made_of_tensors_warns_that_it_has_no_gradient() -> None:
+    part = leaf(2.0)
+    for make in (cr.tensor, cr.Tensor, cr.as_tensor):
+        with pytest.warns(UserWarning, match="stack"):
+            assert not make([part, part]).requires_grad
 
 
 def test_coefficients_may_be_a_list_of_tensors() -> None:

@@ -31,7 +31,7 @@ WIDEST = 88  # characters of an expression that is not split
 RESERVED = frozenset(keyword.kwlist) | frozenset(
     """np math abs min range maximum minimum where larger smaller plus separate as_shape row_of r c i first last
     kernel given single boolean float32 float64 int32 int64 uint8 uint64
-    left right start stop inner rows depth panels deep k0 r0 r1 n0 n1""".split()
+    left right start stop inner rows depth panels deep k0 r0 r1 n n0 n1""".split()
 )
 
 

@@ -25,6 +25,9 @@ from .registers import lanes_of, tile_width
 __all__ = ["BIAS", "Product", "product_text"]
 
 ROWS = 96  # of the left matrix in a block: whole tiles
+# of the right matrix, before what follows: that reads rows in long pieces, since short ones that lie a power of two
+# apart, as those of many a matrix do, want the same places in the cache
+PANELS = 4
 
 # what may follow: a number is added to each column, if there are such numbers
 BIAS = (
@@ -51,6 +54,7 @@ def product_text(name: str, dtype: Any, parameters: str, after: Sequence[str] = 
         before: lines before all others.
     """
     lanes, number = lanes_of(dtype), dtype.name
+    width = tile_width() * lanes
     lines = [f"def {name}({parameters}):", "    separate()"]
     lines += indented(before, 1)
     lines += [
@@ -63,9 +67,10 @@ def product_text(name: str, dtype: Any, parameters: str, after: Sequence[str] = 
         f"        pack_{number}(right, turned & 2, k0, deep, start, stop, panels)",
         f"        for r0 in range(0, rows, {ROWS}):",
         f"            r1 = min(r0 + {ROWS}, rows)",
-        f"            for n0 in range(start, stop, {tile_width() * lanes}):",
-        f"                n1 = min(n0 + {tile_width() * lanes}, stop)",
-        f"                multiply_{number}(left, turned & 1, panels, k0, deep, r0, r1, start, stop, n0, out)",
+        f"            for n0 in range(start, stop, {width * PANELS}):",
+        f"                n1 = min(n0 + {width * PANELS}, stop)",
+        f"                for n in range(n0, n1, {width}):",
+        f"                    multiply_{number}(left, turned & 1, panels, k0, deep, r0, r1, start, stop, n, out)",
     ]
     if after:
         lines += ["                if k0 + deep == inner:", *indented(after, 5)]

@@ -150,9 +150,9 @@ def taken_out(whole: Node, loop: Loop, product: Node, graph: Graph, users: dict[
     others = [other for other in kernel.loops if other is not loop]
     alone = part(Node(kernel, line=product.line, formula=product.formula), [loop])
     graph.nodes = [node for node in graph.nodes if node not in alone]
-    if others:
+    if any(item not in alone for item in items):
         part(whole, others)
-    else:
+    else:  # what is left, such as another shape of an input, nobody reads
         graph.nodes.remove(whole)
     return alone
 

@@ -527,8 +527,14 @@ class Kernel:
     def __call__(self, *arrays: Any) -> list[Any]:
         """Compute it by NumPy, a node at a time."""
         known = dict(zip(self.inputs, arrays, strict=True))
+
+        def value(node: Node) -> Any:
+            if node in known:
+                return known[node]
+            return node.args[0] if node.op is CONSTANT else np.full(node.shape or (), uniform_value(node), node.dtype)
+
         for node in self.nodes:
-            known[node] = node.op(*map_nodes(node.args, known.__getitem__), **map_nodes(node.kwargs, known.__getitem__))
+            known[node] = node.op(*map_nodes(node.args, value), **map_nodes(node.kwargs, value))
         return [known[node] for node in self.outputs]
 
 
