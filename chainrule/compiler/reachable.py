@@ -498,5 +498,6 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
         yield name, content
     yield from ((path, item) for item in function.__defaults__ or ())
     if function.__kwdefaults__:
+        found.bindings.append((Attributes(function), "__kwdefaults__", function.__kwdefaults__))
         found.snapshots.append(Snapshot(function.__name__, function.__kwdefaults__, "default"))
         yield from ((path, item) for item in function.__kwdefaults__.values())

@@ -386,8 +386,10 @@ class Cell:
 
 def laid_out(value: Any, old: Any) -> Any:
     """What is written to an array: it lies as the array does, which the user's code may ask."""
-    if old.flags.c_contiguous or type(old) is not np.ndarray or not old.size:
+    if type(old) is not np.ndarray or not old.size or not old.ndim:
         return value
+    if old.flags.c_contiguous:
+        return np.ascontiguousarray(value)
     reach = [(n - 1) * step for n, step in zip(old.shape, old.strides, strict=True)]
     first = -sum(min(0, end) for end in reach)
     memory = np.empty(first + sum(max(0, end) for end in reach) + old.itemsize, np.uint8)

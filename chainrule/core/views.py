@@ -134,12 +134,6 @@ def note_writes(tensors: Iterable[Tensor], operation: str) -> None:
         storage.line = line
 
 
-def is_expanded(array: Any) -> bool:
-    """Whether an array of another type, such as a traced one, says that its elements share memory."""
-    steps = getattr(array, "strides", None) or ()
-    return not array.flags.writeable if 0 in steps and array.size and hasattr(array, "flags") else False
-
-
 def check_writable(target: Tensor, operation: str) -> bool:
     """Whether a write to `target` must be recorded because of `target` itself.
 
@@ -147,7 +141,7 @@ def check_writable(target: Tensor, operation: str) -> bool:
         RuntimeError: `target` is a leaf that requires grad, a view of one, or memory that several elements share.
     """
     array = target.array
-    if not array.flags.writeable if isinstance(array, np.ndarray) else is_expanded(array):
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
         raise RuntimeError(
             f"{operation}: this tensor of shape {target.shape} cannot be written to: more than one element refers to a "
             "single memory location (it was expanded), or its array is read-only. Use clone() first."

@@ -10,7 +10,7 @@ from ..core.dtypes import as_dtype, as_numpy_dtype
 from ..core.forward import cast
 from ..core.tensor import Size, Tensor, as_array, check_device, device, device_of, make_tensor
 from .common import attach, normalize_axis
-from .creation import full
+from .creation import empty, full, ones, zeros
 from .legacy import TYPE_NAMES, kind_of
 from .shape import as_sizes, clone
 
@@ -144,7 +144,7 @@ def new_zeros(
 ) -> Tensor:
     """Zeros of a shape, in this tensor's type."""
     check_device(device)
-    return _new(np.zeros(as_sizes(size), _kind(self, dtype)), requires_grad)
+    return zeros(as_sizes(size), dtype=_kind(self, dtype), requires_grad=requires_grad)
 
 
 def new_ones(
@@ -152,7 +152,7 @@ def new_ones(
 ) -> Tensor:
     """Ones of a shape, in this tensor's type."""
     check_device(device)
-    return _new(np.ones(as_sizes(size), _kind(self, dtype)), requires_grad)
+    return ones(as_sizes(size), dtype=_kind(self, dtype), requires_grad=requires_grad)
 
 
 def new_empty(
@@ -160,7 +160,7 @@ def new_empty(
 ) -> Tensor:
     """Whatever the memory held, of a shape, in this tensor's type."""
     check_device(device)
-    return _new(np.empty(as_sizes(size), _kind(self, dtype)), requires_grad)
+    return empty(as_sizes(size), dtype=_kind(self, dtype), requires_grad=requires_grad)
 
 
 def new_full(

@@ -22,6 +22,7 @@ SIZES = [  # rows, summands, columns: one tile, edges of tiles, of blocks of the
     (7, 17, 31),
     (12, 384, 64),
     (13, 385, 65),
+    (25, 30, 81),
     (64, 784, 100),
     (241, 16, 47),
     (500, 800, 129),

@@ -308,6 +308,8 @@ WENT_WRONG: list[Any] = [  # programs, and their settings
     ([("matmul", 0, 307), ("with counts", 10, 91), ("write", 3, 143), ("unary", 22, 17)], ((4, 4), 0, False)),
     ([("write", 1, 301), ("write", 12, 307)], ((3, 4), 3, False)),
     ([("write", 0, 1), ("shaped", 29, 4)], ((3, 4), 2, False)),
+    ([("shaped", 4, 14), ("write", 8, 91)], ((1, 4), 4, False)),
+    ([("unary", 13, 0), ("write", 14, 307), ("write", 9, 231)], ((4, 4), 0, False)),
 ]  # fmt: skip
 
 
@@ -329,3 +331,26 @@ def test_random_programs_with_compiled_kernels(dtype: Any, monkeypatch: pytest.M
     settings(SETTINGS, max_examples=count)(
         given(programs, settings_of)(lambda program, setting: check(program, dtype, (), setting))
     )()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_whole_numbers_that_grow_too_large_go_round_in_kernels(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("CHAINRULE_KERNELS", "1")
+    random, limits = np.random.default_rng(0), np.iinfo(dtype)
+    a, b = (random.integers(limits.min, limits.max, (5, 6)).astype(dtype) for _ in range(2))
+
+    def run(a: Any, b: Any) -> Any:
+        whole = [a + b, a - b, a * b, cr.square(a), -a, a.abs(), (a + b) * 3 - a, cr.maximum(a * 3, b - a)]
+        whole += [cr.where(a > b, a - b, b - a)]
+        return [value.double() + 1 for value in whole] + [((a + b) > 3).double() * 2, (a - b).sum(0) * 2.0]
+
+    def by_numpy(a: Any, b: Any) -> Any:
+        whole = [a + b, a - b, a * b, np.square(a), -a, np.abs(a), (a + b) * 3 - a, np.maximum(a * 3, b - a)]
+        whole += [np.where(a > b, a - b, b - a)]
+        return [value + 1.0 for value in whole] + [((a + b) > 3) * 2.0, (a - b).sum(0, dtype=np.int64) * 2.0]
+
+    compiled = compile(run)
+    with np.errstate(over="ignore"):
+        for found, wanted in zip(compiled(cr.from_numpy(a), cr.from_numpy(b)), by_numpy(a, b), strict=True):
+            np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6)

@@ -15,6 +15,10 @@ from ..passes.constants import uniform_value
 __all__ = ["HEAVY", "ReductionOf", "cast", "element", "literal", "loop_types", "reduction_of"]
 
 TYPES = frozenset(map(np.dtype, ("f4", "f8", "i4", "i8", "u1", "?")))
+# Whole numbers go round in NumPy where they grow too large. Numba computes with narrow ones in 64 bits, and takes for
+# granted that those of 64 bits with a sign never grow too large.
+NARROW = frozenset(map(np.dtype, ("i4", "u1")))
+GOES_ROUND = frozenset(("add", "subtract", "multiply", "square"))
 
 # ufunc -> its text for one element; {0}, {1} are the operands, in the type of the ufunc's loop
 INFIX = {
@@ -160,12 +164,16 @@ def pattern_of(
             return OF_BOOL[name]
         if result != np.bool and (kind == "b" or (name in ("divide", "reciprocal") and kind != "f")):
             return None
-        return INFIX[name].replace("1 /", f"{result.name}(1) /")
+        if name in GOES_ROUND and result == np.int64:
+            return f"int64({INFIX[name].replace('{0}', 'uint64({0})').replace('{1}', 'uint64({1})')})"
+        pattern = INFIX[name].replace("1 /", f"{result.name}(1) /")
+        return f"{result.name}({pattern})" if result in NARROW else pattern
     if name in LOGICAL:
         # a ufunc of numbers has loops for them; a kernel asks whether they are 0
         return LOGICAL[name] if all(dtype == np.bool for dtype in operands) else None
     if name in CALLS and kind != "b" and (name != "sqrt" or kind == "f"):
-        return f"{CALLS[name]}({', '.join(f'{{{i}}}' for i in range(len(operands)))})"
+        call = f"{CALLS[name]}({', '.join(f'{{{i}}}' for i in range(len(operands)))})"
+        return f"{result.name}({call})" if result in NARROW and name == "absolute" else call
     if kind != "f":
         return None
     if name in ROUNDING:
