@@ -587,7 +587,7 @@ def _plain_cross_entropy(input: Any, target: Any, ignore_index: int) -> Tensor |
     starts, ones, one_each, average = _constants(lines, classes, x.dtype)
     flat = labels + starts
     largest = x.take(x.argmax(1) + starts) if classes <= SHORT else np.maximum.reduce(x, axis=1)
-    out = x - largest.reshape(-1, 1)
+    out = np.subtract(x, largest.reshape(-1, 1), order="C")  # of which `reshape` makes a view, to write to
     picked = out.take(flat)
     probabilities = np.exp(out, out=out)
     totals = probabilities.dot(ones)  # BLAS sums short lines in half the time of np.add.reduce

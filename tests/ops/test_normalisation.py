@@ -325,3 +325,16 @@ def test_instance_norm_normalises_each_channel_of_each_sample() -> None:
     out = instance_norm(tensor(IMAGES), eps=0.0).numpy()
     np.testing.assert_allclose(out.mean((2, 3)), 0, atol=1e-12)
     np.testing.assert_allclose(out.var((2, 3)), 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_of_logits_in_any_layout_has_softmax_minus_one_hot_as_gradient(dtype: Any) -> None:
+    values, labels = RNG.normal(size=(6, 5)).astype(dtype), np.array([0, 4, 2, 2, 1, 3])
+    expected = np.exp(values - scipy.special.logsumexp(values, axis=1, keepdims=True))
+    expected[np.arange(6), labels] -= 1
+    wide = np.zeros((6, 10), dtype)
+    wide[:, ::2] = values
+    for x in (values, np.asfortranarray(values), wide[:, ::2], np.ascontiguousarray(values[::-1, ::-1])[::-1, ::-1]):
+        given = cr.from_numpy(x).requires_grad_()
+        cr.nn.functional.cross_entropy(given, cr.from_numpy(labels)).backward()
+        np.testing.assert_allclose(given.grad.numpy(), expected / 6, rtol=1e-5, atol=1e-7)
