@@ -26,7 +26,7 @@ HOLDS = {True: "yes", False: "NO", None: "not measured"}
 
 def table(results: Sequence[Result]) -> str:
     """Every ratio with its bound, every number of the reports, what starting costs, and what did not run."""
-    rows: list[tuple[str, ...]] = [("workload", "peer", "median", "chainrule/peer", "turn by turn", "bound", "holds?")]
+    rows: list[tuple[str, ...]] = [("workload", "peer", "median", "chainrule/peer", "quartiles", "bound", "holds?")]
     for result in results:
         rows.extend(comparison_rows(result))
     parts = [aligned(rows)] if len(rows) > 1 else []

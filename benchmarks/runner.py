@@ -2,8 +2,8 @@
 
 Only one process works at a time: turns go round (A B C, B C A, ...), short ones and many, so that a slow moment of the
 machine hits everybody alike. A turn's time is the median of ten means over a few milliseconds (what collecting garbage
-costs is part of them), a program's time the median of its turns, and a comparison the ratio of two such medians from
-one run.
+costs is part of them), a program's time the median of its turns, and a comparison of two the median of their ratios
+turn by turn: neighbouring turns meet the machine in the same state, also where it changes within a run.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class Measurement:
         return statistics.median(self.turns)
 
     def quantity(self, name: str) -> float:
-        """What a bound speaks of: ``time``, ``memory``, ``first_call`` or ``warm_first_call``; 0 if not measured."""
-        if name == "time":
-            return self.median
+        """What a bound speaks of beside time: ``memory``, ``first_call`` or ``warm_first_call``; 0 if not measured."""
         if name == "memory":
             return self.peak_bytes
         calls = self.first_calls if name == "first_call" else self.warm_first_calls
@@ -109,21 +107,32 @@ class Result:
     error: str | None = None
     verdicts: list[Verdict] = field(default_factory=list)
 
+    def turn_ratios(self, of: str, against: str) -> list[float]:
+        """The ratio of the times of two programs, turn by turn; none where one of them did not run."""
+        mine, others = (self.measurements.get(name, Measurement()).turns for name in (of, against))
+        return [a / b for a, b in zip(mine, others, strict=bool(mine and others))]
+
     def ratio(self, of: str, against: Sequence[str], quantity: str = "time", difference: bool = False) -> float | None:
-        """quantity(of) / the smallest quantity(against), or their difference; None unless all of them ran."""
+        """quantity(of) / the smallest quantity(against), or their difference; None unless all of them ran.
+
+        Of times it is the median of the ratios turn by turn, with the peer with which that is largest.
+        """
+        if quantity == "time":
+            ratios = [self.turn_ratios(of, peer) for peer in against]
+            return max(map(statistics.median, ratios)) if all(ratios) else None
         found = [self.measurements.get(name) for name in (of, *against)]
         values = [each.quantity(quantity) for each in found if each is not None and each.turns]
         if len(values) < len(found) or min(values) <= 0:
             return None
         return values[0] - min(values[1:]) if difference else values[0] / min(values[1:])
 
-    def spread(self, of: str, against: str) -> tuple[float, float, float] | None:
-        """The quartiles of the ratio turn by turn: how much the machine moved between neighbouring turns."""
-        mine, others = self.measurements.get(of), self.measurements.get(against)
-        if mine is None or others is None or len(mine.turns) < 2 or len(others.turns) < 2:
+    def spread(self, of: str, against: str) -> tuple[float, float] | None:
+        """The outer quartiles of the ratio turn by turn: how much the machine moved between neighbouring turns."""
+        ratios = self.turn_ratios(of, against)
+        if len(ratios) < 2:
             return None
-        low, middle, high = statistics.quantiles([a / b for a, b in zip(mine.turns, others.turns, strict=False)], n=4)
-        return low, middle, high
+        low, _, high = statistics.quantiles(ratios, n=4)
+        return low, high
 
     def judge(self, bounds: Sequence[Bound]) -> None:
         """Puts a number to each bound."""

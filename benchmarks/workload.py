@@ -86,8 +86,8 @@ class Bound:
     against: tuple[str, ...] = ()
     of: str = "chainrule"
     quantity: str = "time"
-    """``time`` (median of a step), ``memory`` (peak of the process), ``first_call`` (with nothing compiled on disk),
-    ``warm_first_call`` (in a later process), or a name that a report gives."""
+    """``time`` (of a step; the median of the ratios turn by turn), ``memory`` (peak of the process), ``first_call``
+    (with nothing compiled on disk), ``warm_first_call`` (in a later process), or a name that a report gives."""
     difference: bool = False
 
 

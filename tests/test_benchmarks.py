@@ -112,10 +112,15 @@ def result_of(**turns: list[float]) -> runner.Result:
     )
 
 
-def test_a_ratio_is_of_medians_and_takes_the_better_of_several_peers() -> None:
-    result = result_of(chainrule=[1.0, 2.0, 90.0], torch1=[4.0, 4.0, 4.0], torch2=[8.0, 5.0, 1.0])
+def test_a_ratio_is_the_median_turn_by_turn_and_takes_the_better_of_several_peers() -> None:
+    result = result_of(chainrule=[1.0, 2.0, 90.0], torch1=[4.0, 4.0, 4.0], torch2=[8.0, 5.0, 100.0])
     assert result.ratio("chainrule", ("torch1", "torch2")) == 0.5
     assert result.ratio("chainrule", ("torch2",)) == 0.4
+
+
+def test_a_machine_that_is_slower_for_half_of_a_run_does_not_move_a_ratio() -> None:
+    result = result_of(chainrule=[1.0, 1.0, 1.0, 3.0, 3.0], numpy=[2.0, 2.0, 6.0, 6.0, 6.0])
+    assert result.ratio("chainrule", ("numpy",)) == 0.5
 
 
 def test_a_bound_is_not_measured_when_a_peer_of_it_did_not_run() -> None:
