@@ -364,7 +364,8 @@ class Compiled:
             what = differences(list(self.variants)[-1], key, names)
         warnings.warn(
             f"{self.name} has been traced {self.traces} times, which makes calls slow. What keeps changing: {what}. "
-            "Give data one shape, pass numbers that change as tensors, or leave this function uncompiled.",
+            "Give data one shape, pass numbers that change as tensors or as np.asarray(number), or leave this function "
+            "uncompiled.",
             stacklevel=4,
         )
 

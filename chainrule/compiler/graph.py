@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,15 @@ CONSTANT = _Marker("constant")
 ATOMS = frozenset((int, float, bool, str, type(None)))  # arguments in which there are no nodes
 
 
+class Place(NamedTuple):
+    """A line of a function: the file, the line, the function's first line, and its name."""
+
+    file: str
+    line: int
+    first: int
+    function: str
+
+
 class Node:
     """One value of the program.
 
@@ -45,10 +54,11 @@ class Node:
         line: `file:line` of the user's code that asked for it.
         formula: for a step of the backward pass, the formula of the backward function it belongs to.
         effect: whether it must run even if nobody uses its result, and in its place.
-        inside: (file, line, first line of the function) of this package's code that asked for it, the innermost first.
+        inside: the `Place`s of this package's code that asked for it, the innermost first.
+        layer: the id of the innermost module in whose call it is computed, or 0.
     """
 
-    __slots__ = ("args", "dtype", "effect", "formula", "inside", "kwargs", "line", "name", "op", "shape")
+    __slots__ = ("args", "dtype", "effect", "formula", "inside", "kwargs", "layer", "line", "name", "op", "shape")
 
     def __init__(
         self,
@@ -62,7 +72,8 @@ class Node:
         line: str = "",
         formula: str = "",
         effect: bool = False,
-        inside: tuple[tuple[str, int, int], ...] = (),
+        inside: tuple[Place, ...] = (),
+        layer: int = 0,
     ) -> None:
         self.op = op
         self.args = args
@@ -74,6 +85,7 @@ class Node:
         self.formula = formula
         self.effect = effect
         self.inside = inside
+        self.layer = layer
 
     @property
     def size(self) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import linecache
-import os
 import textwrap
 
-import numpy as np
-
-from .graph import CONSTANT, INPUT, Node
-from .references import OfTensor
-from .trace import Trace
+from ..core.table import name_of
+from ..core.tensor import Tensor
+from ..nn import functional
+from .graph import CONSTANT, INPUT, Node, Place
+from .trace import Trace, identifier
 
 __all__ = ["name_values"]
 
@@ -37,39 +37,63 @@ def name_values(traced: Trace) -> None:
         if name and not node.name:
             node.name = name
     name_layers(traced)
+    name_calls(traced.graph.nodes)
     name_inner_values(traced.graph.nodes, {node.name for node in traced.graph.nodes})
-    for gradient, value in traced.pairs:
-        if value.name and not gradient.name and value.op is not CONSTANT:
-            gradient.name = f"{value.name}_grad"
+    name_gradients(traced)
 
 
 def name_layers(traced: Trace) -> None:
-    """Call the last value that is computed with the parameters of a layer by the layer's name."""
-    parameters = {node: node.name for node, reference in traced.inputs.items() if isinstance(reference, OfTensor)}
-    last: dict[str, Node] = {}
-    for node in traced.graph.nodes:
-        if node.op not in (np.dot, np.matmul, np.add, np.multiply) or node.formula:
-            continue
-        if any(f"{os.sep}optim{os.sep}" in file for file, *_ in node.inside):
-            continue
-        for operand in node.operands():
-            while operand.op in (np.transpose, np.swapaxes):
-                operand = operand.args[0]
-            layer, _, parameter = parameters.get(operand, "").rpartition("_")
-            if layer and parameter in ("weight", "bias"):
-                last[layer] = node
+    """Call the last value that is computed in a layer by the layer's name."""
+    paths = {id(module): path for module, path in traced.found.modules.items() if path}
+    last = {node.layer: node for node in traced.graph.nodes if node.layer in paths}
     for layer, node in last.items():
-        node.name = node.name or layer
+        node.name = node.name or identifier(paths[layer])
+
+
+def name_calls(nodes: list[Node]) -> None:
+    """Call the last value that one of PyTorch's functions computes by the function's name."""
+    calls = [*map(call_of, nodes), None]
+    for i, node in enumerate(nodes):
+        call = calls[i]
+        if call is not None and call != calls[i + 1] and not node.name:
+            node.name = call[-1].strip("_")
+
+
+def call_of(node: Node) -> tuple[str, str, int, str] | None:
+    """The outermost call of PyTorch's interface in the user's line: (line, file and line of the function, its name)."""
+    for place in reversed(node.inside if not node.formula else ()):
+        name = place.function
+        if not name.startswith("_") and (hasattr(functional, name) or hasattr(Tensor, name)):
+            return node.line, place.file, place.first, name
+    return None
+
+
+def name_gradients(traced: Trace) -> None:
+    """Call a gradient after the value that it belongs to, which is called after its operation if it has no name yet.
+
+    Values get their final names, since those of one name would be numbered from the last one on in the backward part.
+    """
+    own = {gradient for gradient, _ in traced.pairs if gradient.name}
+    gradients = {value: gradient for gradient, value in traced.pairs if value.op is not CONSTANT}
+    given = {value for value in gradients if value.name}
+    taken: set[str] = set()
+    for node in traced.graph.nodes:
+        name = node.name or (name_of(node.op).strip("_") if node in gradients else "")
+        if name and not node.formula:
+            node.name = next(x for i in itertools.count(1) if (x := f"{name}_{i}" if i > 1 else name) not in taken)
+            taken.add(node.name)
+    for value, gradient in gradients.items():
+        if not gradient.name or (value in given and gradient not in own):
+            gradient.name = f"{value.name}_grad"
 
 
 def name_inner_values(nodes: list[Node], taken: set[str]) -> None:
     """Call the last value that a line `name = ...` of this package computes by that name."""
-    running: dict[tuple[str, int, int], Node] = {}
+    running: dict[Place, Node] = {}
     for node in [*nodes, Node(INPUT)]:
         for place in [place for place in running if place not in node.inside]:
             done = running.pop(place)
-            file, line, first = place
-            name = assigned(file, first).get(line, "")
+            name = assigned(place.file, place.first).get(place.line, "")
             if not done.name and len(name) > 1 and name not in MEANINGLESS and name not in taken:
                 done.name = name.strip("_")
         if node.op not in (INPUT, CONSTANT):

@@ -6,6 +6,7 @@ Large intermediate results go to buffers that are used again (see `memory.py`).
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import linecache
 import operator
@@ -60,6 +61,7 @@ INFIX = {
 AUGMENTED = {np.add: "+=", np.subtract: "-=", np.multiply: "*=", np.true_divide: "/="}
 ONLY_BOOL = {np.logical_and, np.logical_or}
 INLINE = 64  # a constant of at most so many elements is written out
+NESTED = 2  # as many steps may stand in the line of the one that reads them
 
 
 class Program:
@@ -92,7 +94,7 @@ class Program:
         self.rewrite = rewrite
         self.memory = Plan()
         self.graph = Graph([], [])  # with the kernels
-        self.steps: dict[int, Node] = {}  # the node that a line of the source computes, by its number
+        self.steps: dict[Node, int] = {}  # the number of the last line of the source that computes a node
 
     def load(self) -> Any:
         """The function itself; its lines show in tracebacks."""
@@ -122,6 +124,7 @@ class _Writer:
             if is_output(node):
                 self.results.setdefault(node.args[0], []).append(node)
         self.names = names
+        self.nested: set[Node] = set()  # values whose expression stands where they are used, and needs brackets there
         self.memory = memory
         self.imports: set[str] = {"import numpy as np"}
         self.objects: dict[str, Any] = {}
@@ -134,7 +137,7 @@ class _Writer:
     def argument(self, value: Any) -> str:
         """An argument as Python text."""
         if isinstance(value, Node):
-            return self.names[value]
+            return f"({self.names[value]})" if value in self.nested else self.names[value]
         if hasattr(value, "_fields"):
             return f"{self.function(type(value))}({', '.join(map(self.argument, value))})"
         if isinstance(value, tuple):
@@ -161,6 +164,18 @@ class _Writer:
         if callable(value) and not hasattr(value, "numbers"):
             return self.function(value)
         return self.object(value)
+
+    def bare(self, value: Any) -> str:
+        """An argument where nothing binds more strongly: between the brackets of a call."""
+        return self.names[value] if isinstance(value, Node) else self.argument(value)
+
+    def call(self, node: Node, out: str = "") -> str:
+        """A call by the function's name."""
+        keywords = {key: value for key, value in node.kwargs.items() if not (key == "keepdims" and value is False)}
+        if isinstance(node.op, UfuncMethod) and isinstance(axis := keywords.get("axis"), tuple) and len(axis) == 1:
+            keywords["axis"] = axis[0]
+        shown = [*map(self.bare, node.args), *(f"{key}={self.argument(value)}" for key, value in keywords.items())]
+        return f"{self.function(node.op)}({', '.join(shown + [f'out={out}'] * bool(out))})"
 
     def type_name(self, dtype: np.dtype[Any]) -> str:
         return "bool" if dtype == np.bool else f"np.{dtype.name}"
@@ -234,10 +249,8 @@ class _Writer:
             return [f"{name} = {self.expression(node)}"]
         if isinstance(target, Node) and node.op in AUGMENTED and node.args[0] is target and not node.kwargs:
             self.names[node] = out
-            return [f"{out} {AUGMENTED[node.op]} {self.argument(node.args[1])}"]
-        shown = [self.argument(arg) for arg in node.args]
-        shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
-        call = f"{self.function(node.op)}({', '.join([*shown, f'out={out}'])})"
+            return [f"{out} {AUGMENTED[node.op]} {self.bare(node.args[1])}"]
+        call = self.call(node, out)
         return [call if name == out else f"{name} = {call}"]
 
     def call_kernel(self, whole: Node) -> list[str]:
@@ -324,14 +337,12 @@ class _Writer:
     def overwriting(self, node: Node, target: Node) -> str:
         """A result that takes the memory, and the name, of an operand."""
         name = self.names[target]
-        if node.name and node.name != target.name and not node.name.startswith(f"{name}_"):
-            call = f"{self.function(node.op)}({', '.join([*map(self.argument, node.args), f'out={name}'])})"
-            return f"{self.names[node]} = {call}"
+        if node.name != target.name:
+            return f"{self.names[node]} = {self.call(node, name)}"
         self.names[node] = name
         if node.op in AUGMENTED and node.args[0] is target and self.infix_is_the_same(node):
-            return f"{name} {AUGMENTED[node.op]} {self.argument(node.args[1])}"
-        shown = ", ".join([*map(self.argument, node.args), f"out={name}"])
-        return f"{self.function(node.op)}({shown})"
+            return f"{name} {AUGMENTED[node.op]} {self.bare(node.args[1])}"
+        return self.call(node, name)
 
     def expression(self, node: Node) -> str:
         """A call, in the shortest usual form."""
@@ -353,9 +364,7 @@ class _Writer:
                 return f"{self.argument(first)}.reshape{self.argument(tuple(node.shape)) if node.shape else '(())'}"
             if op is np.astype and not node.kwargs:
                 return f"{self.argument(first)}.astype({self.argument(args[1])})"
-        shown = [self.argument(arg) for arg in args]
-        shown += [f"{key}={self.argument(value)}" for key, value in node.kwargs.items()]
-        return f"{self.function(op)}({', '.join(shown)})"
+        return self.call(node)
 
     @staticmethod
     def infix_is_the_same(node: Node) -> bool:
@@ -455,6 +464,26 @@ def is_inline(node: Node) -> bool:
     return axes is None or tuple(axes) in ((1, 0), (-1, -2))
 
 
+def read_next(graph: Graph, memory: Plan) -> set[Node]:
+    """Values without a name that the next step alone reads, in whose line they are written."""
+    users = graph.users()
+    kept = {*graph.outputs, *memory.targets, *memory.targets.values(), *(node for node, _ in memory.copies)}
+    steps = [node for node in graph.nodes if node.op not in (INPUT, CONSTANT) and not is_inline(node)]
+    found: set[Node] = set()
+    length: dict[Node, int] = {}
+    for node, following in itertools.pairwise(steps):
+        length[node] = 1 + sum(length[operand] for operand in node.operands() if operand in found)
+        if (
+            users[node] == [following]
+            and not (node.name or node.effect or node in kept or length[node] > NESTED)
+            and (node.line, node.formula) == (following.line, following.formula)
+            and not any(isinstance(op, (Kernel, Draw)) or op is write_region for op in (node.op, following.op))
+            and not is_output(following)
+        ):
+            found.add(node)
+    return found
+
+
 def is_fancy(step: Any) -> bool:
     """Whether a step selects by an array of indices, so that its result is a copy."""
     return bool(nodes_in(step[1])) or any(isinstance(item, (list, np.ndarray)) for item in step[1])
@@ -493,10 +522,12 @@ def write_source(
         in_place = [(place[value], target) for value, target in in_place]
     memory = plan(graph, results, in_place)
     name_chains(graph, memory)
-    names = unique_names(graph)
+    inlined = read_next(graph, memory)
+    names = unique_names(graph, inlined)
     writer = _Writer(graph, names, memory, functions or ())
     body: list[str] = []
-    steps: list[tuple[int, Node]] = []
+    nested: list[Node] = []  # within the line that comes
+    steps: dict[Node, int] = {}
     shown_line = shown_formula = ""
     for node in graph.nodes:
         if node.op is INPUT or is_output(node):
@@ -507,12 +538,18 @@ def write_source(
         if is_inline(node):
             names[node] = f"{names[node.args[0]]}.T"
             continue
+        if node in inlined:
+            names[node] = writer.expression(node)
+            if node.op in INFIX or node.op in (np.negative, operator.neg):
+                writer.nested.add(node)
+            nested.append(node)
+            continue
         if node.line and (node.line != shown_line or node.formula != shown_formula):
             body.extend(comment(node, shown_line if shown_formula else ""))
             shown_line, shown_formula = node.line, node.formula
-        start = len(body)
         body += writer.statements(node)
-        steps += [(i, node) for i in range(start, len(body))]
+        steps |= dict.fromkeys([*nested, node], len(body))
+        nested.clear()
     for node, target in memory.copies:
         body.append(f"np.copyto({names[target]}, {names[node]})")
     returned = [
@@ -536,7 +573,7 @@ def write_source(
 
     program = Program(name, "\n".join(lines), original.inputs, writer.objects, writer.kernels, rewrite)
     program.memory, program.graph = memory, graph
-    program.steps = {len(head) + 3 + i: node for i, node in steps}
+    program.steps = {node: len(head) + 2 + i for node, i in steps.items()}
     return program
 
 
@@ -563,8 +600,10 @@ def name_chains(graph: Graph, memory: Plan) -> None:
     for node in graph.nodes:
         target = memory.targets.get(node)
         if isinstance(target, Node) and target.op is not INPUT:
-            heads[node] = head = heads.get(target, target)
-            if node.name and not head.name and bool(node.formula) == bool(head.formula):
+            head = heads.get(target, target)
+            if not node.name:
+                heads[node] = head
+            elif not head.name and bool(node.formula) == bool(head.formula):
                 head.name = node.name
 
 
@@ -574,13 +613,13 @@ RESERVED = frozenset(keyword.kwlist) | frozenset(
 )
 
 
-def unique_names(graph: Graph) -> dict[Node, str]:
-    """Names for the nodes that are valid in Python and do not hide anything."""
+def unique_names(graph: Graph, inlined: set[Node]) -> dict[Node, str]:
+    """Names for the nodes that are valid in Python and do not hide anything; not for those that are written inline."""
     names: dict[Node, str] = {}
     counts: dict[str, int] = {}
     functions = {node.op for node in graph.nodes if callable(node.op)}
     taken = {*RESERVED, *(name_of(op) for op in functions if getattr(np, name_of(op), None) is not op)}
-    for node in graph.nodes:
+    for node in sorted((node for node in graph.nodes if node not in inlined), key=lambda node: not node.name):
         base = node.name or (name_of(node.op).lstrip("_").replace(".", "_") if callable(node.op) else "constant")
         name = base
         while name in taken:

@@ -85,7 +85,7 @@ class Stats(NamedTuple):
 def stats(variant: Any) -> Stats:
     """The counts of a variant's programs together."""
     programs = [variant.forward] + ([] if variant.backward is None else [variant.backward])
-    nodes = [node for program in programs for node in dict.fromkeys(program.steps.values())]
+    nodes = [node for program in programs for node in program.steps]
     return Stats(
         len(nodes),
         sum(isinstance(node.op, Kernel) for node in nodes),
@@ -197,8 +197,8 @@ def profile(variant: Any, n: int = 20) -> Profile:
         for generator, state in states:
             generator.set_state(state)
     floors: dict[int, float] = {}
-    for node, number in {node: number for number, node in program.steps.items()}.items():
-        floors[number] = floor(node)
+    for node, number in program.steps.items():
+        floors[number] = floors.get(number, 0.0) + floor(node)
     found = [
         Line(number, lines[number - 1].strip(), float(np.median(seconds)), floors.get(number, 0.0))
         for number, seconds in sorted(times.items())

@@ -259,14 +259,18 @@ def identifier(path: str) -> str:
 
 
 def shorten(found: Found, taken: set[str]) -> None:
-    """Leave the model's name out of its tensors' paths, where they differ without it; not before a number."""
+    """Leave the model's name out of the paths of its tensors and modules, if tensors differ without it; not before a
+    number."""
     roots = {path for path in found.modules.values() if path and "." not in path}
-    short = {}
-    for tensor, path in found.tensors.items():
+
+    def shorter(path: str) -> str:
         root, _, inner = path.partition(".")
-        short[tensor] = inner if root in roots and not inner[:1].isdigit() else path
+        return inner if root in roots and inner and not inner[:1].isdigit() else path
+
+    short = {tensor: shorter(path) for tensor, path in found.tensors.items()}
     if len({*short.values(), ""}) == len(short) + 1 and taken.isdisjoint(short.values()):
         found.tensors.update(short)
+        found.modules.update({module: shorter(path) for module, path in found.modules.items()})
 
 
 def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str]) -> Trace:
@@ -827,10 +831,9 @@ def explained(back: Callable[..., Any], func: Any, position: Any) -> Callable[..
             gradient = back(*args, **kwargs)
         finally:
             formula.reset(token)
-        value = args[2 + position] if type(position) is int and len(args) > 2 + position else None
-        found, value = (x.array if isinstance(x, Tensor) else x for x in (gradient, value))
-        if isinstance(found, Tracer) and isinstance(value, Tracer) and found.shape == value.shape:
-            found.recorder.gradients.append((found.node, value.node))
+        whole, value = (x.array if isinstance(x, Tensor) else x for x in args[:2])
+        if isinstance(whole, Tracer) and isinstance(value, Tracer) and whole.shape == value.shape:
+            whole.recorder.gradients.append((whole.node, value.node))
         return gradient
 
     return running

@@ -29,7 +29,8 @@ from ..core.recipe import NOT_THE_USER, PACKAGE
 from ..core.table import name_of
 from ..core.tensor import Tensor
 from ..core.views import write_region
-from .graph import CONSTANT, INPUT, Node
+from ..nn.module import Module
+from .graph import CONSTANT, INPUT, Node, Place
 
 __all__ = ["Number", "Recorder", "TraceError", "Tracer"]
 
@@ -51,6 +52,7 @@ WHOLE = frozenset(
         *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of", "permutation_of"),
         *("_scatter", "_scatter_add", "_scatter_reduce"),
         *("_complex", "eigen", "eigenvalues"),  # of which NumPy's own steps depend on values
+        "solve_triangular_matrix",  # for which NumPy's general solution refuses zeros on the diagonal
     )
 )
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
@@ -117,19 +119,27 @@ def user_line() -> str:
     return "<unknown>"
 
 
-def lines_inside() -> tuple[tuple[str, int, int], ...]:
-    """(file, line, first line of the function) of this package's frames between the user's code and the engine."""
+def places_inside() -> tuple[Place, ...]:
+    """This package's frames between the user's code and the engine."""
     frame: Any = sys._getframe(1)
     found = []
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(PACKAGE):
-            if not file.startswith(ENGINE):
-                found.append((file, frame.f_lineno, frame.f_code.co_firstlineno))
-        elif not file.startswith(NOT_THE_USER):
+        code = frame.f_code
+        if code.co_filename.startswith(PACKAGE):
+            if not code.co_filename.startswith(ENGINE):
+                found.append(Place(code.co_filename, frame.f_lineno, code.co_firstlineno, code.co_name))
+        elif not code.co_filename.startswith(NOT_THE_USER):
             break
         frame = frame.f_back
     return tuple(found)
+
+
+def layer_inside() -> int:
+    """The id of the innermost module that is being called, or 0."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code is not Module.__call__.__code__:
+        frame = frame.f_back
+    return 0 if frame is None else id(frame.f_locals["self"])
 
 
 def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoReturn:
@@ -223,7 +233,8 @@ class Recorder:
                 line=line or user_line(),
                 formula=text,
                 effect=effect,
-                inside=lines_inside(),
+                inside=places_inside(),
+                layer=0 if text else layer_inside(),
             )
         )
 

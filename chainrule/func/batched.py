@@ -35,6 +35,7 @@ from ..core.table import backward
 from ..core.tensor import Tensor
 from ..ops import convolution
 from ..ops.indexing import getitem, getitem_adjoint
+from ..ops.linalg import solve_triangular_matrix
 
 __all__ = ["Batched", "from_samples", "to_samples"]
 
@@ -1024,7 +1025,7 @@ def of_matrices(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     return Batched(level, out)
 
 
-@rule(np.linalg.solve)
+@rule(np.linalg.solve, solve_triangular_matrix)
 def solve(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     """Linear equations."""
     a, b = args
@@ -1032,7 +1033,7 @@ def solve(level: Level, func: Any, args: Any, kwargs: Any) -> Any:
     if column:
         b = np.expand_dims(b, 1)
     ndim = max(a.ndim, b.ndim)
-    out = func(*(aligned(x, ndim) if belongs(level, x) else x for x in (a, b)))
+    out = func(*(aligned(x, ndim) if belongs(level, x) else x for x in (a, b)), **kwargs)
     return Batched(level, np.squeeze(out, -1) if column else out)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..core.dtypes import as_dtype, as_numpy_dtype
 from ..core.forward import cast
-from ..core.tensor import Size, Tensor, as_array, check_device, device, device_of, make_tensor
+from ..core.tensor import Size, Tensor, check_device, device, device_of, make_tensor
 from .common import attach, normalize_axis
-from .creation import empty, full, ones, zeros
+from .creation import empty, full, ones, tensor, zeros
 from .legacy import TYPE_NAMES, kind_of
 from .shape import as_sizes, clone
 
@@ -181,7 +181,7 @@ def new_full(
 def new_tensor(self: Tensor, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the given data, in this tensor's type."""
     check_device(device)
-    return _new(np.array(as_array(data), dtype=_kind(self, dtype)), requires_grad)
+    return tensor(data, requires_grad, _kind(self, dtype))
 
 
 # ----- methods ----------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, default_float
-from ..core.tensor import Tensor, as_array, check_device, make_tensor
-from ..core.tracing import lift
+from ..core.tensor import Tensor, as_array, check_device, is_array, make_tensor
+from ..core.tracing import as_it_is, lift
 from .common import numbers_as
 from .out import write_out
 
@@ -104,7 +104,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         return cast(data, as_numpy_dtype(dtype))
     if isinstance(data, (np.ndarray, np.generic)) and dtype is None and data.dtype.isnative:
         return make_tensor(np.asarray(data), None)
-    if dtype is None and isinstance(data, (np.ndarray, np.generic)):
+    if dtype is None and (is_array(data) or isinstance(data, np.generic)):
         dtype = data.dtype.newbyteorder("=")
     return make_tensor(as_array(data, dtype), None)
 
@@ -123,14 +123,14 @@ def from_numpy(ndarray: Any) -> Tensor:
     >>> t
     Tensor(array([5., 0.]), requires_grad=False)
     """
-    if not isinstance(ndarray, np.ndarray):
+    if not isinstance(ndarray, np.ndarray) and as_it_is(ndarray) is not ndarray:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     if not ndarray.dtype.isnative:
         raise ValueError(
             f"given numpy array has byte order different from the native byte order: {ndarray.dtype.str}. Its memory "
             "cannot be shared: use chainrule.tensor, which copies and converts"
         )
-    return make_tensor(np.asarray(ndarray), None)  # an np.memmap as a plain view of its memory
+    return make_tensor(as_it_is(ndarray), None)  # an np.memmap as a plain view of its memory
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:

@@ -120,19 +120,37 @@ def solve_back1(grad_out: Any, out: Any, a: Any, b: Any) -> Any:
 def solve_triangular_matrix(a: Any, b: Any, lower: bool = False, unit_diagonal: bool = False) -> Any:
     """The x with a @ x = b for triangular a; the other triangle is not looked at.
 
+    A zero on the diagonal divides: infinities and NaN, no error.
+
     Shapes: a (..., n, n), b (..., n, k).
     """
-    if type(a) is ndarray and type(b) is ndarray and a.ndim == b.ndim == 2 and a.size and b.size:
-        from scipy.linalg import get_blas_funcs
-
-        trsm = get_blas_funcs("trsm", (a, b))
-        if a.flags.f_contiguous:
-            return trsm(1.0, a, b, lower=lower, diag=unit_diagonal)
-        return trsm(1.0, a.T, b, lower=not lower, trans_a=1, diag=unit_diagonal)
+    if type(a) is ndarray and type(b) is ndarray and a.size and b.size:
+        if a.ndim == b.ndim == 2:
+            return solve_one_triangle(a, b, lower, unit_diagonal)
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        all_a, all_b = np.broadcast_to(a, batch + a.shape[-2:]), np.broadcast_to(b, batch + b.shape[-2:])
+        out = np.empty(all_b.shape, np.result_type(a, b))
+        for index in np.ndindex(batch):
+            out[index] = solve_one_triangle(all_a[index], all_b[index], lower, unit_diagonal)
+        return out
     triangle = np.tril if lower else np.triu
     if unit_diagonal:
         return np.linalg.solve(triangle(a, -1 if lower else 1) + eye_of(a.shape[-1], a), b)
     return np.linalg.solve(triangle(a), b)
+
+
+def solve_one_triangle(a: Any, b: Any, lower: bool, unit_diagonal: bool) -> Any:
+    """What `solve_triangular_matrix` computes, for one matrix that is an array, by LAPACK and BLAS."""
+    from scipy.linalg import get_blas_funcs, get_lapack_funcs
+
+    turned = not a.flags.f_contiguous
+    of_a = {"lower": lower != turned, "trans": int(turned)}
+    trtrs = get_lapack_funcs("trtrs", (a, b))  # on one thread where trsm would wake others for a small matrix
+    x, info = trtrs(a.T if turned else a, b, unitdiag=unit_diagonal, **of_a)
+    if info == 0:
+        return x
+    trsm = get_blas_funcs("trsm", (a, b))  # divides by zeros as well
+    return trsm(1.0, a.T if turned else a, b, diag=unit_diagonal, lower=lower != turned, trans_a=int(turned))
 
 
 @backward(solve_triangular_matrix, 0)

@@ -19,7 +19,7 @@ from ..core.dtypes import as_numpy_dtype, dtype
 from ..core.forward import array_function, cast, promote, wrap_forward_fn
 from ..core.grad_mode import mode, recording_mode
 from ..core.table import EACH, backward
-from ..core.tensor import Tensor, make_tensor
+from ..core.tensor import Tensor, is_array, make_tensor
 from ..core.views import write_in_place
 from .common import as_tensor_argument, attach, attach_in_place, normalize_axes, normalize_axis, numbers_as, numpy_names
 
@@ -1373,6 +1373,8 @@ def fill(input: Any, value: Any) -> Tensor:
         return clone(_fill_like(input, value))
     if isinstance(value, np.generic):
         value = value.item()
+    if is_array(value) and not value.ndim:
+        return fill(input, make_tensor(value, None))
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"fill expects a number or a 0-d tensor, got {type(value).__name__}")
     wanted = make_tensor(numbers_as(value, input.array.dtype), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+import chainrule as cr
 from chainrule.compiler.graph import CONSTANT, INPUT, Graph, Node, shown_argument
 from chainrule.compiler.passes import PASSES, forms
 from chainrule.compiler.tracer import UfuncMethod
@@ -19,7 +21,10 @@ from chainrule.ops.indexing import getitem_adjoint
 from chainrule.ops.pooling import Window, _max_pool, _spread_maxima
 from chainrule.ops.special import SQRT_2PI, SQRT_HALF
 
+from .programs import arrays_of
+
 F4 = np.dtype(np.float32)
+KERNELS = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="no Numba")
 
 
 class Build:
@@ -228,6 +233,7 @@ UNCOVERED: dict[str, tuple[Any, Any]] = {
     "steps": ((ALL, slice(0, 6, 2)), (ALL, slice(1, 6, 2))),
     "a corner": ((slice(0, 1), slice(0, 2)), (ALL, slice(2, 6))),
     "two axes": ((slice(0, 1),), (ALL, slice(1, 6))),
+    "two axes, with ends that fit": ((slice(0, 1),), (ALL, slice(1, 2))),
     "all of it": ((ALL, ALL), (ALL, slice(0, 6))),
     "indices": (([0, 1],), (slice(0, 0),)),
     "a new axis": ((None, ALL, slice(0, 2)), (ALL, slice(2, 6))),
@@ -245,10 +251,52 @@ def test_slices_that_do_not_cover_an_array_once_stay(case: str) -> None:
     assert after("slices", make)[-2:] == ["z = add(p, q)", "return z"]
 
 
+def test_a_product_of_slices_that_cover_an_array_stays() -> None:
+    def make(b: Build) -> Node:
+        first, second = filled(b, "p", (ALL, slice(0, 2)), 2, 2), filled(b, "q", (ALL, slice(2, 4)), 2, 2)
+        product = b("y", np.multiply, first, second)
+        return b("z", np.add, product, filled(b, "r", (ALL, slice(4, 6)), 2, 2))
+
+    assert after("slices", make)[-2:] == ["z = add(y, r)", "return z"]
+
+
+def test_slices_of_a_smaller_array_that_is_spread_stay() -> None:
+    def make(b: Build) -> Node:
+        small = filled(b, "p", (ALL, slice(0, 2)), 1, 2, of=(1, 6))
+        return b("z", np.add, small, filled(b, "q", (ALL, slice(2, 6)), 2, 4))
+
+    assert after("slices", make)[-2:] == ["z = add(p, q)", "return z"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_pass_rewrites(case: str) -> None:
     name, make, expected = CASES[case]
     assert after(name, make) == expected
+
+
+M, I, X, ZEROS = (cr.tensor(a) for a in ([True, False], [3, 4], [1.0, -2.0], [0.0, -0.0]))
+FILLED: dict[str, Any] = {
+    "a fraction as whole numbers": lambda: cr.where(M, cr.full_like(X, 2.7, dtype=cr.int64), I) * 3,
+    "a number as truth": lambda: cr.where(M, cr.full_like(I, 0.5, dtype=cr.bool), ~M),
+    "no truth": lambda: cr.where(M, cr.zeros_like(M), ~M),
+    "both zeros": lambda: [((X + 1) / ZEROS).exp(), cr.where(X > 0, X, ZEROS), X.copysign(ZEROS) * 2],
+    "minus both zeros": lambda: (X * 0) - ZEROS,
+    "minus zero": lambda: [(X + 2) / cr.full_like(X, -0.0), (X * 0) - cr.full_like(X, -0.0)],
+}
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("kernels", ["0", pytest.param("1", marks=KERNELS)])
+@pytest.mark.parametrize("case", FILLED)
+def test_an_array_counts_as_one_number_only_if_each_element_is_that(
+    case: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+    found, expected = arrays_of(cr.compile(FILLED[case])()), arrays_of(FILLED[case]())
+    for x, y in zip(found, expected, strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+        np.testing.assert_array_equal(np.signbit(x), np.signbit(y))
 
 
 def test_draws_of_random_numbers_are_neither_shared_nor_dropped() -> None:

@@ -80,3 +80,9 @@ def test_parameters_from_bytes_in_another_order_are_trained(size: int, optimizer
         found.append(w.detach().numpy())
     np.testing.assert_array_equal(*found)
     assert found[0][0] < 1
+
+
+@pytest.mark.parametrize("data", [0.1, [0.1, 0.7], np.array([0.1, 0.7])])
+def test_new_tensor_keeps_the_digits_that_its_type_can_hold(data: Any) -> None:
+    made = cr.zeros(2, dtype=cr.float64).new_tensor(data)
+    np.testing.assert_array_equal(made.numpy(), np.asarray(data))

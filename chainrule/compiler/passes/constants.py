@@ -29,11 +29,14 @@ def uniform_value(node: Node) -> Any:
         array = node.args[0]
         if array.size and not array.flags.writeable:
             first = array.reshape(-1)[0]
-            return first.item() if bool(np.all(array == first)) else None
+            alike = bool(np.all(array == first)) and (first != 0 or array.tobytes() == first.tobytes() * array.size)
+            return first.item() if alike else None  # 0.0 and -0.0 are equal
         return None
     if node.op in FILLS:
         value = FILLS[node.op](node)
-        return value if isinstance(value, (int, float, bool)) else None
+        if not isinstance(value, (int, float, bool)) or node.dtype is None:
+            return None
+        return value if node.dtype.kind in "fc" else np.full((), value, node.dtype).item()
     if node.op is np.broadcast_to or node.op is np.reshape:
         return uniform_value(node.args[0]) if isinstance(node.args[0], Node) else node.args[0]
     return None

@@ -36,7 +36,7 @@ def run(graph: Graph) -> bool:
 
 def side_by_side(node: Node) -> Node | None:
     """A sum of filled parts that cover their array, each element once."""
-    if node.op is not np.add or node.kwargs or node.shape is None:
+    if node.op is not np.add or node.shape is None:
         return None
     parts: list[Part] = []
     for term in terms(node):
@@ -66,7 +66,7 @@ def terms(node: Node) -> Iterator[Any]:
         term = waiting.pop()
         if not isinstance(term, Node):
             yield term
-        elif term.op is np.add and len(term.args) == 2 and not term.kwargs and term.shape == node.shape:
+        elif term.op is np.add and not term.kwargs:
             waiting += term.args
         else:
             yield term
@@ -74,14 +74,10 @@ def terms(node: Node) -> Iterator[Any]:
 
 def part_of(node: Node, total: Node) -> Part | None:
     """The part that the gradient of a slice fills; None for anything else, or for a slice in several axes."""
-    if node.op is not getitem_adjoint or node.kwargs or (node.shape, node.dtype) != (total.shape, total.dtype):
+    if node.op is not getitem_adjoint or (node.shape, node.dtype) != (total.shape, total.dtype):
         return None
     values, index, shape = node.args
-    if not isinstance(values, Node) or values.dtype != node.dtype:
-        return None
     index = next((expanded(index, i, len(shape)) for i, item in enumerate(index) if item is Ellipsis), index)
-    if len(index) > len(shape):
-        return None
     found = None
     for axis, (item, size) in enumerate(zip(index, shape, strict=False)):
         if isinstance(item, slice) and all(bound is None or type(bound) is int for bound in (item.start, item.stop)):
