@@ -41,6 +41,23 @@ class Place(NamedTuple):
     function: str
 
 
+class Origin(NamedTuple):
+    """Which code asked for a value.
+
+    Attributes:
+        statements: (frame, line, place within it) of the user's, the innermost first.
+        inside: this package's places between the user's code and the engine, the innermost first.
+        layer: the id of the innermost module that was being called, or 0.
+    """
+
+    statements: tuple[tuple[int, int, int], ...] = ()
+    inside: tuple[Place, ...] = ()
+    layer: int = 0
+
+
+NOBODY = Origin()
+
+
 class Node:
     """One value of the program.
 
@@ -54,11 +71,10 @@ class Node:
         line: `file:line` of the user's code that asked for it.
         formula: for a step of the backward pass, the formula of the backward function it belongs to.
         effect: whether it must run even if nobody uses its result, and in its place.
-        inside: the `Place`s of this package's code that asked for it, the innermost first.
-        layer: the id of the innermost module in whose call it is computed, or 0.
+        origin: the code that asked for it, which names it.
     """
 
-    __slots__ = ("args", "dtype", "effect", "formula", "inside", "kwargs", "layer", "line", "name", "op", "shape")
+    __slots__ = ("args", "dtype", "effect", "formula", "kwargs", "line", "name", "op", "origin", "shape")
 
     def __init__(
         self,
@@ -72,8 +88,7 @@ class Node:
         line: str = "",
         formula: str = "",
         effect: bool = False,
-        inside: tuple[Place, ...] = (),
-        layer: int = 0,
+        origin: Origin = NOBODY,
     ) -> None:
         self.op = op
         self.args = args
@@ -84,8 +99,7 @@ class Node:
         self.line = line
         self.formula = formula
         self.effect = effect
-        self.inside = inside
-        self.layer = layer
+        self.origin = origin
 
     @property
     def size(self) -> int:

@@ -6,7 +6,9 @@ import ast
 import functools
 import itertools
 import linecache
+import operator
 import textwrap
+from typing import Any
 
 from ..core.table import name_of
 from ..core.tensor import Tensor
@@ -23,31 +25,46 @@ MEANINGLESS = frozenset("array found input out output result results source src 
 def name_values(traced: Trace) -> None:
     """Name what has a name in somebody's code.
 
-    The last value of each of the user's lines `name = ...` is called by that name, a layer's result by the layer's
-    name, gradients after what they belong to, and other values as the lines of this package call them.
+    The last value of each of the user's statements `name = ...` is called by that name, a layer's result by the layer's
+    name, a function's by the function's, gradients after what they belong to, and other values as the lines of this
+    package call them.
     """
-    last: dict[str, Node] = {}
-    for node in traced.graph.nodes:
-        if node.op in (INPUT, CONSTANT) or node.formula or node.dtype is None:
-            continue
-        last[node.line] = node
-    for line, node in last.items():
-        file, _, number = line.rpartition(":")
-        name = assigned(file).get(int(number)) if number.isdigit() else None
-        if name and not node.name:
-            node.name = name
-    name_layers(traced)
-    name_calls(traced.graph.nodes)
+    forward = [node for node in traced.graph.nodes if node.op not in (INPUT, CONSTANT) and not node.formula]
+    name_statements(forward)
+    name_layers(forward, traced.found.modules)
+    name_calls(forward)
     name_inner_values(traced.graph.nodes, {node.name for node in traced.graph.nodes})
     name_gradients(traced)
 
 
-def name_layers(traced: Trace) -> None:
+def name_statements(nodes: list[Node]) -> None:
+    """Call the last value that one of the user's statements computes by the variable that it assigns to.
+
+    If it assigns to several, these are the last parts of one value.
+    """
+    for i, (node, following) in enumerate(itertools.pairwise([*nodes, Node(INPUT)])):
+        if node.dtype is None or not node.origin.statements or goes_on(node.origin.statements[0], following):
+            continue
+        file, _, number = node.line.rpartition(":")
+        names = assigned(file).get(int(number), "").split(", ")
+        parts = nodes[max(0, i + 1 - len(names)) : i + 1]
+        if len(names) == 1 or all(x.op is operator.getitem and x.args[0] is node.args[0] for x in parts):
+            for part, name in zip(parts, names, strict=False):
+                part.name = part.name or name
+
+
+def goes_on(statement: tuple[int, int, int], following: Node) -> bool:
+    """Whether the node that follows is computed by the same statement, or by a function that this has called."""
+    frame, line, place = statement
+    return any(other[:2] == (frame, line) and other[2] >= place for other in following.origin.statements)
+
+
+def name_layers(nodes: list[Node], modules: dict[Any, str]) -> None:
     """Call the last value that is computed in a layer by the layer's name."""
-    paths = {id(module): path for module, path in traced.found.modules.items() if path}
-    last = {node.layer: node for node in traced.graph.nodes if node.layer in paths}
+    names = {id(module): identifier(path) for module, path in modules.items() if path}
+    last = {node.origin.layer: node for node in nodes}
     for layer, node in last.items():
-        node.name = node.name or identifier(paths[layer])
+        node.name = node.name or names.get(layer, "")
 
 
 def name_calls(nodes: list[Node]) -> None:
@@ -59,12 +76,12 @@ def name_calls(nodes: list[Node]) -> None:
             node.name = call[-1].strip("_")
 
 
-def call_of(node: Node) -> tuple[str, str, int, str] | None:
-    """The outermost call of PyTorch's interface in the user's line: (line, file and line of the function, its name)."""
-    for place in reversed(node.inside if not node.formula else ()):
+def call_of(node: Node) -> tuple[Any, ...] | None:
+    """The outermost call of PyTorch's interface in the user's statement; the function's name comes last."""
+    for place in reversed(node.origin.inside):
         name = place.function
         if not name.startswith("_") and (hasattr(functional, name) or hasattr(Tensor, name)):
-            return node.line, place.file, place.first, name
+            return (*(statement[:2] for statement in node.origin.statements[:1]), place.file, place.first, name)
     return None
 
 
@@ -91,18 +108,18 @@ def name_inner_values(nodes: list[Node], taken: set[str]) -> None:
     """Call the last value that a line `name = ...` of this package computes by that name."""
     running: dict[Place, Node] = {}
     for node in [*nodes, Node(INPUT)]:
-        for place in [place for place in running if place not in node.inside]:
+        for place in [place for place in running if place not in node.origin.inside]:
             done = running.pop(place)
             name = assigned(place.file, place.first).get(place.line, "")
-            if not done.name and len(name) > 1 and name not in MEANINGLESS and name not in taken:
+            if not done.name and len(name) > 1 and name.isidentifier() and name not in {*MEANINGLESS, *taken}:
                 done.name = name.strip("_")
         if node.op not in (INPUT, CONSTANT):
-            running.update(dict.fromkeys(node.inside, node))
+            running.update(dict.fromkeys(node.origin.inside, node))
 
 
 @functools.lru_cache(1024)
 def assigned(file: str, first: int = 0) -> dict[int, str]:
-    """For each line of a file the variable to which its statement assigns, if it is one.
+    """For each line of a file the variable to which its statement assigns, or several, with commas between them.
 
     Args:
         first: the first line of a function, to which one looks then: to read whole files would take longer.
@@ -119,9 +136,13 @@ def assigned(file: str, first: int = 0) -> dict[int, str]:
     names: dict[int, str] = {}
     for statement in ast.walk(tree):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and isinstance(targets[0], ast.Name):
+        if not isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            continue
+        each = targets[0].elts if isinstance(targets[0], ast.Tuple) else targets[:1]
+        found = [target.id for target in each if isinstance(target, ast.Name)]
+        if len(found) == len(each):
             for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1):
-                names[line] = targets[0].id
+                names[line] = ", ".join(found)
     return names
 
 

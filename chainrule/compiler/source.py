@@ -523,7 +523,7 @@ def write_source(
     memory = plan(graph, results, in_place)
     name_chains(graph, memory)
     inlined = read_next(graph, memory)
-    names = unique_names(graph, inlined)
+    names = unique_names(graph, memory, inlined)
     writer = _Writer(graph, names, memory, functions or ())
     body: list[str] = []
     nested: list[Node] = []  # within the line that comes
@@ -613,13 +613,20 @@ RESERVED = frozenset(keyword.kwlist) | frozenset(
 )
 
 
-def unique_names(graph: Graph, inlined: set[Node]) -> dict[Node, str]:
-    """Names for the nodes that are valid in Python and do not hide anything; not for those that are written inline."""
+def unique_names(graph: Graph, memory: Plan, inlined: set[Node]) -> dict[Node, str]:
+    """Names for the nodes that are valid in Python and do not hide anything; not for those that are written inline.
+
+    One that is written over an operand of its name has that one's.
+    """
     names: dict[Node, str] = {}
     counts: dict[str, int] = {}
     functions = {node.op for node in graph.nodes if callable(node.op)}
     taken = {*RESERVED, *(name_of(op) for op in functions if getattr(np, name_of(op), None) is not op)}
     for node in sorted((node for node in graph.nodes if node not in inlined), key=lambda node: not node.name):
+        target = memory.targets.get(node)
+        if isinstance(target, Node) and target.op is not INPUT and target.name == node.name:
+            names[node] = names[target]
+            continue
         base = node.name or (name_of(node.op).lstrip("_").replace(".", "_") if callable(node.op) else "constant")
         name = base
         while name in taken:

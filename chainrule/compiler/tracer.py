@@ -30,7 +30,7 @@ from ..core.table import name_of
 from ..core.tensor import Tensor
 from ..core.views import write_region
 from ..nn.module import Module
-from .graph import CONSTANT, INPUT, Node, Place
+from .graph import CONSTANT, INPUT, NOBODY, Node, Origin, Place
 
 __all__ = ["Number", "Recorder", "TraceError", "Tracer"]
 
@@ -52,12 +52,14 @@ WHOLE = frozenset(
         *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of", "permutation_of"),
         *("_scatter", "_scatter_add", "_scatter_reduce"),
         *("_complex", "eigen", "eigenvalues"),  # of which NumPy's own steps depend on values
+        "without_zero",  # which looks at values
         "solve_triangular_matrix",  # for which NumPy's general solution refuses zeros on the diagonal
     )
 )
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
 
 ENGINE = (os.path.join(PACKAGE, "core", ""), os.path.join(PACKAGE, "compiler", ""))
+TRACE = os.path.join(PACKAGE, "compiler", "trace.py")
 
 # what the backward pass is computing while it is traced: the formula of the backward function, and the line of the
 # user's code whose derivative that is
@@ -119,27 +121,26 @@ def user_line() -> str:
     return "<unknown>"
 
 
-def places_inside() -> tuple[Place, ...]:
-    """This package's frames between the user's code and the engine."""
+def origin() -> Origin:
+    """The code that asks for a value now, up to the function that is traced."""
     frame: Any = sys._getframe(1)
-    found = []
+    inside: list[Place] = []
+    statements: list[tuple[int, int, int]] = []
+    layer = 0
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith(PACKAGE):
-            if not code.co_filename.startswith(ENGINE):
-                found.append(Place(code.co_filename, frame.f_lineno, code.co_firstlineno, code.co_name))
-        elif not code.co_filename.startswith(NOT_THE_USER):
+        file = code.co_filename
+        if file == TRACE:
             break
+        if file.startswith(PACKAGE):
+            if not (statements or file.startswith(ENGINE)):
+                inside.append(Place(file, frame.f_lineno, code.co_firstlineno, code.co_name))
+            if not layer and code is Module.__call__.__code__:
+                layer = id(frame.f_locals["self"])
+        elif not file.startswith(NOT_THE_USER):
+            statements.append((id(frame), frame.f_lineno, frame.f_lasti))
         frame = frame.f_back
-    return tuple(found)
-
-
-def layer_inside() -> int:
-    """The id of the innermost module that is being called, or 0."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code is not Module.__call__.__code__:
-        frame = frame.f_back
-    return 0 if frame is None else id(frame.f_locals["self"])
+    return Origin(tuple(statements), tuple(inside), layer)
 
 
 def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoReturn:
@@ -233,8 +234,7 @@ class Recorder:
                 line=line or user_line(),
                 formula=text,
                 effect=effect,
-                inside=places_inside(),
-                layer=0 if text else layer_inside(),
+                origin=NOBODY if text else origin(),
             )
         )
 

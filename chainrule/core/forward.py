@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .dtypes import combine, default_float, number_dtype, promote_pair, refuse_complex
+from .dtypes import combine, default_float, number_dtype, promote_pair, refuse_complex, to_complex
 from .grad_mode import ON, grad_mode
 from .lists import in_type_of_tensors, of_list
 from .recipe import CLOCK, NO_KWARGS, Recipe, Storage, extra_of, make_recipe, new_object, user_trace
@@ -130,7 +130,7 @@ def promote(operands: tuple[Any, ...], floating: bool = False) -> list[Any]:
         floating: make integers the default float, for functions without integer results.
     """
     listed = [isinstance(x, (list, tuple)) for x in operands]
-    if True in listed:  # a list counts as the default float, and has all digits where another type is wanted
+    if True in listed:  # a list counts as of the default type, and has all digits where another type is wanted
         operands = tuple(of_list(x) if given else x for x, given in zip(operands, listed, strict=True))
         counted = (_in_default_float(x) if given else x for x, given in zip(operands, listed, strict=True))
         wanted = result_numpy_dtype(tuple(counted))
@@ -152,7 +152,9 @@ def promote(operands: tuple[Any, ...], floating: bool = False) -> list[Any]:
 
 
 def _in_default_float(values: Any) -> Any:
-    return values.astype(default_float()) if is_array(values) and values.dtype == np.float64 else values
+    if is_array(values) and values.dtype in (np.float64, np.complex128):
+        return values.astype(default_float() if values.dtype == np.float64 else to_complex(default_float()))
+    return values
 
 
 # ---- wrapping ----------------------------------------------------------------------------------------------------

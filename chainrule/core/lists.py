@@ -37,10 +37,10 @@ def loses_gradient(values: Any) -> bool:
 
 
 def in_type_of_tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The arguments of a function of NumPy, lists of numbers in the type of the floating tensors beside them."""
+    """The arguments of a function of NumPy, lists in the type of the tensors beside them that is wider than theirs."""
     kinds = {x.array.dtype for x in _tensors((args, tuple(kwargs.values()))) if x.array.dtype.kind == "f"}
     widest = max(kinds, key=lambda kind: kind.itemsize, default=None)
-    if widest is None or widest == default_float():
+    if widest is None or widest.itemsize <= default_float().itemsize:
         return args, kwargs
     return _in_type(args, widest), {name: _in_type(value, widest) for name, value in kwargs.items()}
 

@@ -20,6 +20,7 @@ from ..core.grad_mode import grad_mode
 from ..core.recipe import NO_KWARGS
 from ..core.table import backward, result_may_change
 from ..core.tensor import Tensor, make_tensor
+from ..core.tracing import as_it_is
 from .common import as_tensor_argument, attach, attach_in_place, in_place, is_complex, real_like
 
 LN2 = math.log(2.0)
@@ -968,10 +969,28 @@ def clamp_max(input: Any, max: Any) -> Tensor:
     return clamp(input, None, max)
 
 
-def _refuse_integer_zero(divisor: Any) -> None:
-    array = divisor.array if isinstance(divisor, Tensor) else np.asarray(divisor)
-    if array.dtype.kind in "biu" and not np.all(array):
+@array_function
+def without_zero(divisor: Any) -> Any:
+    """A copy of integers by which others are divided: a compiled program looks at them when it runs.
+
+    Raises:
+        RuntimeError: one of them is 0.
+    """
+    if not np.all(divisor):
         raise RuntimeError("ZeroDivisionError: an integer tensor is divided by 0")
+    return np.copy(divisor)
+
+
+def _refusing_integer_zero(divisor: Any) -> Any:
+    """The divisor, of which no integer is 0."""
+    array = divisor.array if isinstance(divisor, Tensor) else as_it_is(divisor)
+    if array.dtype.kind not in "biu":
+        return divisor
+    if not isinstance(array, np.ndarray):
+        return make_tensor(without_zero(array), None)
+    if not np.all(array):
+        raise RuntimeError("ZeroDivisionError: an integer tensor is divided by 0")
+    return divisor
 
 
 def _integers(input: Any) -> bool:
@@ -985,7 +1004,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
         RuntimeError: integers divided by 0.
     """
     if _integers(input):
-        _refuse_integer_zero(other)
+        other = _refusing_integer_zero(other)
     return _floor_divide(input, other)  # type: ignore[no-any-return]
 
 
@@ -996,7 +1015,7 @@ def trunc_divide(input: Any, other: Any) -> Tensor:
         RuntimeError: integers divided by 0.
     """
     if _integers(input):
-        _refuse_integer_zero(other)
+        other = _refusing_integer_zero(other)
         if not isinstance(input, Tensor):
             input = as_tensor_argument(input)
     return _trunc_quotient(input, other)  # type: ignore[no-any-return]
@@ -1009,7 +1028,7 @@ def remainder(input: Any, other: Any) -> Tensor:
         RuntimeError: integers divided by 0.
     """
     if _integers(input):
-        _refuse_integer_zero(other)
+        other = _refusing_integer_zero(other)
     return _remainder(input, other)  # type: ignore[no-any-return]
 
 
@@ -1020,7 +1039,7 @@ def fmod(input: Any, other: Any) -> Tensor:
         RuntimeError: integers divided by 0.
     """
     if _integers(input):
-        _refuse_integer_zero(other)
+        other = _refusing_integer_zero(other)
     return _fmod(input, other)  # type: ignore[no-any-return]
 
 

@@ -161,3 +161,27 @@ def test_what_the_next_line_alone_reads_is_written_there() -> None:
     assert "(x < (2 * y)).astype(np.int64)" in compiled.source, compiled.source
     numbers = [line.number for line in compiled.profile(2).lines]
     assert len(numbers) == len(set(numbers)) < compiled.stats().steps
+
+
+def test_each_part_and_each_turn_of_a_loop_has_the_name_that_the_user_gave_it() -> None:
+    def halves(x: Any) -> Any:
+        left, right = x.chunk(2, dim=1)
+        left = left.exp()
+        mixed = cr.cat([left, right], 1) * halve(x)
+        return mixed
+
+    def halve(x: Any) -> Any:
+        scale = x.abs() + 1
+        return scale / 2
+
+    def step(x: Any) -> Any:
+        for _ in range(2):
+            x = halves(x) - 1
+        return x.sum()
+
+    compiled = cr.compile(step, leave_out=["fusion"])
+    compiled(cr.ones(2, 4))
+    names = re.findall(r"^    (\w+) = ", compiled.source, re.MULTILINE)
+    names = [name for name in names if re.match("left|right|mixed|scale|x", name)]
+    first, second = ["left", "right", "left_2", "mixed", "scale", "x_2"], ["left_3", "right_2", "left_4", "mixed_2"]
+    assert names == [*first, *second, "scale_2", "x_3"], compiled.source

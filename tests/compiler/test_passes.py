@@ -24,6 +24,7 @@ from chainrule.ops.special import SQRT_2PI, SQRT_HALF
 from .programs import arrays_of
 
 F4 = np.dtype(np.float32)
+ALL = slice(None)
 KERNELS = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="no Numba")
 
 
@@ -68,6 +69,15 @@ def filled(b: Build, name: str, index: Any, *shape: int, of: tuple[int, ...] = (
     return b(name, getitem_adjoint, b.input(f"{name}_grad", *shape), index, of)
 
 
+def joined(b: Build, *befores: tuple[int, ...]) -> Node:
+    """The sum of the halves of an array's columns, both of which were reshaped."""
+    parts = []
+    for i, before in enumerate(befores):
+        half = b(f"r{i}", np.reshape, b.input(f"x{i}", *before), (6, 2))
+        parts.append(b(f"p{i}", getitem_adjoint, half, (ALL, slice(2 * i, 2 * i + 2)), (6, 4)))
+    return b("z", np.add, *parts)
+
+
 def heads(b: Build) -> Node:
     """What queries, keys and values hand back to the array that they were split from."""
     parts = []
@@ -78,7 +88,6 @@ def heads(b: Build) -> Node:
     return b("z", np.add, b("y", np.add, parts[2], parts[0]), parts[1])
 
 
-ALL = slice(None)
 CASES: dict[str, tuple[str, Any, list[str]]] = {
     "gradients of slices that cover an array": (
         "slices",
@@ -106,6 +115,21 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
             "z_2 = reshape(z, (2, 5, 36))",
             "return z_2",
         ],
+    ),
+    "gradients that were reshaped within their rows": (
+        "slices",
+        lambda b: joined(b, (6, 2, 1), (6, 2, 1)),
+        ["z = concatenate([x0, x1], axis=1)", "z_2 = reshape(z, (6, 4))", "return z_2"],
+    ),
+    "gradients that were reshaped beyond their rows": (
+        "slices",
+        lambda b: joined(b, (3, 4, 1), (3, 4, 1)),
+        ["r0 = reshape(x0, (6, 2))", "r1 = reshape(x1, (6, 2))", "z = concatenate([r0, r1], axis=1)", "return z"],
+    ),
+    "gradients that were reshaped each in its way": (
+        "slices",
+        lambda b: joined(b, (6, 2, 1), (6, 1, 2)),
+        ["r0 = reshape(x0, (6, 2))", "r1 = reshape(x1, (6, 2))", "z = concatenate([r0, r1], axis=1)", "return z"],
     ),
     "x * 1": ("algebra", lambda b: b("y", np.multiply, b.input("x", 2), 1.0), ["return x"]),
     "1 * x": ("algebra", lambda b: b("y", np.multiply, 1.0, b.input("x", 2)), ["return x"]),
@@ -136,6 +160,21 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
         "algebra",
         lambda b: b("z", np.subtract, b.input("x", 2), b("n", np.negative, b.input("y", 2))),
         ["z = add(x, y)", "return z"],
+    ),
+    "(-x) + y": (
+        "algebra",
+        lambda b: b("z", np.add, b("n", np.negative, b.input("x", 2)), b.input("y", 2)),
+        ["z = subtract(y, x)", "return z"],
+    ),
+    "sums with negative numbers of another type stay": (
+        "algebra",
+        lambda b: [
+            b("z", op, *terms)
+            for x, n in [(b.input("x", 2), b("n", np.negative, b("w", np.astype, b.input("v", 2), np.uint8)))]
+            for op, terms in ((np.add, (x, n)), (np.add, (n, x)), (np.subtract, (x, n)))
+        ],
+        ["w = astype(v, uint8)", "n = negative(w)", "z = add(x, n)", "z_2 = add(n, x)", "z_3 = subtract(x, n)"]
+        + ["return z, z_2, z_3"],
     ),
     "exp(log(x)) stays, for it is rounded": (
         "algebra",
@@ -203,6 +242,16 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
         ],
         ["y = add(x, 0.0)", "y_2 = add(x, -0.0)", "z = power(x, 2)", "z_2 = power(x, 2.0)", "return y, y_2, z, z_2"],
     ),
+    "1j and -0.0 + 1j, and two NumPy zeros, differ": (
+        "common_subexpressions",
+        lambda b: [
+            b("y", np.multiply, x, value)
+            for x in [b.input("x", 2)]
+            for value in (1j, complex(-0.0, 1), np.float32(0.0), np.float32(-0.0))
+        ],
+        ["y = multiply(x, 1j)", "y_2 = multiply(x, (-0+1j))", "y_3 = multiply(x, np.float32(0.0))"]
+        + ["y_4 = multiply(x, np.float32(-0.0))", "return y, y_2, y_3, y_4"],
+    ),
     "what nobody uses": (
         "dead_code",
         lambda b: [b("y", np.exp, x := b.input("x", 2)), b("z", np.log, x)][:1],
@@ -231,6 +280,8 @@ UNCOVERED: dict[str, tuple[Any, Any]] = {
     "an overlap": ((ALL, slice(0, 4)), (ALL, slice(3, 6))),
     "a rest": ((ALL, slice(0, 2)), (ALL, slice(2, 5))),
     "steps": ((ALL, slice(0, 6, 2)), (ALL, slice(1, 6, 2))),
+    "steps of rows": ((slice(0, 2, 2), slice(0, 3)), (ALL, slice(3, 6))),
+    "backwards": ((ALL, slice(None, None, -1)), (ALL, slice(0, 0))),
     "a corner": ((slice(0, 1), slice(0, 2)), (ALL, slice(2, 6))),
     "two axes": ((slice(0, 1),), (ALL, slice(1, 6))),
     "two axes, with ends that fit": ((slice(0, 1),), (ALL, slice(1, 2))),
@@ -274,20 +325,28 @@ def test_a_pass_rewrites(case: str) -> None:
     assert after(name, make) == expected
 
 
-M, I, X, ZEROS = (cr.tensor(a) for a in ([True, False], [3, 4], [1.0, -2.0], [0.0, -0.0]))
+MASK, WHOLE, X = (cr.tensor(a) for a in ([True, False], [3, 4], [1.0, -2.0]))
+
+
+def with_both_zeros() -> Any:
+    x = X.abs() + 1
+    both = cr.tensor([0.0, -0.0])
+    return [(x / both).exp(), x.copysign(both) * 2, cr.where(X < 0, both, x + 1), -(x * 0) - both]
+
+
 FILLED: dict[str, Any] = {
-    "a fraction as whole numbers": lambda: cr.where(M, cr.full_like(X, 2.7, dtype=cr.int64), I) * 3,
-    "a number as truth": lambda: cr.where(M, cr.full_like(I, 0.5, dtype=cr.bool), ~M),
-    "no truth": lambda: cr.where(M, cr.zeros_like(M), ~M),
-    "both zeros": lambda: [((X + 1) / ZEROS).exp(), cr.where(X > 0, X, ZEROS), X.copysign(ZEROS) * 2],
-    "minus both zeros": lambda: (X * 0) - ZEROS,
-    "minus zero": lambda: [(X + 2) / cr.full_like(X, -0.0), (X * 0) - cr.full_like(X, -0.0)],
+    "a fraction as whole numbers": lambda: cr.where(MASK, cr.full_like(X, 2.7, dtype=cr.int64), WHOLE) * 3,
+    "a number as truth": lambda: cr.where(MASK, cr.full_like(WHOLE, 0.5, dtype=cr.bool), ~MASK),
+    "no truth": lambda: cr.where(MASK, cr.zeros_like(MASK), ~MASK),
+    "minus zero": lambda: [(X + 2) / cr.full_like(X, -0.0), X.abs() * 0 - cr.full_like(X, -0.0)],
+    "both zeros": with_both_zeros,
 }
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero")
-@pytest.mark.parametrize("kernels", ["0", pytest.param("1", marks=KERNELS)])
-@pytest.mark.parametrize("case", FILLED)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # divisions by 0
+@pytest.mark.parametrize(
+    ("case", "kernels"), [*((case, "0") for case in FILLED), pytest.param("both zeros", "1", marks=KERNELS)]
+)
 def test_an_array_counts_as_one_number_only_if_each_element_is_that(
     case: str, kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +356,16 @@ def test_an_array_counts_as_one_number_only_if_each_element_is_that(
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
         np.testing.assert_array_equal(np.signbit(x), np.signbit(y))
+
+
+@pytest.mark.usefixtures("numpy_only")
+def test_negative_numbers_that_went_round_are_added_as_they_are() -> None:
+    def program(x: Any, y: Any) -> Any:
+        return x + -y, -y + x, x - -y
+
+    x, y = np.array([10, 20]), np.array([3, 4], np.uint8)
+    for found, expected in zip(cr.compile(program)(x, y), program(x, y), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_draws_of_random_numbers_are_neither_shared_nor_dropped() -> None:

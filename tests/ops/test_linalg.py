@@ -331,3 +331,87 @@ def test_the_factors_of_no_matrices_and_of_empty_matrices_have_their_shapes(shap
 @pytest.mark.parametrize("order", [np.inf, -np.inf, -2.1])
 def test_the_norm_of_a_number_along_its_axis_is_its_size(order: float) -> None:
     assert cr.linalg.vector_norm(cr.tensor(-2.0), order, dim=0).item() == pytest.approx(2.0)
+
+
+SINGULAR_TRIANGLE = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0], [0.0, 0.0, 5.0]])
+
+
+def divided_by_hand(a: Any, b: Any) -> Any:
+    """Back substitution in NumPy's own divisions."""
+    x = np.zeros_like(b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for i in reversed(range(len(a))):
+            x[i] = (b[i] - a[i, i + 1 :] @ x[i + 1 :]) / a[i, i]
+    return x
+
+
+SOLVED = {
+    "eager": lambda f: f,
+    "compiled": cr.compile,
+    "mapped": lambda f: lambda a, b: cr.func.vmap(f)(a.unsqueeze(0), b.unsqueeze(0))[0],
+    "mapped and compiled": lambda f: lambda a, b: cr.compile(cr.func.vmap(f))(a.unsqueeze(0), b.unsqueeze(0))[0],
+    "in a batch": lambda f: lambda a, b: f(a.unsqueeze(0), b.unsqueeze(0))[0],
+}
+
+
+@pytest.mark.parametrize("way", SOLVED)
+def test_a_triangular_matrix_with_a_zero_on_its_diagonal_divides_by_it(way: str) -> None:
+    a, b = cr.from_numpy(SINGULAR_TRIANGLE), cr.from_numpy(np.array([[1.0], [2.0], [3.0]]))
+    x = SOLVED[way](lambda a, b: cr.linalg.solve_triangular(a, b, upper=True))(a, b)
+    np.testing.assert_allclose(x.numpy(), divided_by_hand(a.numpy(), b.numpy()))
+
+
+@pytest.mark.parametrize("way", SOLVED)
+@pytest.mark.parametrize("name", ["qr", "lu"])
+def test_the_gradient_through_a_singular_matrix_is_not_finite_and_no_error(way: str, name: str) -> None:
+    def gradient(a: Any, _: Any) -> Any:
+        a = a.detach().requires_grad_()
+        return cr.autograd.grad(getattr(cr.linalg, name)(a)[-1].sum(), a)[0]
+
+    a = cr.from_numpy(SINGULAR_TRIANGLE)
+    found = SOLVED[way](gradient)(a, a).numpy()
+    assert not np.isfinite(found[:, :2]).any()
+    np.testing.assert_allclose(found[:, 2], 1.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_triangular_matrices_of_batches_that_broadcast_are_solved_one_by_one(
+    kind: Any, lower: bool, unit: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    a = (rng.standard_normal((3, 1, 4, 4)) + 4 * np.eye(4)).astype(kind)
+    b = rng.standard_normal((2, 4, 3)).astype(kind)
+    x = cr.linalg.solve_triangular(cr.from_numpy(a), cr.from_numpy(b), upper=not lower, unitriangular=unit).numpy()
+    triangle = np.tril(a) if lower else np.triu(a)
+    if unit:
+        triangle = triangle * (1 - np.eye(4)).astype(kind) + np.eye(4, dtype=kind)
+    assert x.shape == (3, 2, 4, 3) and x.dtype == kind
+    np.testing.assert_allclose(triangle @ x, np.broadcast_to(b, x.shape), atol=1e-4 if x.real.itemsize < 8 else 1e-12)
+
+
+def test_a_compiled_inv_ex_never_keeps_what_one_matrix_decided() -> None:
+    invert = cr.compile(lambda a: cr.linalg.inv_ex(a).inverse)
+    singular, regular = cr.from_numpy(SINGULAR_TRIANGLE), cr.from_numpy(np.diag([1.0, 2.0, 4.0]))
+    with pytest.raises(np.linalg.LinAlgError):
+        invert(singular)
+    np.testing.assert_array_equal(invert(regular).numpy(), np.diag([1.0, 0.5, 0.25]))
+    with pytest.raises(np.linalg.LinAlgError):
+        invert(singular)
+
+
+def test_a_compiled_lstsq_solves_and_differentiates() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+
+    @cr.compile
+    def fitted(a: Any, b: Any) -> Any:
+        b = b.detach().requires_grad_()
+        solution, _, rank, _ = cr.linalg.lstsq(a, b)
+        return solution, rank, cr.autograd.grad(solution.sum(), b)[0]
+
+    solution, rank, gradient = fitted(cr.from_numpy(a), cr.from_numpy(b))
+    np.testing.assert_allclose(solution.detach().numpy(), np.linalg.lstsq(a, b)[0], rtol=1e-10)
+    np.testing.assert_allclose(gradient.numpy(), np.linalg.pinv(a).T @ np.ones((3, 2)), rtol=1e-10)
+    assert rank.item() == 3

@@ -509,3 +509,21 @@ np.convolve(cr.ones(2), [1.0])
 print(np.interp(cr.ones(2), [0], [0]))
 """
     assert run(script) == "mine"
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int64", "int32", "bool", "complex64"])
+@pytest.mark.parametrize("numbers", [[1.5, 2.0], [1, 2], [1.5 + 1j, 2], [True, False]], ids=str)
+def test_a_list_counts_as_the_tensor_that_it_makes_in_operators_and_in_numpys_functions(
+    kind: str, numbers: list[Any]
+) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = cr.ones(2).to(getattr(cr, kind))
+    expected = str((torch.ones(2).to(getattr(torch, kind)) + torch.tensor(numbers)).dtype).removeprefix("torch.")
+    for function in (lambda t, x: t + x, lambda t, x: x + t, np.add, np.multiply, lambda t, x: np.add(x, t)):
+        assert function(tensor, numbers).numpy().dtype == expected
+
+
+def test_a_list_beside_float16_is_not_rounded_to_it() -> None:
+    t = cr.ones(2, dtype=cr.float16)
+    for function in (lambda: np.add(t, [0.1, 1e5]), lambda: t + [0.1, 1e5]):
+        np.testing.assert_array_equal(function().numpy(), np.float32(1) + np.array([0.1, 1e5], np.float32))

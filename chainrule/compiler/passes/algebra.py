@@ -89,20 +89,21 @@ def subtract(node: Node) -> Node | None:
     x, y = node.args
     if is_number(y, 0) and not is_negative_zero(y):
         return same(node, x)
-    if isinstance(y, Node) and y.op is np.negative:
-        return node.like(np.add, x, y.args[0])
-    return None
+    return node.like(np.add, x, y.args[0]) if is_negated(y, node) else None
 
 
 @rule_for(np.add)
 def add(node: Node) -> Node | None:
     """x + (-y) = x - y, and (-x) + y = y - x. Not x + 0, which turns -0 into 0."""
     x, y = node.args
-    if isinstance(y, Node) and y.op is np.negative:
+    if is_negated(y, node):
         return node.like(np.subtract, x, y.args[0])
-    if isinstance(x, Node) and x.op is np.negative:
-        return node.like(np.subtract, y, x.args[0])
-    return None
+    return node.like(np.subtract, y, x.args[0]) if is_negated(x, node) else None
+
+
+def is_negated(value: Any, node: Node) -> bool:
+    """Whether an operand is -x, in the type of the sum: whole numbers of another type go round elsewhere."""
+    return isinstance(value, Node) and value.op is np.negative and value.dtype == node.dtype
 
 
 def is_negative_zero(value: Any) -> bool:

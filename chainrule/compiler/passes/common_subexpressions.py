@@ -39,7 +39,7 @@ def frozen(value: Any) -> Any:
         return ("slice", frozen(value.start), frozen(value.stop), frozen(value.step))
     if isinstance(value, np.ndarray):
         return (id(value), CONSTANT)
-    if isinstance(value, float) and value == 0:
-        return (float, str(value))  # 0.0 and -0.0 are equal
+    if isinstance(value, (float, complex, np.generic)):
+        return (type(value), repr(value))  # 0.0 and -0.0 are equal
     hash(value)
     return (type(value), value)

@@ -80,26 +80,21 @@ def part_of(node: Node, total: Node) -> Part | None:
     index = next((expanded(index, i, len(shape)) for i, item in enumerate(index) if item is Ellipsis), index)
     found = None
     for axis, (item, size) in enumerate(zip(index, shape, strict=False)):
-        if isinstance(item, slice) and all(bound is None or type(bound) is int for bound in (item.start, item.stop)):
-            first, last, step = item.indices(size) if item.step in (None, 1) else (0, 0, 0)
-            if not step:
-                return None
-            if (first, last) == (0, size):
-                continue
+        if isinstance(item, slice) and all(x is None or type(x) is int for x in (item.start, item.stop, item.step)):
+            first, last, _ = item.indices(size)
         elif type(item) is int:
             first, last = item % size, item % size + 1
         else:
             return None
-        if found is not None:
-            return None
-        found = (first, last, axis)
+        if (first, last) != (0, size):
+            found = (first, last, axis)
     if found is None:
         return None
     first, last, axis = found
     want = (*shape[:axis], last - first, *shape[axis + 1 :])
-    if values.shape != want:  # an index took the axis away, or the values are spread
-        if values.shape is None or math.prod(values.shape) != math.prod(want):
-            return None
+    if math.prod(values.shape) != math.prod(want):  # there are steps, or parts of several axes, or values are spread
+        return None
+    if values.shape != want:  # an index took the axis away
         values = Node(np.reshape, (values, want), None, want, values.dtype, line=node.line, formula=node.formula)
     return Part(first, last, axis, values)
 
@@ -115,9 +110,9 @@ def in_heads(values: list[Node], axis: int) -> list[Node]:
     for value in values:
         shape = value.shape or ()
         inner = value.args[0] if value.op is np.reshape else None
-        if not isinstance(inner, Node) or inner.shape is None or axis != len(shape) - 1:
+        if not isinstance(inner, Node) or inner.shape is None or len(inner.shape) < len(shape):
             return values
-        if len(inner.shape) <= len(shape) or inner.shape[:axis] != shape[:-1]:
+        if inner.shape[:axis] != shape[:-1]:  # so that the axis is the last one
             return values
         before.append(inner)
     return before if len({(inner.shape or ())[axis + 1 :] for inner in before}) == 1 else values
