@@ -100,7 +100,7 @@ def name_gradients(traced: Trace) -> None:
             node.name = next(x for i in itertools.count(1) if (x := f"{name}_{i}" if i > 1 else name) not in taken)
             taken.add(node.name)
     for value, gradient in gradients.items():
-        if not gradient.name or (value in given and gradient not in own):
+        if value.name and (not gradient.name or (value in given and gradient not in own)):
             gradient.name = f"{value.name}_grad"
 
 

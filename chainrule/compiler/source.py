@@ -230,10 +230,9 @@ class _Writer:
         if isinstance(node.op, Kernel):
             return self.call_kernel(node)
         target = self.memory.targets.get(node)
-        if isinstance(target, Node) and target.op is not INPUT:
+        if isinstance(target, Node):
             return [self.overwriting(node, target)]
         name = self.names[node]
-        out = None if target is None else target if isinstance(target, str) else self.names[target]
         if node.op is write_region:
             return self.write_region(node, name)
         if isinstance(node.op, Draw):
@@ -245,13 +244,7 @@ class _Writer:
                 shown = [f"{self.function(node.op.method)}({', '.join([numbers, *shown])})"]
                 return [f"{name} = np.asarray({shown[0]}, order='C')"]
             return [f"{name} = {numbers}.{node.op.method}({', '.join(shown)})"]
-        if out is None:
-            return [f"{name} = {self.expression(node)}"]
-        if isinstance(target, Node) and node.op in AUGMENTED and node.args[0] is target and not node.kwargs:
-            self.names[node] = out
-            return [f"{out} {AUGMENTED[node.op]} {self.bare(node.args[1])}"]
-        call = self.call(node, out)
-        return [call if name == out else f"{name} = {call}"]
+        return [f"{name} = {self.expression(node) if target is None else self.call(node, target)}"]
 
     def call_kernel(self, whole: Node) -> list[str]:
         """The lines that make room for a kernel's results, and call it."""
@@ -335,12 +328,12 @@ class _Writer:
         return f"np.asarray({name})" if not node.shape else f"np.ascontiguousarray({name})"
 
     def overwriting(self, node: Node, target: Node) -> str:
-        """A result that takes the memory, and the name, of an operand."""
+        """A result in the memory of an operand, or of an input; without a name of its own it takes that one's."""
         name = self.names[target]
-        if node.name != target.name:
+        if node.name != target.name and target.op is not INPUT:
             return f"{self.names[node]} = {self.call(node, name)}"
         self.names[node] = name
-        if node.op in AUGMENTED and node.args[0] is target and self.infix_is_the_same(node):
+        if node.op in AUGMENTED and node.args[0] is target and not node.kwargs and self.infix_is_the_same(node):
             return f"{name} {AUGMENTED[node.op]} {self.bare(node.args[1])}"
         return self.call(node, name)
 
@@ -414,10 +407,11 @@ class _Writer:
             shape = "" if array.ndim == 1 else f".reshape{array.shape}"
             self.constants.append(f"{name} = np.arange({array.size}){shape}")
         elif array.size > 1 and stays(array) and is_one_number(array):
-            number = self.argument(array.reshape(-1)[0].item())
+            number = shortest(array.reshape(-1)[0]) or self.argument(array.reshape(-1)[0].item())
             self.constants.append(f"{name} = np.full({array.shape}, {number}, {self.type_name(array.dtype)})")
         elif 0 < array.size <= INLINE and stays(array) and np.all(np.isfinite(array)):
-            self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
+            numbers = array.tolist() if array.ndim else shortest(array[()]) or array.item()
+            self.constants.append(f"{name} = np.array({numbers}, {self.type_name(array.dtype)})")
         else:
             self.objects[name] = array
             shape = ", ".join(map(str, array.shape))
@@ -575,6 +569,13 @@ def write_source(
     program.memory, program.graph = memory, graph
     program.steps = {node: len(head) + 2 + i for node, i in steps.items()}
     return program
+
+
+def shortest(number: np.generic) -> str:
+    """A finite floating number in as few digits as tell it from the others of its type; "" for other numbers."""
+    text = str(number)
+    exact = number.dtype.kind == "f" and np.isfinite(number) and number.dtype.type(float(text)) == number
+    return text if exact and text != "0.0" else ""
 
 
 def comment(node: Node, before: str) -> list[str]:

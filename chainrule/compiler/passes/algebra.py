@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...ops.pooling import _constant
-from ..graph import Graph, Node
-from .constants import FILLS, uniform_value
+from ..graph import CONSTANT, Graph, Node
+from .constants import FILLS, constant, uniform_value
 
 __all__ = ["RULES", "run"]
 
 RULES: dict[Any, Callable[[Node], Node | None]] = {}
+ARITHMETIC = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum))
 
 
 def rule_for(*ops: Any) -> Callable[[Callable[[Node], Node | None]], Callable[[Node], Node | None]]:
@@ -33,7 +34,7 @@ def run(graph: Graph) -> bool:
         if node.effect or not callable(node.op):
             return None
         found = RULES.get(node.op)
-        return (None if found is None else found(node)) or without_spreading(node)
+        return (None if found is None else found(node)) or without_spreading(node) or with_one_number(node)
 
     return graph.rewrite(rule)
 
@@ -54,6 +55,20 @@ def without_spreading(node: Node) -> Node | None:
     found = node.like(node.op, *args)
     found.kwargs = node.kwargs
     return found
+
+
+def with_one_number(node: Node) -> Node | None:
+    """One number in the place of an array that is filled with it: nothing to be read from memory, and the same bits."""
+    if node.op not in ARITHMETIC or len(node.args) != 2 or node.kwargs:
+        return None
+    for i, (this, other) in enumerate((node.args, node.args[::-1])):
+        if not (isinstance(this, Node) and isinstance(other, Node)) or not this.shape or node.dtype != this.dtype:
+            continue
+        value = uniform_value(this)
+        if type(value) in (int, float) and (other.shape, other.dtype) == (node.shape, node.dtype):
+            number = constant(np.full((), value, this.dtype), Node(CONSTANT, line=this.line))
+            return node.like(node.op, *((number, other) if i == 0 else (other, number)))
+    return None
 
 
 def is_number(value: Any, number: float) -> bool:

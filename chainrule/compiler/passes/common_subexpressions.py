@@ -38,7 +38,8 @@ def frozen(value: Any) -> Any:
     if isinstance(value, slice):
         return ("slice", frozen(value.start), frozen(value.stop), frozen(value.step))
     if isinstance(value, np.ndarray):
-        return (id(value), CONSTANT)
+        number = not value.ndim and not value.flags.writeable
+        return (value.dtype, value.tobytes(), CONSTANT) if number else (id(value), CONSTANT)
     if isinstance(value, (float, complex, np.generic)):
         return (type(value), repr(value))  # 0.0 and -0.0 are equal
     hash(value)
