@@ -323,9 +323,18 @@ class _Writer:
     def contiguous(self, node: Node) -> str:
         """A kernel's argument, which must be an array whose elements lie side by side."""
         name = self.names[node]
-        if node.dtype is None or is_contiguous(node):
+        if node.dtype is None or self.is_in_order(node):
             return name
         return f"np.asarray({name})" if not node.shape else f"np.ascontiguousarray({name})"
+
+    def is_in_order(self, node: Node) -> bool:
+        """Whether a value is surely an array with its elements in order in memory: a buffer is one."""
+        target = self.memory.targets.get(node)
+        if isinstance(target, Node):
+            return self.is_in_order(target)
+        if node.op is np.reshape and not node.kwargs:
+            return self.is_in_order(node.args[0])
+        return target is not None or is_contiguous(node)
 
     def overwriting(self, node: Node, target: Node) -> str:
         """A result in the memory of an operand, or of an input; without a name of its own it takes that one's."""
@@ -343,20 +352,23 @@ class _Writer:
         if op is operator.getitem:
             return f"{self.argument(args[0])}[{self.index(args[1])}]"
         if op in INFIX and len(args) == 2 and not node.kwargs and self.infix_is_the_same(node):
-            return f"{self.argument(args[0])} {INFIX[op]} {self.argument(args[1])}"
+            first = self.argument(args[0])
+            if INFIX[op] == "**" and first.startswith("-"):  # which binds weaker
+                first = f"({first})"
+            return f"{first} {INFIX[op]} {self.argument(args[1])}"
         if op in (np.negative, operator.neg) and isinstance(args[0], Node):
             return f"-{self.argument(args[0])}"
-        first = args[0] if args else None
-        if isinstance(first, Node) and first.dtype is not None:
-            if op is np.transpose and first.shape is not None:
+        operand = args[0] if args else None
+        if isinstance(operand, Node) and operand.dtype is not None:
+            if op is np.transpose and operand.shape is not None:
                 axes = args[1] if len(args) > 1 else None
-                if axes is None or tuple(axes) == tuple(range(len(first.shape)))[::-1]:
-                    return f"{self.argument(first)}.T"
-                return f"{self.argument(first)}.transpose{self.argument(tuple(axes))}"
+                if axes is None or tuple(axes) == tuple(range(len(operand.shape)))[::-1]:
+                    return f"{self.argument(operand)}.T"
+                return f"{self.argument(operand)}.transpose{self.argument(tuple(axes))}"
             if op is np.reshape and not node.kwargs:
-                return f"{self.argument(first)}.reshape{self.argument(tuple(node.shape)) if node.shape else '(())'}"
+                return f"{self.argument(operand)}.reshape{self.argument(tuple(node.shape)) if node.shape else '(())'}"
             if op is np.astype and not node.kwargs:
-                return f"{self.argument(first)}.astype({self.argument(args[1])})"
+                return f"{self.argument(operand)}.astype({self.argument(args[1])})"
         return self.call(node)
 
     @staticmethod

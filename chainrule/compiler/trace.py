@@ -360,7 +360,12 @@ def run(
     args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
     optimizers.enter()
     with recording(session.recorder):
-        result = function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except ValueError as error:  # NumPy's, where an element is set: what it says of a sequence helps nobody
+            if isinstance(error.__cause__, TraceError):
+                raise error.__cause__ from None
+            raise
         anew = [(m, name) for m, name, value in optimizers.found.derived if vars(m).get(name) is not value]
         values = [*flatten(result)[0], *(vars(module)[name] for module, name in anew)]
         traced = collect(session, result, values, {id(tracer): index for index, tracer in reversed(arrays.items())})

@@ -463,6 +463,7 @@ class Tracer(NDArrayOperatorsMixin):
     strides = property(lambda self: self.value.strides)
     flags = property(lambda self: self.value.flags)
     T = property(lambda self: np.transpose(self))
+    mT = property(lambda self: np.swapaxes(self, -1, -2))
     real = property(lambda self: np.real(self))
     imag = property(lambda self: np.imag(self))
 
@@ -643,6 +644,14 @@ class Tracer(NDArrayOperatorsMixin):
         """Set all values to a number."""
         self.write(value)
 
+    def flatten(self, order: str = "C") -> Any:
+        """A copy in one dimension."""
+        return reshaped(self, -1, order).copy()
+
+    def sort(self, axis: int = -1) -> None:
+        """Put the values in order, in place."""
+        self.write(np.sort(self, axis))
+
     def view(self, dtype: Any) -> Any:
         """The same memory, seen as elements of another type."""
         return self._maybe_view(np.ndarray.view, (self, np.dtype(dtype)), {})
@@ -658,7 +667,9 @@ class Tracer(NDArrayOperatorsMixin):
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         refuse(
             "a traced tensor is made a NumPy array",
-            "Use NumPy functions that have a derivative here, or do it outside the compiled function.",
+            "Arguments are arrays already, without np.asarray; np.stack([x, y]) makes one of several in the place of "
+            "np.array([x, y]), and np.zeros_like(x, shape=...) one to write to in the place of np.zeros(...). Or do it "
+            "outside the compiled function.",
             NeedsArray if f"{os.sep}scipy{os.sep}" in sys._getframe(1).f_code.co_filename else TraceError,
         )
 
@@ -699,11 +710,24 @@ def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: function(self, *args, **kwargs)
 
 
+def _refused(name: str) -> Any:
+    return property(
+        lambda self: refuse(
+            f"an array's {name} is not known in compiled functions",
+            "Use NumPy's functions, such as np.reshape, np.sort and np.where, or do it outside the compiled function.",
+        )
+    )
+
+
 METHODS = (
-    "all any argmax argmin argsort clip cumsum diagonal max mean min prod ravel repeat round squeeze std sum take var"
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
+    "nonzero prod ravel repeat round searchsorted squeeze std sum take trace var"
 )
+REFUSED = "byteswap compress dump dumps flat getfield partition put resize setfield tobytes tofile"
 for _name in METHODS.split():
     setattr(Tracer, _name, _method(_name))
+for _name in REFUSED.split():
+    setattr(Tracer, _name, _refused(_name))
 
 
 class UfuncMethod:

@@ -144,6 +144,17 @@ def test_one_simple_operation_stays_a_call_of_numpy() -> None:
     assert kernels_of(graph_of(call(np.dot, (4, 4), call(np.add, (4, 5), x, x), value("w", 5, 4)))) == []
 
 
+def test_another_shape_of_a_value_beside_a_loop_is_no_part_of_its_kernel() -> None:
+    x, bias = value("x", 6, 8), value("bias", 8)
+    turned = call(np.transpose, (8, 6), x)
+    flat = call(np.reshape, (4, 12), turned, (4, 12))  # for the product alone
+    product = call(np.dot, (4, 8), flat, value("w", 12, 8))
+    total = call(np.exp, (4, 8), call(np.add, (4, 8), product, bias))
+    fused, _ = fuse(graph_of(flat, total), elementary_functions())
+    (whole,) = (node for node in fused.nodes if isinstance(node.op, Kernel))
+    assert [len(whole.args), names(whole.op)] == [2, [["add", "exp"]]]
+
+
 def test_a_row_and_a_column_of_a_square_are_told_apart() -> None:
     x, v = value("x", 4, 4), value("v", 4)
     twice = call(np.add, (4,), v, v)

@@ -133,6 +133,17 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
     ),
     "x * 1": ("algebra", lambda b: b("y", np.multiply, b.input("x", 2), 1.0), ["return x"]),
     "1 * x": ("algebra", lambda b: b("y", np.multiply, 1.0, b.input("x", 2)), ["return x"]),
+    "an array full of one number": (
+        "algebra",
+        lambda b: b("y", np.multiply, b("c", np.full, (2, 3), 0.5, np.float32), b.input("x", 2, 3)),
+        ["value = constant", "y = multiply(value, x)", "return y"],
+    ),
+    "an array full of one number that another is spread by": (
+        "algebra",
+        lambda b: b("y", np.multiply, b("c", np.full, (2, 3), 0.5, np.float32), b.input("x", 3)),
+        ["c = full((2, 3), 0.5, float32)", "y = multiply(c, x)", "return y"],
+    ),
+    "the conjugate of real numbers": ("algebra", lambda b: b("y", np.conjugate, b.input("x", 2)), ["return x"]),
     "x / 1": ("algebra", lambda b: b("y", np.true_divide, b.input("x", 2), 1), ["return x"]),
     "x - 0": ("algebra", lambda b: b("y", np.subtract, b.input("x", 2), 0.0), ["return x"]),
     "x + 0 stays, for -0 + 0 is 0": (

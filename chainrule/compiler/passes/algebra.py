@@ -134,6 +134,13 @@ def negative(node: Node) -> Node | None:
     return x.args[0] if isinstance(x, Node) and x.op is np.negative else None
 
 
+@rule_for(np.conjugate)
+def conjugate(node: Node) -> Node | None:
+    """A real number is its own conjugate."""
+    (x,) = node.args
+    return same(node, x) if node.dtype is not None and node.dtype.kind in "fiu" else None
+
+
 @rule_for(np.astype)
 def astype(node: Node) -> Node | None:
     """A conversion to the type that the array has."""

@@ -630,12 +630,12 @@ def schedule(graph: Graph, units: Units) -> list[Node | list[Loop]]:
 
 
 def worth_it(item: Node | list[Loop], units: Units) -> list[Any]:
-    """A kernel of one simple call is that call again."""
+    """A kernel of one simple call is that call again; a loop that computes nothing is none."""
     if isinstance(item, Node):
         return [item]
     nodes = [node for loop in item for node in loop.nodes]
     if sum(loop.work for loop in item) > 1:
-        return [item]
+        return [[loop for loop in item if any(node.op not in SAME_ORDER for node in loop.nodes)]]
     for node in nodes:
         units.loops.pop(units.of[node], None)
         units.of[node] = units.order[node]
