@@ -27,8 +27,8 @@ from ..core import tracing
 from ..core.backprop import outside, still_saved
 from ..core.dtypes import default_float
 from ..core.forward import TENSOR_FUNCS, Several, output_node, record
-from ..core.grad_mode import grad_mode, no_grad
-from ..core.recipe import NO_KWARGS, Overwritten, Recipe, hooks_of
+from ..core.grad_mode import enable_grad, grad_mode, no_grad
+from ..core.recipe import FREED, NO_KWARGS, Leaf, Overwritten, Recipe, hooks_of, make_recipe
 from ..core.tensor import Tensor, make_tensor
 from ..core.views import note_writes
 from ..func.trees import flatten, unflatten
@@ -48,8 +48,9 @@ __all__ = ["Compiled", "Variant", "compile"]
 LIMIT = 8  # programs of one function before it warns; the oldest are dropped then
 TRACING = threading.RLock()  # while one thread traces, tensors hold tracers
 off = os.environ.get("CHAINRULE_COMPILE", "1") == "0"  # everything runs eagerly
-SHARED = ("shared", "unrecorded", "detached")  # kinds of results
+SHARED = ("shared", "unrecorded", "detached", "memory")  # kinds of results
 EQUAL_BUT_OTHER = (float, complex, np.generic)  # numbers that == does not tell apart
+NONE_HELD: dict[Reference, Any] = {}
 PLAIN = frozenset((Tensor, np.ndarray, int, float, bool, str))  # no containers
 
 
@@ -76,15 +77,22 @@ class Variant:
         self.guards = guards
         self.graphs = graphs
         self.forward = forward
+        self.__name__ = forward.name
         self.backward = backward
         self.seconds = 0.0
         self.lock = threading.Lock()  # of the backward program's buffers
         self.run_forward = forward.load()
         self.run_backward = None if backward is None else backward.load()
-        self.written = [write.reference for write in traced.writes]
+        self.written = [*(write.reference for write in traced.writes), *traced.noted]
         self.returned = sum(result.node is not None for result in traced.results)
         self.plain = all(result.kind == "tensor" for result in traced.results)
         self.shared = [i for i, result in enumerate(traced.results) if result.kind in SHARED]
+        self.ends = [(i, result.end) for i, result in enumerate(traced.results) if result.end]
+        self.freed = make_recipe(self, (), NO_KWARGS, (), FREED, None)
+        self.linked = [(gradient.reference, known) for gradient in traced.gradients if (known := gradient.known)]
+        entered = {*traced.leaves.values()}  # found before there are new gradients
+        found = [result.reference for result in (*traced.results, *(known for _, known in self.linked))]
+        self.old: list[Reference] = [r for r in found if isinstance(r, Gradient) and r in entered]
         self.saved = saved  # for each parameter of the backward program: an input's position, or None for an output
         self.last_inputs: list[Any] | None = None
         self.template: list[Any] = []
@@ -123,6 +131,7 @@ class Variant:
     def run(self, arguments: Any) -> Any:
         """Run the program on the call's flattened arguments."""
         self.last_inputs = inputs = self.inputs(arguments)
+        held = {reference: reference.holder(arguments) for reference in self.old} if self.old else NONE_HELD
         for reference in self.unread_gradients:  # their memory, which is in the cache, goes to the new ones
             reference.holder(arguments)._grad = None
         outputs = self.run_forward(*inputs)
@@ -134,7 +143,7 @@ class Variant:
         for gradient in traced.gradients:
             tensor = gradient.reference.holder(arguments)
             if gradient.node is None:
-                tensor._grad = None
+                tensor._grad = None  # for those that are linked, till all others are there
             else:
                 tensor._grad = make_tensor(as_array(outputs[position]), None)
                 position += 1
@@ -147,14 +156,25 @@ class Variant:
             if state.is_tensor:
                 value = make_tensor(as_array(value), None)
             where.optimizer.state[where.parameter][where.key] = value
-        values = self.values(outputs, arguments)
-        if self.backward is not None and grad_mode():
+        for reference, known in self.linked:
+            reference.holder(arguments)._grad = self.from_before(known, arguments, held)
+        values = self.values(outputs, arguments, held)
+        if self.backward is not None:
             rest = iter(outputs[position:])
             kept = [next(rest) if place is None else inputs[place] for place in self.saved]
             self.attach(values, kept, arguments)
         for i in self.shared:
             result = traced.results[i]
-            values[i] = view_of(values[result.value], result)
+            linked = result.reference is not None
+            values[i] = self.from_before(result, arguments, held) if linked else view_of(values[result.value], result)
+        for i, end in self.ends:
+            if end == "freed":
+                if self.freed._extra is not None:  # somebody has added to it, in the belief that it is one result's
+                    self.freed = make_recipe(self, (), NO_KWARGS, (), FREED, None)
+                values[i]._node = self.freed
+            else:
+                alone = end == "alone"
+                values[i]._node = make_recipe(self, (), NO_KWARGS, (), (), None) if alone else Leaf(values[i])
         if traced.derived:
             first = len(values) - len(traced.derived)
             for (module, name), value in zip(traced.derived, values[first:], strict=True):
@@ -162,7 +182,14 @@ class Variant:
             values = values[:first]
         return values[0] if traced.single else unflatten(traced.structure, values)
 
-    def values(self, outputs: Any, arguments: Any) -> list[Any]:
+    @staticmethod
+    def from_before(result: Result, arguments: Any, held: dict[Reference, Any]) -> Any:
+        """A tensor or array that the caller has, or a view of it."""
+        reference = result.reference
+        found = held[reference] if reference in held else reference.holder(arguments)
+        return found if result.kind == "same" else view_of(found, result)
+
+    def values(self, outputs: Any, arguments: Any, held: dict[Reference, Any]) -> list[Any]:
         """What the function returns, flattened."""
         if self.plain:
             return [make_tensor(as_array(output), None) for output in outputs[: self.returned]]
@@ -170,17 +197,14 @@ class Variant:
         values: list[Any] = []
         for result in self.trace.results:
             again = result.kind == "again"
-            values.append(values[result.value] if again else self.value(result, rest, arguments))
+            values.append(values[result.value] if again else self.value(result, rest, arguments, held))
         return values
 
-    @staticmethod
-    def value(result: Result, outputs: Any, arguments: Any) -> Any:
+    def value(self, result: Result, outputs: Any, arguments: Any, held: dict[Reference, Any]) -> Any:
         if result.kind == "tensor":
             return make_tensor(as_array(next(outputs)), None)
         if result.kind == "same":
-            return result.reference.holder(arguments)
-        if result.kind == "view":
-            return view_of(result.reference.holder(arguments), result)
+            return self.from_before(result, arguments, held)
         if result.kind in SHARED:
             return None  # until all others are there
         if result.kind == "constant":
@@ -210,9 +234,11 @@ class Variant:
 
 def view_of(value: Any, result: Result) -> Any:
     """The view of a tensor or array that a result is."""
+    if isinstance(value, Tensor) and result.kind == "memory":
+        value = value.array
     if isinstance(value, Tensor) and result.kind == "detached":
         value = value.detach()
-    with no_grad() if result.kind == "unrecorded" else contextlib.nullcontext():
+    with no_grad() if result.kind == "unrecorded" else enable_grad():
         for function, rest, kwargs in result.chain:
             called = TENSOR_FUNCS.get(function, function) if isinstance(value, Tensor) else function
             value = called(value, *rest, **kwargs)
@@ -395,10 +421,15 @@ class Compiled:
         function = self.function
         if isinstance(function, types.MethodType):
             function = types.MethodType(function.__func__, copy.deepcopy(function.__self__, memo))
-        return Compiled(copy.deepcopy(function, memo), self.leave_out)
+        else:
+            function = copy.deepcopy(function, memo)
+        return Compiled(function, self.leave_out)
 
     def __reduce__(self) -> Any:
-        return Compiled, (self.function, self.leave_out)
+        function = self.function
+        if isinstance(function, types.MethodType) and hasattr(type(function.__self__), function.__name__):
+            return compiled_method, (function.__self__, function.__name__, self.leave_out)
+        return Compiled, (function, self.leave_out)
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}, {sum(map(len, self.variants.values()))} programs>"
@@ -453,8 +484,17 @@ class Compiled:
             RuntimeError: it has not been called yet.
         """
         if self.last is None:
-            raise RuntimeError(f"{self.name} has no program yet: call it once")
+            why = "CHAINRULE_COMPILE=0 turns compilation off" if off else "call it once"
+            raise RuntimeError(f"{self.name} has no program{'' if off else ' yet'}: {why}")
         return self.last
+
+
+def compiled_method(instance: Any, name: str, leave_out: frozenset[str]) -> Any:
+    """A compiled method of an instance, which need not have its attributes yet, as when it is being unpickled."""
+    function = getattr(type(instance), name)
+    if isinstance(function, Compiled):
+        function = function.function
+    return Compiled(types.MethodType(function, instance), leave_out)
 
 
 def signature(leaf: Any) -> Any:
@@ -468,7 +508,9 @@ def signature(leaf: Any) -> Any:
         if type(array) is not np.ndarray:
             return (type(array), leaf)
         node = leaf.node()
-        return (array.shape, array.dtype, node is not None, array.flags.c_contiguous, *hooks_of(node))
+        if node is None:
+            return (array.shape, array.dtype, False, array.flags.c_contiguous)
+        return (array.shape, array.dtype, True, array.flags.c_contiguous, *hooks_of(node))
     if isinstance(leaf, np.ndarray):
         return (np.ndarray, leaf.shape, leaf.dtype, leaf.flags.c_contiguous)
     if isinstance(leaf, EQUAL_BUT_OTHER):

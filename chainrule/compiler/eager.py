@@ -18,6 +18,7 @@ import numpy as np
 
 from ..blas import libraries
 from ..core.grad_mode import grad_mode
+from ..core.recipe import user_level
 from ..ops.convolution import convolve, convolve_input, convolve_weight
 from ..ops.kernels import Fused
 from ..ops.pooling import _max_pool, _spread_maxima
@@ -54,7 +55,7 @@ def loaded(
     functions = []
     for function in found[: len(texts)]:
         if isinstance(function, KernelError):
-            warnings.warn(f"{function}; NumPy computes {what} instead, more slowly", stacklevel=2)
+            warnings.warn(f"{function}; NumPy computes {what} instead, more slowly", stacklevel=user_level())
             return None
         functions.append(function)
     return functions
@@ -301,7 +302,7 @@ def fused_kernel(which: Fused, dtype: np.dtype[Any], settings: tuple[tuple[str, 
     try:
         made = fused_text(which, dtype, dict(settings))
     except ValueError as error:
-        warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
+        warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=user_level())
         return None
 
     def soon() -> list[Text]:

@@ -7,6 +7,7 @@ again and again.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from ..core.recipe import CHANGES, Recipe, hooks_of
 from ..core.tensor import Tensor
 from .graph import INPUT, Node
-from .reachable import Attributes, same, shown
+from .reachable import Attributes, Count, same, shown
 from .references import Argument, Gradient, OfTensor, Reference, Setting, State
 from .trace import Trace, overlap
 from .tracer import Pin
@@ -27,6 +28,8 @@ is_ = operator.is_
 array_of = operator.attrgetter("array")
 node_of = operator.attrgetter("_node")
 code_of = operator.attrgetter("__code__")
+gradient_of = operator.attrgetter("_grad")
+content_of = operator.attrgetter("cell_contents")
 
 
 class Guards:
@@ -51,22 +54,24 @@ class Guards:
             for optimizer in traced.found.optimizers
             for i in range(len(optimizer.param_groups))
         ]
-        spaces: dict[int, tuple[Any, list[str], list[Any]]] = {}
-        self.cells: list[tuple[Any, Any]] = []
-        for namespace, name, value in self.bindings:
-            if name is None:
-                self.cells.append((namespace, value))
-            else:
-                _, names, values = spaces.setdefault(id(namespace), (namespace, [], []))
-                names.append(name)
-                values.append(value)
-        self.globals = list(spaces.values())
+        named = [(space, name, x) for space, name, x in self.bindings if name is not None and type(space) is not Count]
+        named += [(space, name, space[name]) for space, names in traced.found.attributes for name in names]
+        named = list({(id(space.get.__self__), name): (space, name, x) for space, name, x in named}.values())
+        self.looks = [space.get for space, _, _ in named]
+        self.names = [name for _, name, _ in named]
+        self.values = [value for _, _, value in named]
+        in_cells = {id(space): (space, value) for space, name, value in self.bindings if name is None}
+        self.cells = [space for space, _ in in_cells.values()]
+        self.in_cells = [value for _, value in in_cells.values()]
+        self.sized = [space.attributes for space, _, _ in self.bindings if type(space) is Count]
+        self.sizes = list(map(len, self.sized))
         self.pins = [_Decision(pin, traced.inputs) for pin in traced.pins]
         needed = {*traced.used, *(write.reference for write in traced.writes)}
         self.made = [(state.reference, state.is_tensor) for state in traced.states]
         fixed = [r for r in traced.leaves.values() if isinstance(r, OfTensor) or (type(r) in OWN and r in needed)]
         self.references: list[Reference] = fixed
         self.places = {reference: i for i, reference in enumerate(fixed)}
+        self.frozen = [reference.holder(arguments) for reference in traced.frozen]
         self.gradients = [r for r in needed if isinstance(r, Gradient) and (r.of, True) in traced.present]
         self.states = [r for r in fixed if isinstance(r, State)]
         self.missing = [state.reference for state in traced.states if not self._exists(state.reference)]
@@ -97,6 +102,8 @@ class Guards:
         self.pattern = self._pattern(self.arrays)
         self.roots = self._roots()
         self.shared = self._shared(arguments)
+        self.owners = self._owners()
+        self.shared_gradients = self._shared_gradients(arguments)
 
     @staticmethod
     def _exists(reference: State) -> bool:
@@ -110,16 +117,18 @@ class Guards:
 
     def hold(self, arguments: Any) -> bool:
         """Whether the program is right for a call: identities first, and only where they differ `broken`."""
-        for namespace, names, values in self.globals:
-            if not all(map(is_, map(namespace.get, names), values)):
-                return not self.broken(arguments)
-        for cell, value in self.cells:
-            if cell.cell_contents is not value:
-                return not self.broken(arguments)
+        if not (
+            all(map(is_, map(operator.call, self.looks, self.names), self.values))
+            and all(map(is_, map(content_of, self.cells), self.in_cells))
+            and list(map(len, self.sized)) == self.sizes
+        ):
+            self.changes = -1  # attributes of modules as well
+            return not self.broken(arguments)
         if not all(map(is_, map(code_of, self.functions), self.codes)):
             return False
-        if any(snapshot.difference() for snapshot in self.snapshots):
-            return False
+        for snapshot in self.snapshots:
+            if snapshot.difference():
+                return False
         if self.pins or self.changes != CHANGES.now or self.traced.present or self.missing:
             return not self.broken(arguments)
         for optimizer, i, group in self.groups:
@@ -136,6 +145,8 @@ class Guards:
             and all(map(is_, map(node_of, self.tensors), self.nodes))
         ):
             return not self.broken(arguments)
+        if self.frozen and not all(map(is_, map(gradient_of, self.frozen), itertools.repeat(None))):
+            return not self.broken(arguments)
         if self.arguments_closed or self.writes_arguments or self.collectors or twins(arguments) != self.twins:
             return not self.broken(arguments)
         closed, roots = self.closed, self.roots
@@ -151,7 +162,7 @@ class Guards:
             base = array.base
             if roots and (id(array) in roots or (base is not None and id(owner(base)) in roots)):
                 return not self.broken(arguments)
-        return not any(contents.difference() for contents in self.contents)
+        return not (self.contents and first_difference(self.contents))
 
     def broken(self, arguments: Any) -> str:
         """What no longer holds, in words; empty where everything does."""
@@ -159,7 +170,7 @@ class Guards:
             now = namespace.get(name) if name is not None else namespace.cell_contents
             if now is not value and not same(now, value):
                 what = f"the variable {name}" if name is not None else "a variable of the enclosing function"
-                if isinstance(namespace, Attributes):
+                if isinstance(namespace, (Attributes, Count)):
                     what = f"{name} of {getattr(namespace.owner, '__name__', type(namespace.owner).__name__)}"
                 return f"{what}: {shown(value)}, now {shown(now)}"
         for function, code in zip(self.functions, self.codes, strict=True):
@@ -221,6 +232,7 @@ class Guards:
         self.tensors, self.arrays, self.nodes = tensors, arrays, nodes
         self._look_at_states()
         self.roots = self._roots()
+        self.owners = self._owners()
         return ""
 
     def _hooks_changed(self, arguments: Any) -> str:
@@ -251,6 +263,9 @@ class Guards:
                     return f"argument {i + 1} is a tensor that the function closes over, or no longer is"
         if twins(arguments) != self.twins:
             return "which of the arguments are one object"
+        for reference in self.written:
+            if isinstance(reference, Argument) and is_locked(reference.fetch(arguments)):
+                return f"{reference.name}, which is written to, is read-only"
         for i in self.collectors:
             if isinstance(arguments[i]._node, Recipe):
                 return f"argument {i + 1}, which gets a gradient: a leaf, now the result of an operation"
@@ -263,11 +278,16 @@ class Guards:
             gradient = reference.holder(arguments)._grad
             if (gradient is not None) is not there:
                 return f"{reference.name}.grad: {'there' if there else 'None'}, now {'None' if there else 'there'}"
+        for reference, tensor in zip(self.traced.frozen, self.frozen, strict=True):
+            if tensor._grad is not None:
+                return f"{reference.name}.grad: None, now there"
         for reference in self.gradients:
             array, tensor = reference.fetch(arguments), reference.of.holder(arguments)
-            contiguous = type(array) is np.ndarray and array.flags.c_contiguous
+            contiguous = type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable
             if not contiguous or (array.shape, array.dtype) != (tensor.shape, tensor.array.dtype):
                 return f"{reference.name}: another shape or type"
+        if self._shared_gradients(arguments) != self.shared_gradients:
+            return "which of the gradients share memory with others"
         return ""
 
     def _decisions_changed(self, arguments: Any) -> str:
@@ -292,6 +312,28 @@ class Guards:
         pairs = zip(self.references, self.arrays, strict=True)
         return {id(owner(array)) for r, array in pairs if self.writes_arguments or r in self.written}
 
+    def _owners(self) -> set[int]:
+        """All memory that a gradient may share, as ids."""
+        return {id(owner(array)) for array in self.arrays} if self.gradients else set()
+
+    def _shared_gradients(self, arguments: Any) -> tuple[Any, ...]:
+        """Which gradients share memory with something, and with what."""
+        if not self.gradients:
+            return ()
+        gradients = [reference.fetch(arguments) for reference in self.gradients]
+        given = [x.array if isinstance(x, Tensor) else x for x in arguments if isinstance(x, (Tensor, np.ndarray))]
+        owners = [id(owner(array)) for array in gradients]
+        if len(set(owners)) == len(owners) and not {*self.owners, *(id(owner(x)) for x in given)}.intersection(owners):
+            return ()
+        others = [*self.arrays, *given, *gradients]
+        first = len(others) - len(gradients)
+        return tuple(
+            (i, k, place(array) == place(other))
+            for i, array in enumerate(gradients)
+            for k, other in enumerate(others[: first + i])
+            if overlap(array, other)
+        )
+
     def _shared(self, arguments: Any) -> tuple[Any, ...]:
         """Which arguments share memory with something, and with what."""
         if not self.written:
@@ -312,19 +354,27 @@ class Guards:
 
 def twins(arguments: Any) -> tuple[int, ...]:
     """Which of the arguments are one object; empty where none are."""
+    if len(set(map(id, arguments))) == len(arguments):
+        return ()
     ids = [id(leaf) for leaf in arguments if isinstance(leaf, (Tensor, np.ndarray))]
     return () if len(set(ids)) == len(ids) else tuple(map(ids.index, ids))
 
 
 def kind_of(array: Any, node: Any) -> tuple[Any, ...]:
     """What of a closed-over tensor a program depends on."""
-    return (array.shape, array.dtype, node is None, array.flags.c_contiguous)
+    flags = array.flags
+    return (array.shape, array.dtype, node is None, flags.c_contiguous, flags.writeable)
 
 
 def kind_in_words(kind: tuple[Any, ...]) -> str:
-    shape, dtype, free, contiguous = kind
+    shape, dtype, free, contiguous, writeable = kind
     words = f"{dtype}[{', '.join(map(str, shape))}]" + ("" if free else " that requires grad")
-    return words + ("" if contiguous else ", not contiguous")
+    return words + ("" if contiguous else ", not contiguous") + ("" if writeable else ", read-only")
+
+
+def is_locked(array: Any) -> bool:
+    """Whether an array cannot be written to."""
+    return isinstance(array, np.ndarray) and not array.flags.writeable
 
 
 def place(array: Any) -> Any:

@@ -19,7 +19,7 @@ from .kernels.generate import can_overwrite
 from .kernels.products import Product
 from .passes.forms import keep_where_nonzero, plus_multiple, softmax_of_rows
 from .passes.fusion import Kernel, is_output
-from .tracer import Draw, UfuncMethod
+from .tracer import GIVE_VIEWS, Draw, UfuncMethod
 
 __all__ = ["Plan", "is_contiguous", "plan"]
 
@@ -142,9 +142,22 @@ def is_contiguous(node: Node) -> bool:
 
 def root(node: Node) -> Node:
     """The node whose memory a view shares."""
-    while node.op in VIEWS and node.args and isinstance(node.args[0], Node) and not is_output(node):
+    while is_view(node) and node.args and isinstance(node.args[0], Node):
         node = node.args[0]
     return node
+
+
+def is_view(node: Node) -> bool:
+    """Whether a value may be in the memory of its first operand."""
+    return (node.op in VIEWS or node.op in GIVE_VIEWS) and not is_output(node) and not gathers(node)
+
+
+def gathers(node: Node) -> bool:
+    """Whether `x[numbers]` takes elements, or rows, by arrays of numbers alone: these are copied."""
+    if node.op is not operator.getitem:
+        return False
+    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    return bool(index) and all(isinstance(part, Node) and part.shape for part in index)
 
 
 def plan(graph: Graph, results: int, in_place: list[tuple[Node, Node]]) -> Plan:

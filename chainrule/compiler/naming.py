@@ -111,7 +111,8 @@ def name_inner_values(nodes: list[Node], taken: set[str]) -> None:
         for place in [place for place in running if place not in node.origin.inside]:
             done = running.pop(place)
             name = assigned(place.file, place.first).get(place.line, "")
-            if not done.name and len(name) > 1 and name.isidentifier() and name not in {*MEANINGLESS, *taken}:
+            fits = len(name) > 1 and name.isidentifier() and name not in MEANINGLESS and name not in taken
+            if fits and not done.name:
                 done.name = name.strip("_")
         if node.op not in (INPUT, CONSTANT):
             running.update(dict.fromkeys(node.origin.inside, node))

@@ -6,6 +6,7 @@ through containers and objects, not into modules of Python or into chainrule's o
 
 from __future__ import annotations
 
+import dis
 import gc
 import operator
 import pickle
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.recipe import hooks_of
+from ..core.recipe import Registry, hooks_of
 from ..core.tensor import Tensor
+from ..nn.module import Module
+from ..random import Generator
 
 __all__ = ["ATOMS", "Found", "names_in", "present", "same", "walk"]
 
@@ -31,6 +34,10 @@ PACKAGE = __name__.partition(".")[0]
 FOREIGN = frozenset((PACKAGE, "numpy", "scipy", "builtins", "math", "torch"))  # modules whose names are not watched
 MISSING = object()
 VIEWS = tuple(map(type, (vars(sys).keys(), vars(sys).values(), vars(sys).items())))  # of dicts
+COUNTED = "the number of the attributes"
+OF_MODULES = frozenset(vars(Module()))  # what every module has
+OF_OPTIMIZERS = frozenset(("defaults", "param_groups", "state", "_stepping"))
+METHODS = (types.FunctionType, staticmethod, classmethod, property)  # which this package may call, such as forward
 DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)  # of slots and of __dict__
 
 
@@ -98,11 +105,32 @@ class Attributes:
         self.get = vars(owner).get if isinstance(owner, type) else self.of_object
 
     def of_object(self, name: str) -> Any:
-        """An attribute of an object; None where it is missing."""
-        return getattr(self.owner, name, None)
+        """An attribute of an object."""
+        return getattr(self.owner, name, MISSING)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        setattr(self.owner, name, value)
+        if value is MISSING:
+            delattr(self.owner, name)
+        else:
+            setattr(self.owner, name, value)
+
+
+class Count:
+    """How many attributes a class has, as a namespace: others may be added than those it had."""
+
+    def __init__(self, kind: type) -> None:
+        self.owner = kind
+        self.attributes = vars(kind)
+        self.names = frozenset(self.attributes)
+
+    def get(self, name: str) -> int:
+        """The count."""
+        return len(self.attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Take those away that it did not have."""
+        for new in self.attributes.keys() - self.names:
+            delattr(self.owner, new)
 
 
 class Contents:
@@ -203,9 +231,11 @@ class Found:
         modules: those of `chainrule.nn`, in the order in which they were found.
         optimizers: what has groups of parameters and state.
         bindings: (namespace, name, value): the names through which the function reaches them.
+        absent: (id of a namespace, name) of those of Python's own, or that are not there yet.
         members: likewise, of the user's classes, whether the function's code mentions them or not.
         snapshots: lists, sets, dicts and attributes of objects on the way.
         parts: attributes and registries of modules, which `CHANGES` counts.
+        attributes: (attributes, names) of the user's modules, which can be written to past `__setattr__`.
         derived: (module, attribute, value): what hooks compute anew before each forward pass.
         inner: attributes of chainrule's own objects, such as schedulers.
         names: the names and attributes that the user's code mentions.
@@ -220,9 +250,11 @@ class Found:
         self.modules: dict[Any, str] = {}
         self.optimizers: dict[Any, str] = {}
         self.bindings: list[tuple[Any, Any, Any]] = []
+        self.absent: set[tuple[int, str]] = set()
         self.members: list[tuple[Any, str, Any]] = []
         self.snapshots: list[Snapshot] = []
         self.parts: list[Snapshot] = []
+        self.attributes: list[tuple[dict[str, Any], list[str]]] = []
         self.derived: list[tuple[Any, str, Any]] = []
         self.inner: list[Snapshot] = []
         self.names: set[str] = set()
@@ -240,6 +272,8 @@ class Found:
         """What of the names, containers and attributes the function has changed: a description, or nothing."""
         for namespace, name, value in self.bindings:
             if not same(present(namespace, name), value):
+                if isinstance(namespace, Count):
+                    return f"adds an attribute to the class {namespace.owner.__name__}"
                 what = name if name is not None else "a variable of the enclosing function"
                 return f"assigns to {what}, which it closes over"
         for snapshot in (*self.snapshots, *self.parts):
@@ -262,6 +296,8 @@ class Found:
                 continue
             if name is None:
                 namespace.cell_contents = value
+            elif (id(namespace), name) in self.absent:
+                del namespace[name]
             else:
                 namespace[name] = value
         for snapshot in (*self.snapshots, *self.parts, *self.inner):
@@ -281,17 +317,25 @@ def names_in(code: types.CodeType) -> set[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= names_in(constant)
+        elif isinstance(constant, str) and constant.isidentifier():  # as getattr takes it
+            names.add(constant)
     return names
+
+
+def globals_in(code: types.CodeType) -> set[str]:
+    """Of these names the global ones, builtins among them."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = (globals_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return found.union(*inner)
 
 
 def walk(*roots: tuple[str, Any]) -> Found:
     """Everything of interest that is reachable from the roots, given as (name, object)."""
-    from ..nn.module import Module
     from ..optim.optimizer import Optimizer
 
     found = Found()
     seen: set[int] = set()
-    stack = list(reversed(roots))
+    stack = [*reversed(list(hooks_of_all(found))), *reversed(roots)]
     while stack:
         path, value = stack.pop()
         if type(value) is np.ndarray and id(value) not in seen:
@@ -301,7 +345,7 @@ def walk(*roots: tuple[str, Any]) -> Found:
         if isinstance(value, Generators) and id(value) not in seen:
             seen.add(id(value))
             found.draws.append((path, value, state_of(value)))
-        if id(value) in seen or isinstance(value, ATOMS):
+        if id(value) in seen or isinstance(value, (*ATOMS, Generator)):
             continue
         seen.add(id(value))
         if isinstance(value, Tensor):
@@ -312,8 +356,7 @@ def walk(*roots: tuple[str, Any]) -> Found:
             found.modules.setdefault(value, path)
         if isinstance(value, Optimizer):
             found.optimizers.setdefault(value, path)
-            parameters = [tensor for group in value.param_groups for tensor in group["params"]]
-            stack += [(f"{path}.params.{i}", tensor) for i, tensor in reversed(list(enumerate(parameters)))]
+            stack += reversed(list(of_optimizer(path, value, found)))
             continue
         stack += reversed(list(children(path, value, found)))
     for space, name, value in found.members:
@@ -356,7 +399,7 @@ def children(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
         if getattr(value, "__dict__", value) is not value:
             yield from of_object(path, value, found)
     elif isinstance(value, type):
-        yield from of_class(path, value, found)
+        yield from of_class(path, value, found, called=True)
     elif {"_modules", "_parameters"} <= getattr(value, "__dict__", {}).keys():
         yield from of_module(path, value, found)
     else:
@@ -382,22 +425,55 @@ def of_object(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
 def of_module(path: str, module: Any, found: Found) -> Iterator[tuple[str, Any]]:
     """The parameters, buffers, children and other attributes of a module."""
     for registry in (module._parameters, module._buffers, module._modules):
-        found.parts.append(Snapshot(path, registry, "buffer" if registry is module._buffers else "attribute"))
+        home = found.parts if type(registry) is Registry else found.snapshots
+        home.append(Snapshot(path, registry, "buffer" if registry is module._buffers else "attribute"))
         for name, item in registry.items():
             yield join(path, name), item
     attributes = vars(module)
     derived = frozenset(getattr(hook, "derives", "") for hook in module._forward_pre_hooks.values()) & attributes.keys()
     found.derived += [(module, name, attributes[name]) for name in sorted(derived)]
     found.parts.append(Snapshot(path, attributes, "attribute", derived))
+    if is_users(type(module)):
+        found.attributes.append((attributes, sorted(attributes.keys() - OF_MODULES - derived)))
     for name, item in list(attributes.items()):
         if name in derived:
             continue
         if name.endswith("_hooks"):
-            found.parts.append(Snapshot(join(path, name), item, "dict"))
-            yield from ((join(path, name), hook) for hook in item.values())
+            yield from of_hooks(join(path, name), item, found)
         elif name not in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             yield join(path, name), item
     yield from of_class(path, type(module), found)
+
+
+def of_optimizer(path: str, optimizer: Any, found: Found) -> Iterator[tuple[str, Any]]:
+    """The parameters and hooks of an optimiser, and what a user's own class of them has besides."""
+    parameters = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    yield from ((f"{path}.params.{i}", tensor) for i, tensor in enumerate(parameters))
+    for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+        yield from of_hooks(join(path, name), getattr(optimizer, name), found)
+    if is_users(type(optimizer)):
+        attributes = vars(optimizer)
+        own = frozenset(name for name in attributes if name in OF_OPTIMIZERS or name.startswith("_optimizer_"))
+        found.snapshots.append(Snapshot(path, attributes, "attribute", own))
+        yield from ((join(path, name), item) for name, item in attributes.items() if name not in own)
+        yield from of_class(path, type(optimizer), found)
+
+
+def of_hooks(path: str, hooks: dict[Any, Any], found: Found) -> Iterator[tuple[str, Any]]:
+    """The hooks in a registry, whose changes `CHANGES` counts."""
+    found.parts.append(Snapshot(path, hooks, "dict"))
+    yield from ((path, hook) for hook in hooks.values())
+
+
+def hooks_of_all(found: Found) -> Iterator[tuple[str, Any]]:
+    """The hooks of all modules and of all optimisers."""
+    from ..nn.hooks import EveryModule
+    from ..optim.optimizer import POST_HOOKS, PRE_HOOKS
+
+    for hooks in (EveryModule.forward_pre, EveryModule.forward, EveryModule.backward_pre, EveryModule.backward):
+        yield from of_hooks("the hooks of all modules", hooks, found)
+    for hooks in (PRE_HOOKS, POST_HOOKS):
+        yield from of_hooks("the hooks of all optimisers", hooks, found)
 
 
 def join(path: str, name: str) -> str:
@@ -409,22 +485,26 @@ def is_users(kind: type) -> bool:
     return str(getattr(kind, "__module__", "")).partition(".")[0] not in FOREIGN
 
 
-def of_class(path: str, kind: type, found: Found) -> Iterator[tuple[str, Any]]:
-    """What the methods and attributes of a user's class lead to."""
+def of_class(path: str, kind: type, found: Found, called: bool = False) -> Iterator[tuple[str, Any]]:
+    """What the methods and attributes of a user's class lead to; where it is `called`, `__init__` as well."""
     spaces: list[Attributes] = []
     for base in kind.__mro__:
         if base is object or not is_users(base):
             continue
         spaces.append(Attributes(base))
+        found.bindings.append((Count(base), COUNTED, len(vars(base))))
         for name, item in vars(base).items():
             function = getattr(item, "__func__", getattr(item, "fget", item))
             if isinstance(function, types.FunctionType):
                 yield path, function
             elif not name.startswith("__") and type(item) not in DESCRIPTORS:
                 yield join(path, name), item
-            if not name.startswith("__") and type(item) not in DESCRIPTORS:
+            if name == "__init__" and not called:
+                continue
+            if type(item) in METHODS or (not name.startswith("__") and type(item) not in DESCRIPTORS):
                 # a class before this one may come to have it, too
-                found.members += [(space, name, space.get(name)) for space in spaces]
+                home = found.bindings if type(item) in METHODS else found.members
+                home += [(space, name, space.get(name)) for space in spaces]
 
 
 def of_slots(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
@@ -432,9 +512,10 @@ def of_slots(path: str, value: Any, found: Found) -> Iterator[tuple[str, Any]]:
     space = Attributes(value)
     for base in type(value).__mro__:
         for name, item in vars(base).items() if is_users(base) else ():
-            if type(item) is types.MemberDescriptorType and hasattr(value, name):
-                found.members.append((space, name, getattr(value, name)))
-                yield join(path, name), getattr(value, name)
+            if type(item) is types.MemberDescriptorType:
+                found.members.append((space, name, space.get(name)))
+                if hasattr(value, name):
+                    yield join(path, name), getattr(value, name)
 
 
 def of_names(module: types.ModuleType, mentioned: set[str], found: Found) -> Iterator[tuple[str, Any]]:
@@ -485,6 +566,9 @@ def of_function(path: str, function: types.FunctionType, found: Found) -> Iterat
         found.bindings.append((Attributes(function), "__defaults__", function.__defaults__))
     namespace = function.__globals__
     found.names |= mentioned
+    absent = globals_in(code) - namespace.keys()
+    found.bindings += [(namespace, name, None) for name in absent]
+    found.absent |= {(id(namespace), name) for name in absent}
     for name in sorted(mentioned):
         if name not in namespace:
             module = sys.modules.get(name)  # imported by the function itself

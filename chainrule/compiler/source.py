@@ -6,6 +6,8 @@ Large intermediate results go to buffers that are used again (see `memory.py`).
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import keyword
 import linecache
@@ -19,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.recipe import user_level
 from ..core.table import name_of
 from ..core.views import write_region
-from .graph import CONSTANT, INPUT, Graph, Node, nodes_in
+from .graph import ATOMS, CONSTANT, INPUT, Graph, Node, nodes_in
 from .kernels import elementary_functions, kinds
 from .kernels.compiling import KernelError, all_at_once
 from .kernels.convolution import LayerKernel
@@ -108,7 +111,7 @@ class Program:
             failed = self.kernels.get(error.name)
             if failed is None or self.rewrite is None:
                 raise
-            warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=2)
+            warnings.warn(f"{error}; NumPy computes it instead, more slowly", stacklevel=user_level())
             other = self.rewrite(failed.positions)
             self.__dict__.update(other.__dict__)
             return self.load()
@@ -123,6 +126,7 @@ class _Writer:
         for node in graph.nodes:
             if is_output(node):
                 self.results.setdefault(node.args[0], []).append(node)
+        self.read = {operand for node in graph.nodes for operand in node.operands()} | set(graph.outputs)
         self.names = names
         self.nested: set[Node] = set()  # values whose expression stands where they are used, and needs brackets there
         self.memory = memory
@@ -171,10 +175,10 @@ class _Writer:
 
     def call(self, node: Node, out: str = "") -> str:
         """A call by the function's name."""
-        keywords = {key: value for key, value in node.kwargs.items() if not (key == "keepdims" and value is False)}
+        args, keywords = without_defaults(node)
         if isinstance(node.op, UfuncMethod) and isinstance(axis := keywords.get("axis"), tuple) and len(axis) == 1:
             keywords["axis"] = axis[0]
-        shown = [*map(self.bare, node.args), *(f"{key}={self.argument(value)}" for key, value in keywords.items())]
+        shown = [*map(self.bare, args), *(f"{key}={self.argument(value)}" for key, value in keywords.items())]
         return f"{self.function(node.op)}({', '.join(shown + [f'out={out}'] * bool(out))})"
 
     def type_name(self, dtype: np.dtype[Any]) -> str:
@@ -183,6 +187,8 @@ class _Writer:
     def index(self, value: Any) -> str:
         """What stands between the brackets of an index."""
         if isinstance(value, tuple):
+            if len(value) == 1 and not isinstance(value[0], tuple):
+                return self.index(value[0])
             return ", ".join(map(self.index, value)) + ("," if len(value) == 1 else "") if value else "()"
         if isinstance(value, slice):
             parts = ["" if p is None else self.argument(p) for p in (value.start, value.stop, value.step)]
@@ -261,7 +267,7 @@ class _Writer:
                     overwritten[inner] = kernel.inputs[whole.args.index(target)]
                 if target.op is INPUT:
                     self.names[node] = self.names[target]
-                else:
+                elif node in self.read:
                     renamed.append((node, target))
             elif target is None:
                 assert node.dtype is not None
@@ -421,9 +427,13 @@ class _Writer:
         elif array.size > 1 and stays(array) and is_one_number(array):
             number = shortest(array.reshape(-1)[0]) or self.argument(array.reshape(-1)[0].item())
             self.constants.append(f"{name} = np.full({array.shape}, {number}, {self.type_name(array.dtype)})")
+        elif array.size > 4 and array.ndim == 2 and stays(array) and (pattern := pattern_of(array)):
+            self.constants.append(f"{name} = {pattern.format(self.type_name(array.dtype))}")
+        elif not array.ndim and array.dtype.kind == "f" and stays(array):
+            number = shortest(array[()]) or self.argument(array.item())
+            self.constants.append(f"{name} = np.array({number}, {self.type_name(array.dtype)})")
         elif 0 < array.size <= INLINE and stays(array) and np.all(np.isfinite(array)):
-            numbers = array.tolist() if array.ndim else shortest(array[()]) or array.item()
-            self.constants.append(f"{name} = np.array({numbers}, {self.type_name(array.dtype)})")
+            self.constants.append(f"{name} = np.array({array.tolist()}, {self.type_name(array.dtype)})")
         else:
             self.objects[name] = array
             shape = ", ".join(map(str, array.shape))
@@ -439,6 +449,18 @@ def kinds_in(texts: list[str]) -> list[str]:
 def is_counting(array: Any) -> bool:
     """Whether an array holds 0, 1, 2, ..., in order."""
     return bool(np.array_equal(array.reshape(-1), np.arange(array.size)))
+
+
+def pattern_of(array: Any) -> str:
+    """The call that makes an identity matrix or a triangle of ones, with a place for the type; "" for other arrays."""
+    rows, columns = array.shape
+    ones = np.ones(array.shape)
+    size = f"{rows}" if rows == columns else f"{rows}, {columns}"
+    patterns = {f"np.eye({size}, dtype={{}})": np.eye(rows, columns)}
+    patterns |= {f"np.tri({rows}, {columns}, {k}, {{}})": np.tril(ones, k) for k in (-1, 0)}
+    patterns |= {f"np.triu(np.ones(({rows}, {columns}), {{}}), {k})": np.triu(ones, k) for k in (0, 1)}
+    bits = array.tobytes()  # 0.0 and -0.0 are equal
+    return next((text for text, values in patterns.items() if values.astype(array.dtype).tobytes() == bits), "")
 
 
 def is_one_number(array: Any) -> bool:
@@ -581,6 +603,43 @@ def write_source(
     program.memory, program.graph = memory, graph
     program.steps = {node: len(head) + 2 + i for node, i in steps.items()}
     return program
+
+
+@functools.cache
+def defaults_of(function: Any) -> dict[str, Any]:
+    """The parameters of a function of NumPy, in order, with their defaults; nothing for one that does not tell them."""
+    if isinstance(function, (np.ufunc, UfuncMethod)) or not str(getattr(function, "__module__", "")).startswith(
+        "numpy"
+    ):
+        return {}
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters):
+        return {}
+    return {x.name: x.default for x in parameters if x.kind is not x.KEYWORD_ONLY}
+
+
+def without_defaults(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's arguments and keywords that say more than that nothing else is wanted."""
+    defaults = defaults_of(node.op)
+    known = {*ATOMS} - {float}
+    args = node.args
+    while not node.kwargs and 1 < len(args) <= len(defaults) and type(args[-1]) in known:
+        default = list(defaults.values())[len(args) - 1]
+        if type(default) is not type(args[-1]) or default != args[-1]:
+            break
+        args = args[:-1]
+    keywords = {
+        key: value
+        for key, value in node.kwargs.items()
+        if not (key == "keepdims" and value is False)
+        and not (
+            type(value) in known and key in defaults and type(value) is type(defaults[key]) and value == defaults[key]
+        )
+    }
+    return args, keywords
 
 
 def shortest(number: np.generic) -> str:

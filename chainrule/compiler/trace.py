@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,11 +22,11 @@ from ..core.backprop import grad
 from ..core.recipe import Leaf, Recipe, extra_of, hooks_of
 from ..core.table import BACK_FUNCS
 from ..core.tensor import Tensor, make_tensor
-from ..func.trees import Structure, flatten, unflatten
+from ..func.trees import Structure, flatten, kind_of, unflatten
 from .graph import CONSTANT, STRIDED, Graph, Node
 from .reachable import ATOMS, Found, walk
 from .references import Argument, Gradient, OfTensor, Reference, Seed, Setting, State
-from .tracer import Cell, Number, Pin, Recorder, TraceError, Tracer, formula
+from .tracer import Cell, Number, Pin, Recorder, TraceError, Tracer, formula, user_line
 
 __all__ = ["Trace", "overlap", "trace"]
 
@@ -39,11 +40,12 @@ class Write:
 
 
 class NewGradient:
-    """An effect: a tensor's `.grad` is a new tensor, or None."""
+    """An effect: a tensor's `.grad` is a new tensor, or None, or one that is there already or in the memory of one."""
 
-    def __init__(self, reference: Reference, node: Node | None) -> None:
+    def __init__(self, reference: Reference, node: Node | None, known: Result | None = None) -> None:
         self.reference = reference
         self.node = node
+        self.known = known
 
 
 class NewState:
@@ -61,11 +63,13 @@ class Result:
 
     Attributes:
         kind: "tensor" or "array", from the program's output; "constant", a value known since the trace; "same", the
-            object that `reference` finds; "view", of that tensor by `chain`; "again", the result number `value`;
-            "shared", of the memory of that result, by `chain`; "unrecorded" likewise, as a view made under no_grad();
-            "detached" likewise, outside of the graph.
+            object that `reference` finds; "again", the result number `value`; "shared", a view of that object or
+            result, by `chain`; "unrecorded" likewise, made under no_grad(); "detached" likewise, outside of the graph;
+            "memory", such an array.
         node: the program's output; None where none is needed.
         value: of a constant.
+        end: of a tensor that requires grad, through which nothing flows: "leaf", "freed" by backward(), or "alone",
+            which was computed from no tensor that is seen outside.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Result:
         self.value = value
         self.reference = reference
         self.chain = chain
+        self.end = ""
 
 
 class Trace:
@@ -88,9 +93,11 @@ class Trace:
         structure: how the results are put together; `single` if there is one, in no container.
         derived: (module, attribute): what hooks have computed anew.
         writes, gradients, states: the effects.
+        noted: further tensors in memory that is written.
         seeds: an input node for the gradient of each result, None where it requires none.
         backward: (how to find a tensor, node of its gradient) for what the results' gradients flow to.
         present: (how to find a tensor, whether it has a `.grad`) where the program depends on it.
+        frozen: closed-over tensors that require no grad and have no `.grad`.
         pins: what Python has decided by numbers that may change.
         found: what the function closes over.
         leaves: for each tensor that was entered its reference.
@@ -105,11 +112,13 @@ class Trace:
     single: bool
     derived: list[tuple[Any, str]]
     writes: list[Write]
+    noted: list[Reference]
     gradients: list[NewGradient]
     states: list[NewState]
     seeds: list[Node | None]
     backward: list[tuple[Reference, Node]]
     present: list[tuple[Reference, bool]]
+    frozen: list[Reference]
     pins: list[Pin]
     found: Found
     leaves: dict[Tensor, Reference]
@@ -180,6 +189,9 @@ class _Session:
         self.owners: dict[Cell, Reference] = {}
         self.arrays: list[tuple[Any, Cell]] = []
         self.references: dict[Tensor, Reference] = {}
+        self.gradients: list[tuple[Gradient, Tensor]] = []  # at entry; one may be that of several
+        self.fresh: dict[Cell, Reference] = {}  # memory of new gradients
+        self.fresh_gradients: dict[Tensor, Gradient] = {}
 
     def number(self, reference: Reference, value: Any) -> Number:
         node = self.recorder.input(reference.name, (), None)
@@ -194,13 +206,18 @@ class _Session:
             return known
         node = self.recorder.input(reference.name, array.shape, array.dtype)
         self.inputs[node] = reference
-        if array.flags.c_contiguous:
+        if not array.dtype.isnative:  # a tensor's always are
+            node.args = (STRIDED,)
+            tracer = self.recorder.tracer(node, array)
+            tracer = self.recorder.call(np.astype, (tracer, array.dtype.newbyteorder("=")), {})
+        elif array.flags.c_contiguous:
             tracer = self.recorder.tracer(node, array)
         else:  # what reads it, such as kernels, may rely on the order in memory
             node.args = (STRIDED,)
             tracer = self.recorder.tracer(node, array)
             tracer = self.recorder.call(np.ascontiguousarray, (tracer,), {})
             tracer.cell.value = array  # whether another shape of it is a view depends on the order that it has
+        tracer.cell.locked = not array.flags.writeable
         if not argument:
             self.cells[key] = tracer
         self.owners[tracer.cell] = reference
@@ -239,7 +256,9 @@ class _Session:
         self.before[tensor] = before
         before.tracer = tensor.array = self.array(reference, tensor.array)
         if tensor._grad is not None:
-            self.enter(tensor._grad, Gradient(reference))
+            gradient = Gradient(reference)
+            self.gradients.append((gradient, tensor._grad))
+            self.enter(tensor._grad, gradient)
         elif isinstance(before.node, Leaf) and tensor not in self.bare and not self.strict:
             node = self.recorder.input(f"{reference.name}_grad", tensor.shape, tensor.array.dtype)
             self.inputs[node] = Gradient(reference)
@@ -282,6 +301,7 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     Raises:
         TraceError: the function depends on values, or keeps a traced value.
     """
+    refuse_attributes((args, kwargs), "is given")
     leaves = flatten((args, kwargs))[0]
     others = [
         (name, leaf)
@@ -328,6 +348,7 @@ def attempt(
             )
         optimizers.keep_used(traced)
     finally:
+        recorder.refusals.clear()
         session.leave()
         optimizers.leave()
         found.restore()
@@ -357,7 +378,8 @@ def run(
     shorten(optimizers.found, set(names))
     for tensor, path in optimizers.found.tensors.items():
         session.enter(tensor, OfTensor(tensor, identifier(path)))
-    args, kwargs = unflatten(structure, [arrays.get(i, value) for i, value in enumerate(leaves)])
+    given = [arrays.get(i, value) for i, value in enumerate(leaves)]
+    args, kwargs = unflatten(structure, given)
     optimizers.enter()
     with recording(session.recorder):
         try:
@@ -366,6 +388,9 @@ def run(
             if isinstance(error.__cause__, TraceError):
                 raise error.__cause__ from None
             raise
+        session.recorder.raise_what_was_caught()
+        refuse_attributes(result, "returns")
+        refuse_new_items((args, kwargs), structure, given)
         anew = [(m, name) for m, name, value in optimizers.found.derived if vars(m).get(name) is not value]
         values = [*flatten(result)[0], *(vars(module)[name] for module, name in anew)]
         traced = collect(session, result, values, {id(tracer): index for index, tracer in reversed(arrays.items())})
@@ -374,6 +399,37 @@ def run(
         trace_backward(session, traced, values)
     finish(session, traced)
     return traced
+
+
+def refuse_attributes(tree: Any, what: str) -> None:
+    """Refuse containers of a class of their own that hold more than their items.
+
+    Raises:
+        TraceError: names the class and an attribute.
+    """
+    if not isinstance(tree, (dict, list, tuple)):
+        return
+    if kind_of(tree) is not type(tree):
+        raise TraceError(
+            f"the compiled function {what} a {type(tree).__name__}, which has attributes besides its items "
+            f"({', '.join(map(str, vars(tree)))}): take its items in a dict, list or tuple"
+        )
+    for item in tree.values() if isinstance(tree, dict) else tree:
+        refuse_attributes(item, what)
+
+
+def refuse_new_items(arguments: Any, structure: Structure, given: list[Any]) -> None:
+    """Refuse changes to the lists and dicts among the arguments, of which the function has copies.
+
+    Raises:
+        TraceError: there is another item, or one less.
+    """
+    leaves, now = flatten(arguments)
+    if now != structure or any(leaf is not before for leaf, before in zip(leaves, given, strict=True)):
+        raise TraceError(
+            "the compiled function changes a list or dict that it is given, or in one of those: that would happen only "
+            "when it is traced, not in every run. Return the new items, and put them there outside"
+        )
 
 
 def refuse_survivors(recorder: Recorder) -> None:
@@ -546,6 +602,7 @@ def collect(session: _Session, result: Any, values: list[Any], arguments: dict[i
         arguments: id of the tracer of an array among the arguments -> its index.
     """
     traced = Trace()
+    find_fresh_gradients(session)
     traced.structure = flatten(result)[1]
     traced.single = len(values) > 0 and values[0] is result
     traced.results = [as_result(session, value, arguments) for value in values]
@@ -559,6 +616,9 @@ def collect(session: _Session, result: Any, values: list[Any], arguments: dict[i
     for cell, reference in session.owners.items():
         if cell.count:
             traced.writes.append(Write(reference, cell.node))
+    written = {write.reference for write in traced.writes}
+    owned = [(session.owners[session.before[x].tracer.cell], reference) for x, reference in session.references.items()]
+    traced.noted = [reference for owner, reference in owned if owner in written and owner is not reference]
     for tensor, before in session.before.items():
         reference = session.references[tensor]
         if before.node is not tensor._node and isinstance(tensor._node, Recipe):
@@ -588,11 +648,36 @@ def collect(session: _Session, result: Any, values: list[Any], arguments: dict[i
                     f"{reference.name} inside"
                 )
         if tensor._grad is not at_entry:
-            node = None if tensor._grad is None else node_of(session, tensor._grad.array)
+            known = None if tensor._grad is None else known_tensor(session, tensor._grad, reference)
+            node = None if tensor._grad is None or known is not None else node_of(session, tensor._grad.array)
             if node is not None and not node.name:
                 node.name = f"{reference.name}_grad"
-            traced.gradients.append(NewGradient(reference, node))
+            traced.gradients.append(NewGradient(reference, node, known))
     return traced
+
+
+def find_fresh_gradients(session: _Session) -> None:
+    """Note what has become a `.grad` during the trace, so that results can be the same tensors."""
+    session.fresh, session.fresh_gradients = {}, {}
+    for tensor, before in session.before.items():
+        gradient = tensor._grad
+        at_entry = session.stand_ins[tensor][0] if tensor in session.stand_ins else before.gradient
+        if gradient is None or gradient is at_entry or gradient in session.references:
+            continue
+        if view_of_input(session, gradient) is None and gradient not in session.fresh_gradients:
+            session.fresh_gradients[gradient] = Gradient(session.references[tensor])
+            if isinstance(gradient.array, Tracer) and not gradient.array.chain:
+                session.fresh.setdefault(gradient.array.cell, session.fresh_gradients[gradient])
+
+
+def known_tensor(session: _Session, gradient: Tensor, reference: Reference) -> Result | None:
+    """How a `.grad` is found that is a tensor from before, the `.grad` of another tensor, or in the memory of such."""
+    if gradient in session.references:
+        return Result("same", reference=session.references[gradient])
+    known = session.fresh_gradients.get(gradient)
+    if known is not None:
+        return None if known.of is reference else Result("same", reference=known)
+    return view_of_input(session, gradient)
 
 
 def node_of(session: _Session, array: Any) -> Node:
@@ -609,16 +694,17 @@ def as_result(session: _Session, value: Any, arguments: dict[int, int]) -> Resul
     if isinstance(value, Tensor):
         if value in session.references:
             return Result("same", reference=session.references[value])
-        array = value.array
-        if isinstance(array, Tracer) and array.chain and array.cell in session.owners and plain(array.chain):
-            owner = session.owners[array.cell]
-            entered = next((t for t, b in session.before.items() if b.tracer.cell is array.cell), None)
-            if entered is not None and entered._node is None and not value.requires_grad:
-                return Result("view", reference=owner, chain=array.chain)
-        return Result("tensor", node_of(session, array))
+        if value in session.fresh_gradients:
+            return Result("same", reference=session.fresh_gradients[value])
+        found = view_of_input(session, value) or Result("tensor", node_of(session, value.array))
+        if found.kind == "tensor" and value.requires_grad:
+            found.end = "leaf" if value.recipe is None else "freed" if is_used_up(value.recipe) else ""
+        return found
     if isinstance(value, Tracer):
         index = arguments.get(id(value))
-        return Result("array", value.node) if index is None else Result("same", reference=Argument(index, "argument"))
+        if index is not None:
+            return Result("same", reference=Argument(index, "argument"))
+        return view_of_input(session, value) or Result("array", value.node)
     if isinstance(value, np.ndarray):
         return Result("constant", value=value)
     if isinstance(value, Number):
@@ -631,14 +717,48 @@ def as_result(session: _Session, value: Any, arguments: dict[int, int]) -> Resul
     )
 
 
+def view_of_input(session: _Session, value: Any) -> Result | None:
+    """How a value in memory that was there before the call is made again: as the function has made it."""
+    array = value.array if isinstance(value, Tensor) else value
+    if not isinstance(array, Tracer) or not plain(array.chain):
+        return None
+    owner = session.owners.get(array.cell) or session.fresh.get(array.cell)
+    entered = [tensor for tensor, before in session.before.items() if before.tracer.cell is array.cell]
+    if owner is None or any(tensor.array is not session.before[tensor].tracer for tensor in entered):
+        return None
+    if not isinstance(value, Tensor):
+        return Result("memory", reference=owner, chain=array.chain)
+    base = next((tensor for tensor in entered if is_view(value, tensor)), None)
+    if base is None or not array.chain:
+        return None if value.requires_grad else Result("detached", reference=owner, chain=array.chain)
+    if value.requires_grad and (value.recipe is None or value.recipe.freed):
+        return None
+    return Result(recorded(value), reference=session.references[base], chain=array.chain)
+
+
+def is_view(value: Tensor, other: Tensor) -> bool:
+    """Whether a tensor is a view of another, or of what that is a view of."""
+    base = value._base
+    return base is not None and (base is other or base is other._base)
+
+
+def recorded(view: Tensor) -> str:
+    """The kind of result that a view of another tensor is."""
+    return "shared" if view._alias is not None and view._alias.recorded else "unrecorded"
+
+
 def share_memory(traced: Trace, values: list[Any]) -> None:
     """Results that are views of other results, or these detached, become so in every run."""
+
+    def rank(value: Any) -> int:
+        return 2 if is_tracked(value) else isinstance(value, Tensor)
+
     bases: dict[Cell, int] = {}  # for a piece of memory the result that is all of it; preferably one with a graph
     for i, value in enumerate(values):
         array = value.array if isinstance(value, Tensor) else value
         if traced.results[i].kind in ("tensor", "array") and type(array) is Tracer and not array.chain:
             known = bases.setdefault(array.cell, i)
-            if is_tracked(value) and not is_tracked(values[known]):
+            if rank(value) > rank(values[known]):
                 bases[array.cell] = i
     for i, value in enumerate(values):
         array = value.array if isinstance(value, Tensor) else value
@@ -646,13 +766,15 @@ def share_memory(traced: Trace, values: list[Any]) -> None:
         if kind not in ("tensor", "array") or type(array) is not Tracer or not plain(array.chain):
             continue
         base = bases.get(array.cell, i)
-        if base == i or traced.results[base].kind != kind:
+        if base == i or (kind == "tensor" and traced.results[base].kind != kind):
             continue
-        if not is_tracked(value):
-            hidden = is_tracked(values[base]) and value._base is values[base]
-            traced.results[i] = Result("unrecorded" if hidden else "detached", value=base, chain=array.chain)
-        elif array.chain and is_tracked(values[base]) and value._base is values[base] and value.recipe is not None:
-            traced.results[i] = Result("shared", value=base, chain=array.chain)
+        if kind == "array":
+            traced.results[i] = Result("memory", value=base, chain=array.chain)
+        elif value._base is not values[base] or not array.chain:
+            if not is_tracked(value):
+                traced.results[i] = Result("detached", value=base, chain=array.chain)
+        elif not is_tracked(value) or (is_tracked(values[base]) and value.recipe is not None):
+            traced.results[i] = Result(recorded(value), value=base, chain=array.chain)
 
 
 def is_tracked(value: Any) -> bool:
@@ -671,7 +793,7 @@ def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
     for i, value in enumerate(values):
         if traced.results[i].kind != "tensor" or not value.requires_grad:
             continue
-        if isinstance(value.array, Tracer) and not (value.recipe is not None and value.recipe.freed):
+        if isinstance(value.array, Tracer) and traced.results[i].end != "freed":
             name = f"grad_out_{i + 1}" if len(values) > 1 else "grad_out"
             node = session.recorder.input(name, value.shape, value.array.dtype)
             session.inputs[node] = Seed(i, name)
@@ -679,16 +801,31 @@ def trace_backward(session: _Session, traced: Trace, values: list[Any]) -> None:
             ends.append(value)
             seeds.append(make_tensor(session.recorder.tracer(node, np.ones(value.shape, value.array.dtype)), None))
     leaves = [tensor for tensor in session.before if tensor._node is not None]
-    if not ends or not leaves:
-        return
     with without_hooks(leaves):  # which the engine calls when it comes to these tensors, outside
-        found = grad(ends, leaves, seeds, allow_unused=True)
-    for tensor, gradient in zip(leaves, found, strict=True):
+        found = grad(ends, leaves, seeds, allow_unused=True) if ends and leaves else ()
+    for tensor, gradient in zip(leaves, found, strict=bool(found)):
         if gradient is not None:
             reference = session.references[tensor]
             node = node_of(session, gradient.array)
             node.name = node.name or f"{reference.name}_grad"
             traced.backward.append((reference, node))
+    for result, seed in zip(traced.results, traced.seeds, strict=True):
+        if seed is not None and not traced.backward and not result.end:
+            result.end = "alone"
+
+
+def is_used_up(recipe: Recipe) -> bool:
+    """Whether backward() has been through a part of what a result was computed from: it would raise there."""
+    seen: set[Recipe] = set()
+    stack: list[Any] = [recipe]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Recipe) and node not in seen:
+            if node.freed:
+                return True
+            seen.add(node)
+            stack += node._edges
+    return False
 
 
 @contextlib.contextmanager
@@ -723,13 +860,18 @@ def finish(session: _Session, traced: Trace) -> None:
     traced.graph = Graph(session.recorder.nodes, outputs)
     used = reached([*outputs, *pinned(traced.pins), *(node for node in session.recorder.nodes if node.effect)])
     traced.used = {traced.inputs[node] for node in used if node in traced.inputs}
+    involved = traced.used | {write.reference for write in traced.writes}
+    entered = [(reference, tensor) for tensor, reference in session.references.items()]
+    for reference, tensor in (*entered, *session.gradients):  # one of several on the same memory stands for all of them
+        if tensor in session.before and session.owners[session.before[tensor].tracer.cell] in involved:
+            traced.used.add(reference)
     check_gradients(session, traced)
     check_memory(session, traced, used)
 
 
 def check_gradients(session: _Session, traced: Trace) -> None:
     """Find out where it matters whether a tensor has a `.grad` when the program starts."""
-    traced.present, bare = [], set()
+    traced.present, traced.frozen, bare = [], [], set()
     read = {reference.of for reference in traced.used if isinstance(reference, Gradient)}
     written = {write.reference.of for write in traced.writes if isinstance(write.reference, Gradient)}
     returned = {result.reference.of for result in traced.results if isinstance(result.reference, Gradient)}
@@ -745,6 +887,8 @@ def check_gradients(session: _Session, traced: Trace) -> None:
                 traced.present.append((reference, True))
         elif isinstance(before.node, Leaf):
             traced.present.append((reference, False))
+        elif before.node is None and isinstance(reference, OfTensor):
+            traced.frozen.append(reference)
     if bare:
         raise _Again(bare)
 
@@ -860,7 +1004,42 @@ def recording(recorder: Recorder) -> Iterator[None]:
     """Let what creates arrays and draws random numbers know the recorder, and backward functions their formulas."""
     token, others = tracing.recorder.set(recorder), tracing.back_functions.set(_Explained())
     try:
-        yield
+        with unseeded_refused():
+            yield
     finally:
         tracing.recorder.reset(token)
         tracing.back_functions.reset(others)
+
+
+@contextlib.contextmanager
+def unseeded_refused() -> Iterator[None]:
+    """What Python and NumPy take from the system's source of random numbers, a traced function is refused."""
+
+    def refused(function: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any) -> Any:
+            if tracing.recorder.get() is not None:  # not in another thread
+                raise TraceError(
+                    f"random numbers, or a seed, come from the system at {user_line()}: they would be drawn only when "
+                    "the function is traced, not in every run. Use chainrule's rand, randn, ..., or make generators "
+                    "outside"
+                )
+            return function(*args)
+
+        return ask
+
+    def seed(self: Any, a: Any = None, version: int = 2) -> None:
+        seeded(self, system(1) if a is None else a, version)
+
+    places: Any = [(np.random.bit_generator, "randbits"), (random, "_urandom")]
+    before = [getattr(place, name) for place, name in places]
+    seeded: Any = random.Random.seed
+    system = refused(lambda _: None)
+    for (place, name), function in zip(places, before, strict=True):
+        setattr(place, name, refused(function))
+    random.Random.seed = seed  # type: ignore[method-assign, assignment, unused-ignore]
+    try:
+        yield
+    finally:
+        random.Random.seed = seeded  # type: ignore[method-assign, unused-ignore]
+        for (place, name), function in zip(places, before, strict=True):
+            setattr(place, name, function)

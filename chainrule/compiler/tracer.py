@@ -11,10 +11,13 @@ Read next: `trace.py`, which runs a function on tracers.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import linecache
 import operator
 import os
+import pickle
+import random
 import sys
 import weakref
 from collections.abc import Callable
@@ -30,6 +33,7 @@ from ..core.table import name_of
 from ..core.tensor import Tensor
 from ..core.views import write_region
 from ..nn.module import Module
+from ..ops.indexing import getitem
 from .graph import CONSTANT, INPUT, NOBODY, Node, Origin, Place
 
 __all__ = ["Number", "Recorder", "TraceError", "Tracer"]
@@ -52,14 +56,18 @@ WHOLE = frozenset(
         *("getitem_adjoint", "_index_add", "_index_copy", "_lasting", "_pivots_of", "permutation_of"),
         *("_scatter", "_scatter_add", "_scatter_reduce"),
         *("_complex", "eigen", "eigenvalues"),  # of which NumPy's own steps depend on values
-        "without_zero",  # which looks at values
+        *("add_along", "without_zero"),  # by places in the place of a matrix of ones; which looks at values
         "solve_triangular_matrix",  # for which NumPy's general solution refuses zeros on the diagonal
     )
 )
+# those that were seen to share the memory of their first argument, beside `VIEWS` of memory.py
+GIVE_VIEWS: set[Any] = set()
 WRITING = frozenset((np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal))
 
 ENGINE = (os.path.join(PACKAGE, "core", ""), os.path.join(PACKAGE, "compiler", ""))
 TRACE = os.path.join(PACKAGE, "compiler", "trace.py")
+
+PYTHONS = (contextlib.__file__, copy.__file__, pickle.__file__, random.__file__)
 
 # what the backward pass is computing while it is traced: the formula of the backward function, and the line of the
 # user's code whose derivative that is
@@ -108,7 +116,7 @@ class NeedsArray(TraceError):
 
 def is_users(file: str) -> bool:
     """Whether a file of Python is the user's: outside this package, NumPy and SciPy."""
-    return not (file.startswith(NOT_THE_USER) or file == contextlib.__file__ or f"{os.sep}scipy{os.sep}" in file)
+    return not (file.startswith(NOT_THE_USER) or file in PYTHONS or f"{os.sep}scipy{os.sep}" in file)
 
 
 def user_line() -> str:
@@ -147,10 +155,18 @@ def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoRe
     where = user_line()
     file, _, number = where.rpartition(":")
     text = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
-    raise kind(
+    text = text if len(text) <= 120 else f"{text[:117]}..."
+    error = kind(
         f"{what} at {where}{f' ({text})' if text else ''}: while a function is compiled, the values in its tensors "
         f"are not known. {instead}"
     )
+    recorder = tracing.recorder.get()
+    if recorder is not None and kind is TraceError:
+        recorder.refusals.append(error)
+    try:
+        raise error
+    finally:
+        del error, recorder  # which hold this frame
 
 
 class Pin(NamedTuple):
@@ -176,6 +192,18 @@ class Recorder:
         self.generators: dict[Any, Any] = {}  # those that were drawn from, with their states before
         self.gradients: list[tuple[Node, Node]] = []  # (gradient, the value it belongs to)
         self.pins: dict[Any, Pin] = {}  # what Python has decided by numbers that may change
+        self.refusals: list[TraceError] = []
+
+    def raise_what_was_caught(self) -> None:
+        """What was refused stays refused if the user's own `except` has caught it: it would go that way in every run.
+
+        Raises:
+            TraceError: the user's code did.
+        """
+        for error in self.refusals:
+            caught = error.__traceback__
+            if caught is not None and is_users(caught.tb_frame.f_code.co_filename):
+                raise TraceError(f"{error} (The function itself catches this error, and went on without the value.)")
 
     # ----- nodes -----
 
@@ -380,14 +408,19 @@ def map_values(value: Any) -> Any:
 
 
 class Cell:
-    """A piece of memory: the node that it holds at present, that node's value in this run, and a count of writes."""
+    """A piece of memory: the node that it holds at present, that node's value in this run, and a count of writes.
 
-    __slots__ = ("count", "node", "value")
+    Attributes:
+        locked: whether it is an input's that cannot be written to.
+    """
+
+    __slots__ = ("count", "locked", "node", "value")
 
     def __init__(self, node: Node, value: Any) -> None:
         self.node = node
         self.value = value
         self.count = 0
+        self.locked = False
 
     def write(self, node: Node, value: Any) -> None:
         self.node = node
@@ -407,6 +440,11 @@ def laid_out(value: Any, old: Any) -> Any:
     new = np.ndarray(old.shape, old.dtype, memory, first, old.strides)
     new[...] = value
     return new
+
+
+def takes_calls(kind: type) -> bool:
+    """Whether a class takes calls that it and a tracer are given: tensors, and what a tensor holds under vmap."""
+    return hasattr(kind, "requires_grad") or hasattr(kind, "__fit_gradient__")
 
 
 class Tracer(NDArrayOperatorsMixin):
@@ -454,6 +492,19 @@ class Tracer(NDArrayOperatorsMixin):
             self._look()
         return self._value
 
+    @property
+    def locked(self) -> bool:
+        """Whether it cannot be written to: an input that cannot, or several elements are one place in memory."""
+        value = self.value
+        if self.cell.locked or not self.chain or not value.size:
+            return self.cell.locked
+        reach = 0
+        for step, n in sorted((abs(step), n) for n, step in zip(value.shape, value.strides, strict=True) if n > 1):
+            if not step or (step <= reach and not value.flags.writeable):
+                return True
+            reach += step * (n - 1)
+        return False
+
     shape = property(lambda self: self.value.shape)
     ndim = property(lambda self: self.value.ndim)
     size = property(lambda self: self.value.size)
@@ -473,8 +524,8 @@ class Tracer(NDArrayOperatorsMixin):
     # ----- calls -----
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if any(hasattr(type(x), "requires_grad") for x in inputs):
-            return NotImplemented  # a Tensor takes the call
+        if any(map(takes_calls, map(type, inputs))):
+            return NotImplemented
         out = kwargs.pop("out", None)
         if method == "at":
             refuse(f"np.{ufunc.__name__}.at writes in place", "Use index_add or scatter_add.")
@@ -489,7 +540,7 @@ class Tracer(NDArrayOperatorsMixin):
         return target
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if any(hasattr(kind, "requires_grad") for kind in types):
+        if any(map(takes_calls, types)):
             return NotImplemented
         if func in STATIC:
             return func(*map_values(args), **map_values(kwargs))
@@ -516,8 +567,10 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __chainrule_function__(self, func: Any, args: Any, kwargs: Any) -> Any:
         for arg in args:
-            if hasattr(type(arg), "requires_grad"):
+            if takes_calls(type(arg)):
                 return arg.__chainrule_function__(func, args, kwargs)
+        if func is getitem and type(args[0]) is np.ndarray:  # an array that is known, by traced numbers
+            return self.recorder.call(operator.getitem, args, kwargs)
         if func is write_region:
             base, value, chain = args
             return self.recorder.call(write_region, (base, value, chain), {})
@@ -532,17 +585,24 @@ class Tracer(NDArrayOperatorsMixin):
     def _maybe_view(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Record a call; where its value shares the memory of the first argument, so does the result."""
         result = self.recorder.call(func, args, kwargs)
-        source = args[0] if args else None
-        if (
-            isinstance(source, Tracer)
-            and isinstance(result, Tracer)
-            and source.value.size
-            and np.may_share_memory(result.value, source.value)
-        ):
-            view = Tracer(source.recorder, source.cell, (*source.chain, (func, tuple(args[1:]), kwargs)))
-            view._node, view._value, view._at = result.cell.node, result.cell.value, source.cell.count
-            return view
-        return result
+        source, *others = (arg if type(arg) is Tracer else None for arg in args or (None,))
+        parts = result if isinstance(result, (list, tuple)) else (result,)
+        if source is not None and any(part.shares(source) for part in parts):
+            GIVE_VIEWS.add(func)
+            if type(result) is Tracer:
+                view = Tracer(source.recorder, source.cell, (*source.chain, (func, tuple(args[1:]), kwargs)))
+                view._node, view._value, view._at = result.cell.node, result.cell.value, source.cell.count
+                return view
+        # a program knows what shares the memory of the first argument alone
+        beside = [any(part.shares(x) and not part.shares(source) for x in others if x is not None) for part in parts]
+        if not any(beside):
+            return result
+        parts = [self.recorder.call(np.copy, (x,), {}) if copy else x for x, copy in zip(parts, beside, strict=True)]
+        return parts[0] if type(result) is Tracer else type(result)(parts)
+
+    def shares(self, other: Tracer | None) -> bool:
+        """Whether this run's values are in the same memory."""
+        return other is not None and bool(self.value.size) and np.may_share_memory(self.value, other.value)
 
     def may_share_memory(self, other: Any) -> bool:
         """Whether the arrays that the tracers stand for share memory."""
@@ -586,6 +646,7 @@ class Tracer(NDArrayOperatorsMixin):
         if index is Ellipsis or (isinstance(index, slice) and index == slice(None)):
             self.write(value)
             return
+        self._refuse_if_locked()
         parts = index if isinstance(index, tuple) else (index,)
         chain = (*self.chain, (operator.getitem, (index,), {}))
         if any(isinstance(part, Tracer) and part.dtype == bool for part in parts):
@@ -599,11 +660,16 @@ class Tracer(NDArrayOperatorsMixin):
 
     def write(self, value: Any) -> None:
         """Replace all values, those of the base under a view and of its other views as well."""
+        self._refuse_if_locked()
         if self.chain:
             self._write_chain(self.chain, value, self.shape)
             return
         fitted = self._fitted(value, self.shape)
         self.cell.write(fitted.node, fitted.value)
+
+    def _refuse_if_locked(self) -> None:
+        if self.locked:
+            raise ValueError("assignment destination is read-only")  # as NumPy says it
 
     def _write_chain(self, chain: tuple[Any, ...], value: Any, shape: tuple[int, ...]) -> None:
         base = Tracer(self.recorder, self.cell)
@@ -679,13 +745,23 @@ class Tracer(NDArrayOperatorsMixin):
     def _number(self, *_: Any) -> NoReturn:
         refuse(
             "item(), float() or int() of a traced value",
-            "Go on with the tensor itself, or return it and read the number outside.",
+            "Go on with the tensor itself, or return it and read the number outside. An array that it is written to is "
+            "made by np.zeros_like(x, shape=...).",
         )
 
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
     def __repr__(self) -> str:
         refuse("a traced value is printed", "Return it, and print it outside the compiled function.")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse("a traced value is pickled or saved", "Return it, and save it outside the compiled function.")
+
+    def __copy__(self) -> Tracer:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Tracer:
+        return self.copy()
 
     __str__ = __format__ = __repr__  # type: ignore[assignment]
 
@@ -723,7 +799,7 @@ METHODS = (
     "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
     "nonzero prod ravel repeat round searchsorted squeeze std sum take trace var"
 )
-REFUSED = "byteswap compress dump dumps flat getfield partition put resize setfield tobytes tofile"
+REFUSED = "byteswap compress ctypes dump dumps flat getfield partition put resize setfield tobytes tofile"
 for _name in METHODS.split():
     setattr(Tracer, _name, _method(_name))
 for _name in REFUSED.split():

@@ -609,7 +609,7 @@ def deliver(pairs: list[tuple[Tensor | None, Any, Node]], create: bool) -> None:
 
 
 def add_to(total: Any, more: Any) -> Any:
-    if isinstance(total, np.ndarray):
+    if isinstance(total, np.ndarray) or hasattr(type(total), "write"):  # a tracer: other gradients may be views of it
         return np.add(total, more, out=total)
     return total + more
 

@@ -8,6 +8,8 @@ Read next: `tensor.py`, then `forward.py`, where recipes are made.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 import weakref
@@ -40,6 +42,43 @@ CLOCK = Clock()
 CHANGES = Clock()  # counts new attributes of modules and new hooks, by which a compiled program may be out of date
 
 
+class Registry(dict[Any, Any]):
+    """A dict whose changes `CHANGES` counts; it is copied and pickled as a plain one."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        CHANGES.now += 1
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        CHANGES.now += 1
+        super().__delitem__(key)
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc, override, unused-ignore]
+        CHANGES.now += 1
+        return super().__ior__(other)
+
+    def __reduce__(self) -> Any:
+        return dict, (), None, None, iter(self.items())
+
+
+def counted(name: str) -> Any:
+    """A method of `dict` that changes it, with the count."""
+    method = getattr(dict, name)
+
+    @functools.wraps(method)
+    def counting(self: Registry, *args: Any, **kwargs: Any) -> Any:
+        CHANGES.now += 1
+        return method(self, *args, **kwargs)
+
+    return counting
+
+
+for _name in ("clear", "pop", "popitem", "setdefault", "update"):
+    setattr(Registry, _name, counted(_name))
+
+
 class Storage:
     """What is known of a piece of memory that several tensors may share: how often, when and where it was written."""
 
@@ -68,6 +107,14 @@ def user_line() -> str:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>"
+
+
+def user_level() -> int:
+    """The `stacklevel` by which a warning of the caller's shows the user's line."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((*NOT_THE_USER, contextlib.__file__)):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    return level
 
 
 def user_trace() -> str:

@@ -79,11 +79,10 @@ class BackwardFuncLookup:
         Raises:
             KeyError: none is registered; names the function and the argument.
         """
-        by_position = self._found.setdefault(forward_fn, {})
-        found = by_position.get(arg_position)
+        found = self._found.get(forward_fn, {}).get(arg_position)
         if found is None:
-            found = self._look_up(forward_fn, arg_position)
-            by_position[arg_position] = found
+            found = self._look_up(forward_fn, arg_position)  # which raises for functions that live for one call
+            self._found.setdefault(forward_fn, {})[arg_position] = found
         return found
 
     def _look_up(self, forward_fn: Any, arg_position: int) -> Callable[..., Any]:

@@ -141,7 +141,7 @@ def check_writable(target: Tensor, operation: str) -> bool:
         RuntimeError: `target` is a leaf that requires grad, a view of one, or memory that several elements share.
     """
     array = target.array
-    if isinstance(array, np.ndarray) and not array.flags.writeable:
+    if not array.flags.writeable if isinstance(array, np.ndarray) else getattr(array, "locked", False):
         raise RuntimeError(
             f"{operation}: this tensor of shape {target.shape} cannot be written to: more than one element refers to a "
             "single memory location (it was expanded), or its array is read-only. Use clone() first."

@@ -6,7 +6,7 @@ in which their keys were inserted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ class Structure(NamedTuple):
     keys: tuple[Any, ...]
     children: tuple[Structure, ...]
     size: int  # how many values
+    default: Any = None  # what a defaultdict makes for a missing key
 
     def __str__(self) -> str:
         inner = list(map(str, self.children))
@@ -35,6 +36,7 @@ class Structure(NamedTuple):
         return f"{name}({', '.join(inner)}{',' if len(inner) == 1 else ''})"
 
 
+PLAIN = (OrderedDict, dict, list, tuple)
 VALUE = object()
 LEAF = Structure(VALUE, (), (), 1)
 EMPTY = Structure(None, (), (), 0)
@@ -59,18 +61,22 @@ def _take_apart(tree: Any, values: list[Any]) -> Structure:
     if isinstance(tree, dict):
         keys: tuple[Any, ...] = tuple(tree)
         items = list(tree.values())
-        kind: Any = OrderedDict if isinstance(tree, OrderedDict) else dict
     elif isinstance(tree, (list, tuple)):
-        keys, items, kind = (), list(tree), type(tree) if hasattr(tree, "_fields") else _plain(tree)
+        keys, items = (), list(tree)
     else:
         values.append(tree)
         return LEAF
     children = tuple(_take_apart(item, values) for item in items)
-    return Structure(kind, keys, children, sum(child.size for child in children))
+    default = getattr(tree, "default_factory", None)
+    return Structure(kind_of(tree), keys, children, sum(child.size for child in children), default)
 
 
-def _plain(tree: Any) -> Any:
-    return list if isinstance(tree, list) else tuple
+def kind_of(tree: Any) -> Any:
+    """The type of a container as it is put together: its own, or a plain one where it has attributes besides."""
+    kind: Any = type(tree)
+    if kind in PLAIN or hasattr(kind, "_fields") or not getattr(tree, "__dict__", None):
+        return kind
+    return next(plain for plain in PLAIN if isinstance(tree, plain))
 
 
 def unflatten(structure: Structure, values: Iterable[Any]) -> Any:
@@ -86,15 +92,27 @@ def unflatten(structure: Structure, values: Iterable[Any]) -> Any:
 
 
 def _put_together(structure: Structure, values: Iterator[Any]) -> Any:
-    kind, keys, children, _ = structure
+    kind, keys, children, _, default = structure
     if kind is VALUE:
         return next(values)
     if kind is None:
         return None
     items = [_put_together(child, values) for child in children]
-    if issubclass(kind, dict):
-        return kind(zip(keys, items, strict=True))
-    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+    if hasattr(kind, "_fields"):
+        return kind(*items)
+    if kind in (list, tuple):
+        return kind(items)
+    if issubclass(kind, tuple):
+        return tuple.__new__(kind, items)
+    tree = kind.__new__(kind)  # without what the class's own __init__ would ask for
+    if issubclass(kind, list):
+        tree.extend(items)
+        return tree
+    if issubclass(kind, defaultdict):
+        tree.default_factory = default
+    for key, item in zip(keys, items, strict=True):
+        tree[key] = item
+    return tree
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -105,7 +123,7 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
 
 def leaf_paths(structure: Structure, start: str = "") -> list[str]:
     """For each value how it is reached, such as `['w'][0]`, for messages."""
-    kind, keys, children, _ = structure
+    kind, keys, children = structure[:3]
     if kind is VALUE:
         return [start]
     if kind is None:

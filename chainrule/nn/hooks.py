@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core.grad_mode import grad_mode
-from ..core.recipe import RemovableHandle, register_hook
+from ..core.recipe import CHANGES, RemovableHandle, register_hook
 from ..core.tensor import Tensor, make_tensor
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class _CallHandle(RemovableHandle):
 
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
         super().__init__(hooks)
+        CHANGES.now += 1
         hooks[self.id] = hook
         ANY_CALL[self.id] = True
 

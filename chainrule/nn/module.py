@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.dtypes import as_numpy_dtype, bfloat16
 from ..core.dtypes import dtype as dtype_class
-from ..core.recipe import CHANGES, RemovableHandle, register_hook
+from ..core.recipe import CHANGES, Registry, RemovableHandle, register_hook
 from ..core.tensor import Tensor, device, make_tensor, storage_of
 from .hooks import (
     ANY_CALL,
@@ -129,12 +129,12 @@ class Module:
             )
         put = super().__setattr__
         put("training", True)
-        put("_parameters", {})
-        put("_buffers", {})
-        put("_modules", {})
+        put("_parameters", Registry())
+        put("_buffers", Registry())
+        put("_modules", Registry())
         put("_non_persistent_buffers_set", set())
         for registry in HOOKS:
-            put(registry, {})
+            put(registry, Registry())
         if self.call_super_init:
             super().__init__(*args, **kwargs)
 
@@ -825,8 +825,9 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         CHANGES.now += 1
         self.__dict__.update(state)
-        for registry in HOOKS:  # of a later version than the saved module's
-            self.__dict__.setdefault(registry, {})
+        for registry in ("_parameters", "_buffers", "_modules", *HOOKS):  # hooks may be later than the saved module
+            found = self.__dict__.get(registry, {})
+            self.__dict__[registry] = found if type(found) is Registry else Registry(found)
 
 
 def forget_gradient(parameter: Tensor, set_to_none: bool) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..core.dtypes import bfloat16
 from ..core.dtypes import dtype as dtype_class
+from ..core.recipe import Registry
 from ..core.tensor import Size, Tensor, device
 from ..nn.module import Module
 from ..nn.parameter import Buffer, Parameter
@@ -175,7 +176,7 @@ def _strides(array: Any) -> tuple[int, ...]:
 
 PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset,
                    OrderedDict, Counter, defaultdict, range, slice, argparse.Namespace,
-                   Global, dtype_class, type(bfloat16)))  # fmt: skip
+                   Global, Registry, dtype_class, type(bfloat16)))  # fmt: skip
 CALLED = (
     *(complex, bytearray, set, frozenset, OrderedDict, Counter, defaultdict, range, slice, argparse.Namespace),
     *(np.ndarray, np.dtype, codecs.encode, np.empty(0).__reduce__()[0]),
@@ -271,6 +272,8 @@ class Pickler(PythonPickler):  # type: ignore[misc]
         raise Refused(_why_not(obj), obj)
 
     def reduce_array(self, array: Any, requires_grad: bool, owner: Any) -> tuple[Any, tuple[Any, ...]]:
+        if hasattr(array, "as_number"):  # while a function is traced
+            array.__reduce_ex__(4)
         if not isinstance(array, np.ndarray):
             raise Refused(f"a tensor on {owner.device}: move it to the cpu first", owner)
         name = array.dtype.name
@@ -310,6 +313,7 @@ class Pickler(PythonPickler):  # type: ignore[misc]
 
     dispatch[Global] = save_global_name
     dispatch[bytes] = save_bytes
+    dispatch[Registry] = PythonPickler.dispatch[dict]
     dispatch[dtype_class] = save_dtype
     dispatch[type(bfloat16)] = save_dtype
 

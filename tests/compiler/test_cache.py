@@ -472,8 +472,9 @@ def test_a_text_that_cannot_be_machine_code_raises_and_leaves_nothing(directory:
 
 def test_a_directory_that_cannot_be_written_gives_one_warning(directory: Path) -> None:
     directory.write_text("a file stands where the directory should be")
-    with pytest.warns(UserWarning, match="cannot be kept in .*set CHAINRULE_CACHE_DIR"):
+    with pytest.warns(UserWarning, match="cannot be kept in .*set CHAINRULE_CACHE_DIR") as warned:
         kernel = cache.load_kernel(source(), "shifted", TYPES)
+    assert [warning.filename for warning in warned] == [__file__]
     assert value(kernel) == 2.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -712,6 +712,8 @@ def test_compilation_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "off", True)
     f = compile(lambda x: float(x) + 1)
     assert f(t(1.0)) == 2.0 and f.traces == 0
+    with pytest.raises(RuntimeError, match="CHAINRULE_COMPILE=0 turns compilation off"):
+        f.source
     assert compile(len, disable=True) is len
 
 

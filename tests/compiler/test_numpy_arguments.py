@@ -104,3 +104,36 @@ def test_a_number_that_changes_is_told_to_be_passed_as_an_array() -> None:
     for factor in range(12):
         np.testing.assert_array_equal(scaled_by_array(A, np.asarray(np.float64(factor))), A * factor)
     assert scaled_by_array.traces == 1
+
+
+def put_in_order(x: Any) -> Any:
+    y = x.copy()
+    y.sort(axis=0)
+    return y
+
+
+METHODS: dict[str, Callable[[Any], Any]] = {
+    "argpartition": lambda x: x.argpartition(1, axis=0)[1],
+    "choose": lambda x: (x.real > 0).astype(np.int64).choose([x, -x]),
+    "conj": lambda x: x.conj(),
+    "conjugate": lambda x: x.conjugate().T @ x,
+    "cumprod": lambda x: x.cumprod(axis=1),
+    "dot": lambda x: x.T.dot(x),
+    "flatten": lambda x: x.flatten(),
+    "flatten by columns": lambda x: x.flatten("F"),
+    "mT": lambda x: x.mT,
+    "searchsorted": lambda x: np.sort(x[0].real).searchsorted(x[1].real),
+    "sort": put_in_order,
+    "trace": lambda x: x.trace(),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.complex128])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_of_an_argument_are_numpys(name: str, kind: Any) -> None:
+    x = (A + 1j * A[::-1]).astype(kind) if kind is np.complex128 else A.copy()
+    before = x.copy()
+    found, expected = cr.compile(METHODS[name])(x), METHODS[name](x)
+    assert np.asarray(found).dtype == np.asarray(expected).dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    np.testing.assert_array_equal(x, before)

@@ -136,7 +136,7 @@ CASES: dict[str, tuple[str, Any, list[str]]] = {
     "an array full of one number": (
         "algebra",
         lambda b: b("y", np.multiply, b("c", np.full, (2, 3), 0.5, np.float32), b.input("x", 2, 3)),
-        ["value = constant", "y = multiply(value, x)", "return y"],
+        ["c = constant", "y = multiply(c, x)", "return y"],
     ),
     "an array full of one number that another is spread by": (
         "algebra",

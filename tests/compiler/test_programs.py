@@ -339,3 +339,22 @@ def test_what_has_another_shape_is_overwritten_unless_it_is_read_later() -> None
         if os.environ["CHAINRULE_KERNELS"] == "0":
             reused = re.search(r"(\w+) = \w+\.reshape\(12, 8, 80\)\n.*np\.add\(\1, b, out=\1\)", compiled.source)
             assert (reused is not None) == (function is last)
+
+
+def test_a_result_of_what_backward_has_used_up_can_be_read_and_not_gone_back_through() -> None:
+    w = cr.ones(3, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        return loss * 2 + (x * x).sum(), (w * 3).sum()
+
+    compiled = compile(step)
+    for function in (step, compiled, compiled):
+        w.grad = None
+        total, other = function(cr.tensor([1.0, 2.0, 3.0]))
+        assert (total.item(), total.requires_grad) == (42, True) and w.grad.tolist() == [2, 8, 18]
+        with pytest.raises(RuntimeError, match="retain_graph=True"):
+            total.backward()
+        other.backward()
+        assert w.grad.tolist() == [5, 11, 21]

@@ -15,6 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.compiler import compile
+from chainrule.compiler.source import shortest
 from chainrule.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("numpy_only")
@@ -123,7 +124,7 @@ def test_a_saved_program_brings_the_functions_that_it_calls(tmp_path: Path) -> N
         net.zero_grad(), table.zero_grad()
         loss = F.cross_entropy(net(x), y) + (table(y) ** 2).sum()
         loss.backward()
-        return loss.detach(), net[0].weight.grad, table.weight.grad
+        return loss.detach(), net[0].weight.grad.clone(), table.weight.grad.clone()
 
     x, y = cr.randn(2, 1, 4, 4), cr.tensor([1, 4])
     expected = [value.numpy().copy() for value in step(x, y)]
@@ -153,3 +154,56 @@ def test_what_cannot_be_written_to_a_file_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match="chainrule.ops.scan.missing cannot be written"):
         bundle([("chainrule.ops.scan", "missing")])
+
+
+def test_constants_read_as_the_calls_that_make_them(tmp_path: Path) -> None:
+    def step(x: Any, rows: Any) -> Any:
+        masked = cr.where(cr.triu(cr.ones(5, 5, dtype=cr.bool), 1), cr.tensor(float("-inf")), x)
+        third = cr.tensor(1 / 3)
+        scaled = (x * third)[rows]
+        return masked, cr.tril(cr.ones(5, 5)) * x, (cr.eye(5) * x).sum(0), scaled, x * (cr.zeros(5, 5) * -1), x.mean()
+
+    x, rows = cr.randn(5, 5), cr.tensor([0, 3])
+    compiled = compile(step)
+    found = compiled(x, rows)
+    for text in (
+        "np.triu(np.ones((5, 5), bool), 1)",
+        "np.array(-np.inf, np.float32)",
+        "np.tri(5, 5, 0, np.float32)",
+        "np.eye(5, dtype=np.float32)",
+        "np.array(0.33333334, np.float32)",
+        "np.array(-0.0, np.float32)",
+        "[rows]\n",  # a copy already, and an index without a comma
+        "np.mean(x)",
+    ):
+        assert text in compiled.source
+    assert "comes with the program" not in compiled.source and ".copy()" not in compiled.source
+    compiled.save(str(tmp_path / "saved.py"))
+    namespace: dict[str, Any] = {}
+    exec((tmp_path / "saved.py").read_text(), namespace)
+    saved = namespace["step"](x.numpy(), rows.numpy())
+    for ours, theirs, eager in zip(found, saved, step(x, rows), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), eager.numpy())
+        np.testing.assert_array_equal(theirs, eager.numpy())
+        assert np.array_equal(np.signbit(theirs), np.signbit(eager.numpy())) and theirs.dtype == np.float32
+
+
+def test_an_identity_matrix_with_negative_zeros_is_kept_as_it_is() -> None:
+    signed = np.where(np.eye(3) == 1, np.float32(1), np.float32(-0.0))
+
+    @compile
+    def scaled(x: Any) -> Any:
+        return x * cr.where(cr.eye(3) == 1, cr.tensor(1.0), cr.tensor(-0.0))
+
+    found = scaled(cr.ones(3, 3)).numpy()
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(signed))
+    np.testing.assert_array_equal(found, signed)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_number_in_a_program_is_the_number_to_the_bit(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2 ** (8 * np.dtype(kind).itemsize), 3000, dtype=np.uint64)
+    for number in bits.astype(f"u{np.dtype(kind).itemsize}").view(kind):
+        text = shortest(number)
+        assert (not np.isfinite(number) or number == 0) if not text else kind(float(text)) == number

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.recipe import user_level
 from .helpers import ahead, compile_all
 from .kinds import NumberKind
 from .loading import load
@@ -214,7 +215,7 @@ def unusable(directory: Path, error: OSError) -> None:
         warnings.warn(
             f"compiled kernels cannot be kept in {directory} ({error.strerror or error}), so every process compiles "
             "them again: set CHAINRULE_CACHE_DIR to a directory that can be written, or CHAINRULE_CACHE=0",
-            stacklevel=4,
+            stacklevel=user_level(),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.pooling import _constant
-from ..graph import CONSTANT, Graph, Node
+from ..graph import Graph, Node
 from .constants import FILLS, constant, uniform_value
 
 __all__ = ["RULES", "run"]
@@ -66,7 +66,7 @@ def with_one_number(node: Node) -> Node | None:
             continue
         value = uniform_value(this)
         if type(value) in (int, float) and (other.shape, other.dtype) == (node.shape, node.dtype):
-            number = constant(np.full((), value, this.dtype), Node(CONSTANT, line=this.line))
+            number = constant(np.full((), value, this.dtype), this)
             return node.like(node.op, *((number, other) if i == 0 else (other, number)))
     return None
 
