@@ -156,9 +156,9 @@ class _Writer:
         if isinstance(value, np.dtype):
             return self.type_name(value)
         if isinstance(value, np.generic):
-            return f"{self.type_name(value.dtype)}({value.item()!r})".replace("(inf)", "(np.inf)").replace(
-                "(nan)", "(np.nan)"
-            )
+            return f"{self.type_name(value.dtype)}({self.argument(value.item())})"
+        if isinstance(value, complex):  # of which the usual form loses signs of zeros and infinite parts
+            return f"complex({self.argument(value.real)}, {self.argument(value.imag)})"
         if isinstance(value, float) and not np.isfinite(value):
             return {"inf": "np.inf", "-inf": "-np.inf"}.get(str(value), "np.nan")
         if isinstance(value, type) and issubclass(value, np.generic):
@@ -680,7 +680,7 @@ def name_chains(graph: Graph, memory: Plan) -> None:
 
 
 RESERVED = frozenset(keyword.kwlist) | frozenset(
-    """np arena special operator write_region float int bool generator in_parts kernel given single
+    """np arena special operator write_region float int bool complex generator in_parts kernel given single
     boolean float32 float64 int32 int64 uint8 uint64""".split()
 )
 

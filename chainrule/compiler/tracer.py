@@ -714,6 +714,10 @@ class Tracer(NDArrayOperatorsMixin):
         """A copy in one dimension."""
         return reshaped(self, -1, order).copy()
 
+    def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
+        """The values brought within bounds, of which either may be missing."""
+        return np.clip(self, min, max, **kwargs)
+
     def sort(self, axis: int = -1) -> None:
         """Put the values in order, in place."""
         self.write(np.sort(self, axis))
@@ -796,7 +800,7 @@ def _refused(name: str) -> Any:
 
 
 METHODS = (
-    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
+    "all any argmax argmin argpartition argsort choose conj conjugate cumprod cumsum diagonal dot max mean min "
     "nonzero prod ravel repeat round searchsorted squeeze std sum take trace var"
 )
 REFUSED = "byteswap compress ctypes dump dumps flat getfield partition put resize setfield tobytes tofile"

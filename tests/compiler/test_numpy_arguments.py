@@ -137,3 +137,27 @@ def test_methods_of_an_argument_are_numpys(name: str, kind: Any) -> None:
     assert np.asarray(found).dtype == np.asarray(expected).dtype
     np.testing.assert_allclose(found, expected, rtol=1e-14)
     np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("kernels", ["0", "1"])
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (lambda x: (-2.0) ** x, np.array([1.0, 2.0, 3.0])),
+        (lambda x: np.where(x > -1, x * 2.5, 0.0) + 1, np.array([1, 255], np.uint8)),
+        (lambda x: np.where(x == 300, x * 2.5, 0.0) + 1, np.array([1, 44], np.uint8)),
+        (lambda x: x * complex(1, np.inf) + complex(np.nan, -np.inf), np.array([1.0, -2.0])),
+        (lambda x: np.copysign(1, (x * complex(-0.0, -1.0)).imag), np.array([1.0, -2.0])),
+        (lambda x: np.power(x, 0.5) * 2 + 1, np.array([-np.inf, -0.0, 4.0])),
+        (lambda x: x.clip(2) + x.clip(max=1) + x.clip(0.5, 1.5), np.array([1.0, 3.0, np.nan])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_bounds_signs_and_infinite_parts_of_numbers_are_as_in_numpy(
+    function: Any, x: Any, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_KERNELS", kernels)
+    found, expected = cr.compile(function)(x), function(x)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(np.copysign(1, found.real), np.copysign(1, expected.real))
+    np.testing.assert_array_equal(found, expected)

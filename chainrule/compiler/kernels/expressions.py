@@ -109,7 +109,16 @@ def loop_types(node: Node) -> tuple[list[np.dtype[Any]], np.dtype[Any]] | None:
     else:
         return None
     known = all(dtype in TYPES for dtype in (*operands, result))
-    return (operands, result) if known and result == node.dtype else None
+    fits = all(map(can_hold, operands, node.args))
+    return (operands, result) if known and fits and result == node.dtype else None
+
+
+def can_hold(dtype: np.dtype[Any], arg: Any) -> bool:
+    """Whether an operand is none of Python's whole numbers that its type cannot hold: NumPy compares with these."""
+    if type(arg) is not int or dtype.kind not in "iu":
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= arg <= limits.max)
 
 
 def element(node: Node, elementary: Collection[str] = ()) -> Callable[[list[str]], str] | None:
@@ -188,6 +197,8 @@ def pattern_of(
         exponent = constant_value(node.args[1])
         if exponent in (2, 3):
             return " * ".join(["{0}"] * int(exponent))
+        if type(node.args[1]) is float and exponent == 0.5:  # as NumPy has it: not a number for -inf
+            return "math.sqrt({0})"
         if f"pow_{result.name}" in elementary:
             return f"pow_{result.name}({{0}}, {{1}})"
         return f"{result.name}(math.pow({{0}}, {{1}}))"
