@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+collect_ignore = ["world.py"]  # which test_worlds.py runs
+
 
 @pytest.fixture
 def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
